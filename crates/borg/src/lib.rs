@@ -1,0 +1,1 @@
+//! Borg 1.x repositories, read and written.

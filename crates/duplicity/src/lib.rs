@@ -1,0 +1,1 @@
+//! Duplicity's archives, read and written.

@@ -1,0 +1,1 @@
+//! The strategy: configuration, plan, run, report.

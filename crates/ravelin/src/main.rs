@@ -1,0 +1,3 @@
+//! A multi-layered backup system.
+
+fn main() {}

@@ -1,0 +1,79 @@
+//! What reading a tree hands on, in scan order.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::{Entry, Problem};
+
+/// One step of reading a tree. Steps come in scan order, whatever was read ahead.
+///
+/// A regular file that a reader wants comes either with its whole content
+/// ([`Body::Whole`]) or as [`Body::Blocks`], followed by [`Step::Data`] and [`Step::Hole`] steps
+/// and exactly one [`Step::End`].
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// An object was found and its metadata read.
+    Entry {
+        /// The object.
+        entry: Arc<Entry>,
+        /// Its content, or how it will come.
+        body: Body,
+    },
+    /// The next bytes of the file that the last [`Step::Entry`] announced.
+    Data(Block),
+    /// A hole of so many bytes stands here in that file.
+    Hole(u64),
+    /// That file is finished.
+    End(Ending),
+    /// An object could not be read; it is not in the stream, its neighbours are.
+    Problem(Arc<Problem>),
+}
+
+/// The content that comes with an [`Step::Entry`].
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// None: not a regular file, a further name of one, or nobody wants the bytes.
+    None,
+    /// All of it. Small files come so.
+    Whole(Block),
+    /// It follows in steps of its own.
+    Blocks,
+}
+
+/// How the content of a file ended.
+#[derive(Debug, Clone)]
+pub enum Ending {
+    /// It was read from beginning to end and did not change meanwhile.
+    Complete,
+    /// It changed while it was read: what was handed on may mix two states. The problem says so.
+    Changed(Arc<Problem>),
+    /// An error in the middle: what was handed on is not the file, and must not be kept.
+    Failed(Arc<Problem>),
+}
+
+/// Bytes of a file, shared by all that want them; freed, and its share of the read-ahead memory
+/// given back, when the last of them lets go.
+#[derive(Debug, Clone)]
+pub struct Block(pub(crate) Arc<BlockBytes>);
+
+/// The bytes of a [`Block`] with their share of the budget.
+#[derive(Debug)]
+pub(crate) struct BlockBytes {
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Block {
+    /// A block outside any budget: for tests and for content that does not come from a file.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(BlockBytes { bytes }))
+    }
+}
+
+impl Deref for Block {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0.bytes
+    }
+}
