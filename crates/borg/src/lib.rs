@@ -1,1 +1,5 @@
 //! Borg 1.x repositories, read and written.
+
+mod msgpack;
+
+pub use msgpack::Malformed;
