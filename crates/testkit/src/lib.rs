@@ -1,1 +1,15 @@
 //! Real directories and real programs for the tests; depends on none of our crates.
+//!
+//! ```no_run
+//! # use ravelin_testkit as testkit;
+//! let Some(borg) = testkit::stock_borg() else { return };
+//! borg.run(["init", "--encryption=none", "/tmp/repository"]);
+//! ```
+
+mod program;
+mod skip;
+mod stock;
+
+pub use program::{output, require, run};
+pub use skip::{in_ci, is_root, missing, require_root, say_skipped};
+pub use stock::{StockBorg, StockDuplicity, stock_borg, stock_duplicity};

@@ -1,0 +1,3 @@
+//! The tools of the tests, tested with the real programs.
+
+mod stock;
