@@ -1,3 +1,6 @@
 //! The tools of the tests, tested with the real programs.
 
+#![expect(clippy::unwrap_used, reason = "a helper of a test may end it")]
+
 mod stock;
+mod tree;
