@@ -7,12 +7,13 @@ mod rsync;
 mod sizes;
 mod special;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, CWD, IFlags, Timespec, Timestamps};
 
@@ -244,8 +245,17 @@ fn where_possible(what: &str, result: Result<(), rustix::io::Errno>) {
     match result {
         Ok(()) => {}
         Err(error @ (Errno::NOTSUP | Errno::PERM | Errno::NOTTY | Errno::INVAL)) => {
-            say_skipped(format_args!("tree without {what}: {error}"));
+            say_left_out(what, &error.to_string());
         }
         Err(error) => panic!("cannot make {what}: {error}"),
+    }
+}
+
+/// Says once in a test program that trees are made without something.
+fn say_left_out(what: &str, why: &str) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if said.insert(what.to_owned()) {
+        say_skipped(format_args!("trees without {what}: {why}"));
     }
 }

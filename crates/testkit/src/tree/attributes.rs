@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{IFlags, Timespec, XattrFlags};
 
-use super::{Tree, done, set_mtime, where_possible};
-use crate::skip::{is_root, say_skipped};
+use super::{Tree, done, say_left_out, set_mtime, where_possible};
+use crate::skip::is_root;
 
 /// `cap_net_raw+ep`, as the kernel keeps it (version 2).
 const NET_RAW: [u8; 20] = [
@@ -43,7 +43,7 @@ impl Tree {
         if is_root() {
             self.add_owners();
         } else {
-            say_skipped("tree without foreign owners and capabilities: needs root");
+            say_left_out("foreign owners and capabilities", "needs root");
         }
         self.settle()
     }
@@ -66,7 +66,7 @@ impl Tree {
 
     fn add_acls(&mut self) {
         let access = acl(&[
-            (USER_OWNER, 6, NOBODY_NAMED),
+            (USER_OWNER, 7, NOBODY_NAMED),
             (USER, 4, 0),
             (USER, 6, 12345),
             (GROUP_OWNER, 4, NOBODY_NAMED),
@@ -110,7 +110,7 @@ impl Tree {
             self.set_flag("flags/immutable", IFlags::IMMUTABLE);
             self.set_flag("flags/append only", IFlags::APPEND);
         } else {
-            say_skipped("tree without immutable files: needs root");
+            say_left_out("immutable files", "needs root");
         }
         self.settle()
     }

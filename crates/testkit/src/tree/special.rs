@@ -6,8 +6,8 @@ use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode};
 
-use super::{Tree, done, set_mtime, where_possible};
-use crate::skip::{is_root, say_skipped};
+use super::{Tree, done, say_left_out, set_mtime, where_possible};
+use crate::skip::is_root;
 
 impl Tree {
     /// Symbolic links of all sorts, and files with several names.
@@ -67,7 +67,7 @@ impl Tree {
             );
             self.add_node("special/disk", FileType::BlockDevice, device(7, 9));
         } else {
-            say_skipped("tree without devices: needs root");
+            say_left_out("devices", "needs root");
         }
         self.settle()
     }
@@ -82,7 +82,7 @@ impl Tree {
                 let time = self.some_time();
                 set_mtime(&full, time);
             }
-            Err(error) => say_skipped(format_args!("tree without a socket: {error}")),
+            Err(error) => say_left_out("a socket", &error.to_string()),
         }
         self.settle()
     }
