@@ -1,1 +1,59 @@
 //! Where a layer's bytes are kept: disk, SSH and cloud services behind one interface.
+//!
+//! ```
+//! use ravelin_store::{Environment, Name, WriteMode};
+//!
+//! # use ravelin_store as store;
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let clock = || std::time::UNIX_EPOCH;
+//! # let random = |bytes: &mut [u8]| bytes.fill(7);
+//! let environment = Environment::new(clock, random);
+//! let store = store::open(&"memory:".parse()?, &environment)?;
+//! let name = Name::new("data/1")?;
+//! store.write(&name, b"some bytes", WriteMode::Create)?;
+//! assert_eq!(store::read_all(&*store, &name, 1000)?, b"some bytes");
+//! # Ok(())
+//! # }
+//! ```
+
+mod bandwidth;
+mod body;
+pub mod conformance;
+mod content;
+mod counters;
+mod digest;
+mod disk;
+mod environment;
+mod error;
+mod faulty;
+mod location;
+mod memory;
+mod name;
+mod open;
+mod patience;
+mod record;
+mod retry;
+mod secret;
+mod store;
+mod transfer;
+
+pub use bandwidth::Bandwidth;
+pub use content::{Content, FileContent, Spool};
+pub use counters::Counters;
+pub use digest::{Digest, DigestKind, Hasher, digest_of};
+pub use disk::Disk;
+pub use environment::{Clock, Endpoints, Environment, Random, Variables};
+pub use error::{Error, ErrorKind, Operation};
+pub use faulty::{Fault, Faulty};
+pub use location::{BadLocation, Location, S3Location, Server};
+pub use memory::Memory;
+pub use name::{BadName, Folder, Name};
+pub use open::open;
+pub use patience::Patience;
+pub use record::{Call, Record};
+pub use retry::Retry;
+pub use secret::Secret;
+pub use store::{
+    Capabilities, Object, Range, Reading, Scope, Space, Store, WriteMode, list_all, read_all,
+};
+pub use transfer::{Permit, Permits, in_parallel};

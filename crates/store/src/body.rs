@@ -1,0 +1,86 @@
+//! A body of exactly so many bytes.
+
+use std::io::{self, Read};
+
+use crate::{Error, ErrorKind, Name, Operation};
+
+/// Gives `size` bytes or an error, never fewer: a connection that ends early is not the end of
+/// an object.
+pub(crate) struct Exact<R> {
+    inner: R,
+    left: u64,
+    name: Name,
+}
+
+impl<R: Read> Exact<R> {
+    pub(crate) fn new(inner: R, size: u64, name: &Name) -> Self {
+        Self {
+            inner,
+            left: size,
+            name: name.clone(),
+        }
+    }
+}
+
+impl<R: Read> Read for Exact<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = buffer
+            .len()
+            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let count = match self.inner.read(&mut buffer[..wanted]) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
+            Err(error) => return Err(broken(error, &self.name).into()),
+        };
+        if count == 0 {
+            let missing = format!("{} bytes are missing at the end", self.left);
+            return Err(Error::new(ErrorKind::Unavailable, Operation::Read)
+                .on(&self.name)
+                .because(missing)
+                .into());
+        }
+        self.left -= count as u64;
+        Ok(count)
+    }
+}
+
+/// An error in the middle of a body. What is not known to be of this machine is the connection's.
+fn broken(error: io::Error, name: &Name) -> Error {
+    let mut error = Error::from_io(error, Operation::Read, name);
+    let local = error
+        .source
+        .as_ref()
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .is_some_and(|source| source.raw_os_error() == Some(5));
+    if error.kind == ErrorKind::Io && !local {
+        error.kind = ErrorKind::Unavailable;
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_early_end_is_an_error() {
+        let name = Name::new("x").unwrap();
+        let mut bytes = Vec::new();
+        let error = Exact::new(b"123".as_slice(), 5, &name)
+            .read_to_end(&mut bytes)
+            .unwrap_err();
+        assert_eq!(
+            Error::unwrap_io(error).unwrap().kind,
+            ErrorKind::Unavailable
+        );
+        assert_eq!(
+            Exact::new(b"12345".as_slice(), 3, &name)
+                .read_to_end(&mut bytes)
+                .unwrap(),
+            3
+        );
+    }
+}

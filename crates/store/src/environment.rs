@@ -1,0 +1,144 @@
+//! What a store needs from the outside: time, chance, variables, places. All of it an argument.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::{Bandwidth, Counters, Patience, Secret, digest::hex};
+
+/// Tells the time.
+pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
+/// Fills a buffer with random bytes.
+pub type Random = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
+
+/// Looks up an environment variable.
+pub type Variables = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// Surroundings of a store. Cheap to clone: clones share bandwidth and counters.
+#[derive(Clone)]
+pub struct Environment {
+    /// What time it is.
+    pub clock: Clock,
+    /// Fills a buffer with random bytes.
+    pub random: Random,
+    /// Looks up a variable such as `AWS_ACCESS_KEY_ID`.
+    pub variable: Variables,
+    /// The person's home folder, for `~/.aws/credentials`.
+    pub home: Option<PathBuf>,
+    /// Where tokens and the state of big uploads are kept. Without it, an upload does not
+    /// survive the end of the program, and there is no signing in.
+    pub state: Option<PathBuf>,
+    /// The password or secret key, when it is not in the location: it wins over one that is.
+    pub password: Option<Secret>,
+    /// How long passing faults are put up with.
+    pub patience: Patience,
+    /// Limits on bytes per second.
+    pub bandwidth: Arc<Bandwidth>,
+    /// Counts requests.
+    pub counters: Arc<Counters>,
+    /// How many parts of one big object are sent at once. Memory is bounded by this times 128 KiB.
+    pub parallel: usize,
+    /// Where the services are. Others than the real ones: private clouds, tests.
+    pub endpoints: Endpoints,
+}
+
+/// Addresses of the services that have one place for all customers.
+#[derive(Debug, Clone)]
+pub struct Endpoints {
+    /// Backblaze B2: where to authorise.
+    pub b2: String,
+    /// Google Drive's API, uploads included.
+    pub drive: String,
+    /// Google's sign-in page.
+    pub google_authorize: String,
+    /// Google's token service.
+    pub google_token: String,
+    /// Google's device sign-in.
+    pub google_device: String,
+    /// Dropbox's calls.
+    pub dropbox_api: String,
+    /// Dropbox's uploads and downloads.
+    pub dropbox_content: String,
+    /// Dropbox's sign-in page.
+    pub dropbox_authorize: String,
+    /// The address where a machine of Amazon's asks for its credentials.
+    pub instance_metadata: String,
+}
+
+impl Default for Endpoints {
+    fn default() -> Self {
+        Self {
+            b2: "https://api.backblazeb2.com".into(),
+            drive: "https://www.googleapis.com".into(),
+            google_authorize: "https://accounts.google.com/o/oauth2/v2/auth".into(),
+            google_token: "https://oauth2.googleapis.com/token".into(),
+            google_device: "https://oauth2.googleapis.com/device/code".into(),
+            dropbox_api: "https://api.dropboxapi.com".into(),
+            dropbox_content: "https://content.dropboxapi.com".into(),
+            dropbox_authorize: "https://www.dropbox.com/oauth2/authorize".into(),
+            instance_metadata: "http://169.254.169.254".into(),
+        }
+    }
+}
+
+impl Environment {
+    /// Surroundings with a clock and a source of randomness, and nothing else: no variables, no
+    /// home, no state.
+    #[must_use]
+    pub fn new(
+        clock: impl Fn() -> SystemTime + Send + Sync + 'static,
+        random: impl Fn(&mut [u8]) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            clock: Arc::new(clock),
+            random: Arc::new(random),
+            variable: Arc::new(|_| None),
+            home: None,
+            state: None,
+            password: None,
+            patience: Patience::default(),
+            bandwidth: Arc::default(),
+            counters: Arc::default(),
+            parallel: 4,
+            endpoints: Endpoints::default(),
+        }
+    }
+
+    /// Twenty random hexadecimal digits: for names that nobody else uses.
+    pub(crate) fn random_name(&self) -> String {
+        let mut bytes = [0; 10];
+        (self.random)(&mut bytes);
+        hex(&bytes)
+    }
+
+    /// A variable that is set and not empty.
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        (self.variable)(name).filter(|value| !value.is_empty())
+    }
+
+    /// The present time for our own tests.
+    #[cfg(test)]
+    pub(crate) fn fixed() -> Self {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        let calls = AtomicU64::new(0);
+        Self::new(
+            || SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_800_000_000),
+            move |bytes| {
+                let call = calls.fetch_add(1, Ordering::Relaxed).to_le_bytes();
+                for (byte, value) in bytes.iter_mut().zip(call.iter().cycle()) {
+                    *byte = *value;
+                }
+            },
+        )
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}

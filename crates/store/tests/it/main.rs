@@ -1,0 +1,4 @@
+//! Stores against the contract, and against real servers.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod conformance;
