@@ -6,6 +6,7 @@
 //! borg.run(["init", "--encryption=none", "/tmp/repository"]);
 //! ```
 
+pub mod corpus;
 mod program;
 mod random;
 mod skip;

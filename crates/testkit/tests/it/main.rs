@@ -2,5 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test may end it")]
 
+mod corpus;
 mod stock;
 mod tree;
