@@ -2,12 +2,20 @@
 
 mod buffer;
 mod compress;
+mod id;
+mod key;
 mod msgpack;
 mod random;
 
 pub use buffer::Buffer;
 pub use compress::{
     BadCompression, BadPayload, Compression, Compressor, Decompressor, PLAIN_SIZE_MAX, Padding,
+};
+pub use id::{BadId, Id};
+pub use key::{
+    BadObject, Counters, ENTRY_HEADER_SIZE, Encryption, Key, KeyError, KeyStorage, Object, Opener,
+    Passphrase, Reservation, Sealed, UnknownEncryption, find_key_file, key_file_text, new_key_file,
+    plan_reservation, read_key_file,
 };
 pub use msgpack::Malformed;
 pub use random::{Random, SystemRandom};
