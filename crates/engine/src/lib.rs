@@ -1,1 +1,36 @@
 //! The strategy: configuration, plan, run, report.
+
+pub mod browse;
+pub mod clock;
+pub mod config;
+mod convoy;
+mod error;
+pub mod event;
+mod explain;
+mod glob;
+pub mod history;
+pub mod layer;
+mod machine;
+mod places;
+mod plan;
+pub mod random;
+mod report;
+mod run;
+mod schedule;
+pub mod secret;
+
+pub use clock::Clock;
+pub use config::Config;
+pub use error::Error;
+pub use event::{Event, Stop, Watch};
+pub use explain::{Code, Explanation, Next, explain, explain_layer, page as errors_page};
+pub use glob::Glob;
+pub use history::History;
+pub use layer::{Layer, Snapshot};
+pub use machine::{Context, Machine, Open, Variable};
+pub use places::{Places, create_private_file, create_private_folder};
+pub use plan::{Plan, Wanted, find_layer, next_due, plan};
+pub use random::Random;
+pub use report::{LayerReport, LayerResult, Outcome, Problems, Report};
+pub use schedule::Schedule;
+pub use secret::Secret;

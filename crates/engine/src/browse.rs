@@ -1,0 +1,303 @@
+//! Looking into snapshots: which there are, what they hold, what changed between them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use tree::{Entry, EntryKind, TreePath};
+
+use crate::Error;
+use crate::glob::Glob;
+use crate::layer::{self, Fingerprint, Item, Layer, Snapshot};
+
+/// The snapshot that a person means.
+///
+/// Understood are a full name, `latest`, `latest~1` for the one before and so on, and a date such
+/// as `2026-11-24` for the newest that existed at the end of that day.
+///
+/// # Errors
+///
+/// [`layer::Error::NoSnapshot`] when there is none.
+pub fn choose(
+    snapshots: &[Snapshot],
+    typed: &str,
+    zone: &TimeZone,
+) -> Result<Snapshot, layer::Error> {
+    let by_name = || snapshots.iter().find(|snapshot| snapshot.name == typed);
+    let by_age = || {
+        let age = match typed.strip_prefix("latest")? {
+            "" => 0,
+            rest => rest.strip_prefix('~')?.parse::<usize>().ok()?,
+        };
+        snapshots.iter().rev().nth(age)
+    };
+    let by_date = || {
+        let date: Date = typed.parse().ok()?;
+        let end = date.tomorrow().ok()?.to_zoned_datetime(zone.clone()).ok()?;
+        let end = end.timestamp();
+        snapshots.iter().rev().find(|snapshot| snapshot.time < end)
+    };
+    by_name()
+        .or_else(by_age)
+        .or_else(by_date)
+        .cloned()
+        .ok_or_else(|| layer::Error::NoSnapshot {
+            name: typed.to_owned(),
+        })
+}
+
+/// Reads a path that a person typed, as it stands in a snapshot: a leading `/` is dropped.
+///
+/// # Errors
+///
+/// [`Error::BadPath`] when it climbs or holds a NUL byte.
+pub fn typed_path(typed: &std::path::Path) -> Result<TreePath, Error> {
+    TreePath::from_local(typed).map_err(|source| Error::BadPath {
+        typed: typed.display().to_string(),
+        source,
+    })
+}
+
+/// What stands at a path of a snapshot: the object itself, and what is directly below it, or
+/// everything below it. In the order of paths.
+///
+/// # Errors
+///
+/// When the snapshot cannot be read.
+pub fn list(
+    layer: &mut dyn Layer,
+    snapshot: &Snapshot,
+    below: &TreePath,
+    recursive: bool,
+) -> Result<Vec<Item>, layer::Error> {
+    let depth = below.components().count();
+    let mut found = Vec::new();
+    for item in layer.entries(snapshot)? {
+        let item = item?;
+        let path = &item.entry.path;
+        let is_below = path.starts_with(below);
+        if is_below && (recursive || path.components().count() <= depth + 1) {
+            found.push(item);
+        }
+    }
+    found.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
+    Ok(found)
+}
+
+/// One path with all its versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The path.
+    pub path: TreePath,
+    /// Its versions, oldest first.
+    pub versions: Vec<Version>,
+}
+
+/// A state of one path that stands unchanged in one or more snapshots in a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// The object, as the first of those snapshots has it.
+    pub entry: Entry,
+    /// The oldest snapshot with this version.
+    pub first: String,
+    /// The newest snapshot with this version.
+    pub last: String,
+    /// How many snapshots have it.
+    pub snapshots: usize,
+    content: Option<Fingerprint>,
+    last_index: usize,
+}
+
+/// Looks for a name in all snapshots, oldest first.
+///
+/// # Errors
+///
+/// When a snapshot cannot be read.
+pub fn find(layer: &mut dyn Layer, pattern: &Glob) -> Result<Vec<Found>, layer::Error> {
+    let snapshots = layer.snapshots()?;
+    let mut found: BTreeMap<TreePath, Vec<Version>> = BTreeMap::new();
+    for (index, snapshot) in snapshots.iter().enumerate() {
+        for item in layer.entries(snapshot)? {
+            let item = item?;
+            if !pattern.matches(&item.entry.path) {
+                continue;
+            }
+            let versions = found.entry(item.entry.path.clone()).or_default();
+            match versions.last_mut() {
+                Some(version)
+                    if version.last_index + 1 == index
+                        && version.content == item.content
+                        && is_same_object(&version.entry, &item.entry) =>
+                {
+                    version.last.clone_from(&snapshot.name);
+                    version.last_index = index;
+                    version.snapshots += 1;
+                }
+                _ => versions.push(Version {
+                    entry: item.entry,
+                    first: snapshot.name.clone(),
+                    last: snapshot.name.clone(),
+                    snapshots: 1,
+                    content: item.content,
+                    last_index: index,
+                }),
+            }
+        }
+    }
+    let found = found.into_iter();
+    Ok(found
+        .map(|(path, versions)| Found { path, versions })
+        .collect())
+}
+
+/// How one path differs between two snapshots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The path.
+    pub path: TreePath,
+    /// What happened to it.
+    pub kind: ChangeKind,
+}
+
+/// What happened to a path between two snapshots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// It is new.
+    Added {
+        /// Bytes of content.
+        size: u64,
+    },
+    /// It is gone.
+    Removed {
+        /// Bytes of content that it had.
+        size: u64,
+    },
+    /// Its content changed, or its target, or it became another kind of object.
+    Content {
+        /// Bytes before.
+        before: u64,
+        /// Bytes after.
+        after: u64,
+    },
+    /// Only what is known about it changed: these of mode, owner, times, attributes, ACL, flags.
+    Metadata(Vec<&'static str>),
+}
+
+/// What changed from one snapshot to another at a path and below it, in the order of paths.
+///
+/// Keeps one summary for each object of the first snapshot in memory: about 150 bytes and the
+/// path.
+///
+/// # Errors
+///
+/// When a snapshot cannot be read.
+pub fn diff(
+    layer: &mut dyn Layer,
+    from: &Snapshot,
+    to: &Snapshot,
+    below: &TreePath,
+) -> Result<Vec<Change>, layer::Error> {
+    let mut before: HashMap<TreePath, Item> = HashMap::new();
+    for item in layer.entries(from)? {
+        let item = item?;
+        if item.entry.path.starts_with(below) {
+            before.insert(item.entry.path.clone(), item);
+        }
+    }
+    let mut changes = Vec::new();
+    for item in layer.entries(to)? {
+        let new = item?;
+        if !new.entry.path.starts_with(below) {
+            continue;
+        }
+        let kind = match before.remove(&new.entry.path) {
+            None => ChangeKind::Added {
+                size: new.entry.size,
+            },
+            Some(old) if old.content != new.content || !is_same_object(&old.entry, &new.entry) => {
+                ChangeKind::Content {
+                    before: old.entry.size,
+                    after: new.entry.size,
+                }
+            }
+            Some(old) => match changed_metadata(&old.entry, &new.entry) {
+                list if list.is_empty() => continue,
+                list => ChangeKind::Metadata(list),
+            },
+        };
+        let path = new.entry.path;
+        changes.push(Change { path, kind });
+    }
+    changes.extend(before.into_iter().map(|(path, old)| Change {
+        path,
+        kind: ChangeKind::Removed {
+            size: old.entry.size,
+        },
+    }));
+    changes.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(changes)
+}
+
+fn is_same_object(old: &Entry, new: &Entry) -> bool {
+    old.kind == new.kind && old.size == new.size && old.hard_link == new.hard_link
+}
+
+/// What differs apart from the content. The time of the last change of metadata is no difference:
+/// it changes with any of the others, and by itself.
+fn changed_metadata(old: &Entry, new: &Entry) -> Vec<&'static str> {
+    let is_link = matches!(new.kind, EntryKind::Symlink { .. });
+    [
+        ("mode", !is_link && old.mode != new.mode),
+        (
+            "owner",
+            (old.owner.uid, old.owner.gid) != (new.owner.uid, new.owner.gid),
+        ),
+        ("modified", old.mtime != new.mtime),
+        ("attributes", old.xattrs != new.xattrs),
+        (
+            "acl",
+            old.acl_access != new.acl_access || old.acl_default != new.acl_default,
+        ),
+        ("flags", old.flags != new.flags),
+    ]
+    .into_iter()
+    .filter_map(|(name, differs)| differs.then_some(name))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_name_snapshots_in_several_ways() {
+        let snapshots: Vec<Snapshot> = [
+            "2026-11-22T10:00:00Z",
+            "2026-11-24T01:00:00Z",
+            "2026-11-24T23:30:00Z",
+        ]
+        .into_iter()
+        .map(|time| Snapshot {
+            name: format!("nas-{time}"),
+            id: String::new(),
+            time: time.parse().unwrap(),
+        })
+        .collect();
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        let chosen = |typed: &str| {
+            let chosen = choose(&snapshots, typed, &zone).ok()?;
+            snapshots.iter().position(|snapshot| *snapshot == chosen)
+        };
+        assert_eq!(chosen("nas-2026-11-22T10:00:00Z"), Some(0));
+        assert_eq!(chosen("latest"), Some(2));
+        assert_eq!(chosen("latest~2"), Some(0));
+        assert_eq!(chosen("latest~3"), None);
+        // 23:30 UTC is already the next day in Berlin.
+        assert_eq!(chosen("2026-11-24"), Some(1));
+        assert_eq!(chosen("2026-11-23"), Some(0));
+        assert_eq!(chosen("2026-11-25"), Some(2));
+        assert_eq!(chosen("2026-11-21"), None);
+        assert_eq!(chosen("latest~x"), None);
+        assert_eq!(chosen("nas"), None);
+    }
+}

@@ -1,0 +1,16 @@
+//! The one place below the program where the clock is read.
+
+use jiff::ZonedDateTime;
+
+/// Tells what time it is. Tests bring their own.
+pub type Clock = fn() -> ZonedDateTime;
+
+/// The system's clock, in the system's time zone.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the clock is read here and handed on as an argument"
+)]
+pub fn system() -> ZonedDateTime {
+    ZonedDateTime::now()
+}

@@ -1,0 +1,449 @@
+//! `[layer.NAME]`: one independent copy.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::reader::Section;
+use super::{Fault, absolute, schedule, value};
+use crate::secret::Reference;
+use crate::{Places, Schedule};
+
+/// One independent copy with its own format, store, key and schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// What people call it.
+    pub name: String,
+    /// Its format.
+    pub kind: Kind,
+    /// Where its bytes are kept, as typed, a leading `~` expanded.
+    pub store: String,
+    /// Where its passphrase is kept.
+    pub passphrase: Option<Reference>,
+    /// When it is due.
+    pub schedule: Schedule,
+    /// Which snapshots stay.
+    pub keep: Keep,
+    /// The line of the configuration where it begins.
+    pub line: usize,
+}
+
+/// The format of a layer, with the settings of that format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A Borg 1.x repository.
+    Borg {
+        /// How a new repository is encrypted.
+        encryption: Encryption,
+        /// How new data is compressed.
+        compression: Compression,
+        /// How long to wait for another program that writes to it.
+        lock_wait: Duration,
+    },
+    /// A duplicity archive.
+    Duplicity {
+        /// A new full backup is made when the last is older.
+        full_every: Option<Duration>,
+    },
+    /// Plain files with a hidden history.
+    Drop {
+        /// The folder of this machine that it mirrors.
+        folder: Option<PathBuf>,
+    },
+}
+
+impl Kind {
+    /// The word of the configuration.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Borg { .. } => "borg",
+            Self::Duplicity { .. } => "duplicity",
+            Self::Drop { .. } => "drop",
+        }
+    }
+}
+
+/// Borg's modes, by the names that `borg init --encryption` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    missing_docs,
+    reason = "the names are Borg's own, see the documentation of `borg init`"
+)]
+pub enum Encryption {
+    None,
+    Authenticated,
+    AuthenticatedBlake2,
+    Repokey,
+    Keyfile,
+    RepokeyBlake2,
+    KeyfileBlake2,
+}
+
+impl Encryption {
+    /// All modes with their names.
+    pub const ALL: [(&'static str, Self); 7] = [
+        ("repokey-blake2", Self::RepokeyBlake2),
+        ("repokey", Self::Repokey),
+        ("keyfile-blake2", Self::KeyfileBlake2),
+        ("keyfile", Self::Keyfile),
+        ("authenticated-blake2", Self::AuthenticatedBlake2),
+        ("authenticated", Self::Authenticated),
+        ("none", Self::None),
+    ];
+
+    /// The name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let found = Self::ALL.iter().find(|&&(_, mode)| mode == self);
+        found.map_or("none", |&(name, _)| name)
+    }
+
+    /// Whether a repository of this mode has a key that a passphrase protects.
+    #[must_use]
+    pub fn needs_passphrase(self) -> bool {
+        self != Self::None
+    }
+}
+
+/// Borg's `--compression`, as its documentation writes it: `lz4`, `zstd,3`, `auto,zlib,6`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compression(pub String);
+
+/// Which snapshots stay. All stay when nothing is said.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Keep {
+    /// Everything younger than this.
+    pub within: Option<Duration>,
+    /// The newest so many.
+    pub last: Option<u32>,
+    /// The last of each of so many hours.
+    pub hourly: Option<u32>,
+    /// The last of each of so many days.
+    pub daily: Option<u32>,
+    /// The last of each of so many weeks.
+    pub weekly: Option<u32>,
+    /// The last of each of so many months.
+    pub monthly: Option<u32>,
+    /// The last of each of so many years.
+    pub yearly: Option<u32>,
+    /// The newest so many chains of a duplicity layer.
+    pub full: Option<u32>,
+}
+
+impl Keep {
+    /// Whether everything stays.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Keys that only one kind knows.
+const OF_ONE_KIND: [(&str, &str); 5] = [
+    ("encryption", "borg"),
+    ("compression", "borg"),
+    ("lock-wait", "borg"),
+    ("full-every", "duplicity"),
+    ("folder", "drop"),
+];
+
+pub(super) fn read(root: &Section<'_>, places: &Places) -> Vec<Layer> {
+    let tables = root.table("layer").map(|section| section.named_tables());
+    let layers: Vec<Layer> = tables
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|(name, section)| read_one(name, section, places))
+        .collect();
+    if !root.has("layer") {
+        root.mistake("layer", Fault::Missing);
+    }
+    layers
+}
+
+fn read_one(name: &str, section: Section<'_>, places: &Places) -> Option<Layer> {
+    check_name(name, &section);
+    if !section.has("kind") {
+        section.mistake("kind", Fault::Missing);
+    }
+    let kind = section.word(
+        "kind",
+        &[
+            ("borg", "borg"),
+            ("duplicity", "duplicity"),
+            ("drop", "drop"),
+        ],
+    );
+    if let Some(kind) = kind {
+        section.settled("kind", kind);
+    }
+    let store = section.required_string("store").map(|typed| {
+        if typed == "~" || typed.starts_with("~/") {
+            places.expand(typed).display().to_string()
+        } else {
+            typed.to_owned()
+        }
+    });
+    if let Some(store) = &store {
+        let is_url = store.contains(':');
+        if !is_url && !store.starts_with('/') {
+            let path = store.clone();
+            section.mistake("store", Fault::RelativePath { path });
+        }
+        section.settled("store", store.as_str());
+    }
+    let passphrase = secret(&section, "passphrase", places);
+    let schedule = schedule(
+        &section,
+        "schedule",
+        Schedule::Daily(jiff::civil::Time::midnight()),
+    );
+    let keep = section.table("keep").map(read_keep).unwrap_or_default();
+
+    // Without a kind the keys of all kinds are let through: one mistake is enough.
+    let settings = match kind {
+        Some("borg") | None => read_borg(&section, passphrase.as_ref(), kind.is_some()),
+        Some("duplicity") => Kind::Duplicity {
+            full_every: section.read("full-every", "a duration like `30 days`", value::duration),
+        },
+        Some(_) => Kind::Drop {
+            folder: section
+                .string("folder")
+                .map(|typed| absolute(&section, "folder", typed, places)),
+        },
+    };
+    let line = section.line();
+    if kind.is_some() {
+        section.end(&OF_ONE_KIND);
+    }
+    kind?;
+    Some(Layer {
+        name: name.to_owned(),
+        kind: settings,
+        store: store?,
+        passphrase,
+        schedule,
+        keep,
+        line,
+    })
+}
+
+fn read_borg(section: &Section<'_>, passphrase: Option<&Reference>, known: bool) -> Kind {
+    let encryption = section
+        .word("encryption", &Encryption::ALL)
+        .unwrap_or(Encryption::RepokeyBlake2);
+    section.settled("encryption", encryption.name());
+    let compression = section
+        .read(
+            "compression",
+            "a compression like `lz4`, `zstd,3` or `auto,zstd,10`",
+            |text| borg_compression(text).then(|| text.to_owned()),
+        )
+        .unwrap_or_else(|| "lz4".to_owned());
+    section.settled("compression", compression.as_str());
+    let lock_wait = section
+        .read("lock-wait", "a duration like `30 s`", value::duration)
+        .unwrap_or(Duration::from_secs(1));
+    section.settled("lock-wait", format!("{} s", lock_wait.as_secs()));
+    if known && encryption.needs_passphrase() && passphrase.is_none() && !section.has("passphrase")
+    {
+        section.mistake("passphrase", Fault::Missing);
+    }
+    Kind::Borg {
+        encryption,
+        compression: Compression(compression),
+        lock_wait,
+    }
+}
+
+/// Whether Borg knows this compression: an algorithm with a level in its range, `auto,` before
+/// it, `obfuscate,SPEC,` before that. Source: Borg's `borg help compression`.
+fn borg_compression(text: &str) -> bool {
+    let text = match text.strip_prefix("obfuscate,") {
+        Some(rest) => match rest.split_once(',') {
+            Some((spec, rest)) => {
+                let spec: Option<u32> = spec.parse().ok();
+                if !spec.is_some_and(|spec| matches!(spec, 1..=6 | 110..=123 | 250)) {
+                    return false;
+                }
+                rest
+            }
+            None => return false,
+        },
+        None => text,
+    };
+    let text = text.strip_prefix("auto,").unwrap_or(text);
+    let (algorithm, level) = match text.split_once(',') {
+        Some((algorithm, level)) => match level.parse::<u32>() {
+            Ok(level) => (algorithm, Some(level)),
+            Err(_) => return false,
+        },
+        None => (text, None),
+    };
+    match algorithm {
+        "none" | "lz4" => level.is_none(),
+        "zstd" => level.is_none_or(|level| (1..=22).contains(&level)),
+        "zlib" | "lzma" => level.is_none_or(|level| level <= 9),
+        _ => false,
+    }
+}
+
+/// A name stands in file names, commands and mails: letters, digits, `-` and `_`.
+fn check_name(name: &str, section: &Section<'_>) {
+    let fine = |character: char| character.is_ascii_alphanumeric() || "-_".contains(character);
+    if name.is_empty() || name.len() > 64 || name.starts_with('-') || !name.chars().all(fine) {
+        let value = name.to_owned();
+        let expected = "a name of letters, digits, `-` and `_`";
+        section.mistake("", Fault::BadValue { value, expected });
+    }
+}
+
+fn read_keep(section: Section<'_>) -> Keep {
+    let keep = Keep {
+        within: section.read("within", "a duration like `2 days`", value::duration),
+        last: section.count("last"),
+        hourly: section.count("hourly"),
+        daily: section.count("daily"),
+        weekly: section.count("weekly"),
+        monthly: section.count("monthly"),
+        yearly: section.count("yearly"),
+        full: section.count("full"),
+    };
+    for (key, count) in [
+        ("last", keep.last),
+        ("hourly", keep.hourly),
+        ("daily", keep.daily),
+        ("weekly", keep.weekly),
+        ("monthly", keep.monthly),
+        ("yearly", keep.yearly),
+        ("full", keep.full),
+    ] {
+        if let Some(count) = count {
+            section.settled(key, i64::from(count));
+        }
+    }
+    if let Some(within) = keep.within {
+        section.settled("within", format!("{} s", within.as_secs()));
+    }
+    section.end(&[]);
+    keep
+}
+
+/// Reads a reference to a secret. A plain string is refused: the file may be shown to others.
+fn secret(section: &Section<'_>, key: &'static str, places: &Places) -> Option<Reference> {
+    if !section.has(key) {
+        return None;
+    }
+    if section.is_string(key) {
+        section.mistake(key, Fault::PlainSecret);
+        return None;
+    }
+    let table = section.table(key)?;
+    let keyring = table
+        .string("keyring")
+        .map(|name| Reference::Keyring(name.to_owned()));
+    let command = command(&table).map(Reference::Command);
+    let file = table
+        .string("file")
+        .map(|typed| Reference::File(absolute(&table, "file", typed, places)));
+    let env = table
+        .string("env")
+        .map(|name| Reference::Environment(name.to_owned()));
+    let credential = table
+        .string("credential")
+        .map(|name| Reference::Credential(name.to_owned()));
+    let keys = ["keyring", "command", "file", "env", "credential"];
+    if keys.into_iter().filter(|&key| table.has(key)).count() != 1 {
+        let allowed = keys.map(str::to_owned).to_vec();
+        section.mistake(key, Fault::NotExactlyOne { allowed });
+    }
+    table.end(&[]);
+    let reference = [keyring, command, file, env, credential]
+        .into_iter()
+        .flatten()
+        .next();
+    if let Some(reference) = &reference {
+        section.settled_as_written(key, reference.to_string());
+    }
+    reference
+}
+
+/// A command as a list of words, or as one string that is split at spaces; quotes keep words
+/// together. No shell takes part, so nothing is expanded.
+fn command(table: &Section<'_>) -> Option<Vec<String>> {
+    let strings = table.strings("command");
+    let words = match strings.as_slice() {
+        [] => return None,
+        [_] if table.is_string("command") => {
+            table.read("command", "a command like `pass show disk`", words)?
+        }
+        list => list.iter().map(|&word| word.to_owned()).collect(),
+    };
+    Some(words)
+}
+
+/// Splits a line into words; `None` when it has none or a quote stays open.
+fn words(line: &str) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut characters = line.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            ' ' | '\t' => words.extend(word.take()),
+            '\'' | '"' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match characters.next()? {
+                        end if end == character => break,
+                        inside => word.push(inside),
+                    }
+                }
+            }
+            other => word.get_or_insert_default().push(other),
+        }
+    }
+    words.extend(word);
+    (!words.is_empty()).then_some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compressions_are_those_that_borg_knows() {
+        for known in [
+            "none",
+            "lz4",
+            "zstd",
+            "zstd,22",
+            "zlib,0",
+            "lzma,9",
+            "auto,lzma,6",
+            "obfuscate,110,auto,zstd,3",
+        ] {
+            assert!(borg_compression(known), "{known}");
+        }
+        for unknown in [
+            "",
+            "gzip",
+            "lz4,1",
+            "zstd,0",
+            "zstd,23",
+            "zlib,10",
+            "auto",
+            "obfuscate,7,lz4",
+            "zstd,3,4",
+        ] {
+            assert!(!borg_compression(unknown), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn a_command_is_split_as_people_expect() {
+        let split = |line: &str| words(line).unwrap();
+        assert_eq!(split("pass show  disk"), ["pass", "show", "disk"]);
+        assert_eq!(split(r#"a "b c" d'e f'"#), ["a", "b c", "de f"]);
+        assert_eq!(words("a 'b"), None);
+        assert_eq!(words("  "), None);
+    }
+}

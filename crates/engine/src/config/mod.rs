@@ -1,0 +1,218 @@
+//! The configuration: what was typed becomes what is meant in one step.
+//!
+//! Reading is strict and complete: an unknown key is a mistake, and all mistakes are reported
+//! together, each with its line, its key and, where one comes near, the word that was meant.
+//! Every key is shown in docs/config.toml, which a test reads.
+
+mod layer;
+mod mistake;
+mod notify;
+mod reader;
+mod source;
+mod value;
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use toml_edit::Document;
+
+use crate::{Places, Schedule};
+
+pub use layer::{Compression, Encryption, Keep, Kind, Layer};
+pub use mistake::{Fault, Mistake, Mistakes};
+pub use notify::{Notify, Occasion, Sender};
+pub use reader::{Origin, Setting};
+use reader::{Reader, Section};
+pub use source::Source;
+pub use value::{duration, size};
+
+/// Largest configuration file that is read: 1 MiB.
+const FILE_SIZE_MAX: u64 = 1 << 20;
+
+/// What is protected, by which layers, and how often it is checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The file that it was read from.
+    pub file: PathBuf,
+    /// What is protected; at least one.
+    pub sources: Vec<Source>,
+    /// The independent copies, in the order of the file; at least one.
+    pub layers: Vec<Layer>,
+    /// How often layers are read back.
+    pub verify: Verify,
+    /// Who is told what.
+    pub notify: Vec<Notify>,
+    /// Every setting in effect, with where it comes from.
+    pub settings: Vec<Setting>,
+}
+
+/// How often each kind of check is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verify {
+    /// Whether everything that is needed is there.
+    pub structure: Schedule,
+    /// Whether every byte reads back as it was written.
+    pub data: Schedule,
+    /// Whether real files come back as they were.
+    pub drill: Schedule,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no file.
+    #[error("there is no configuration at {}", path.display())]
+    NotFound {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Others may change the file: it names programs that are run.
+    #[error("the configuration {} may be changed by others (mode {mode:03o})", path.display())]
+    Writable {
+        /// Which file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file holds mistakes.
+    #[error(transparent)]
+    Mistakes(#[from] Mistakes),
+}
+
+impl Config {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] when there is none, when it cannot be read, when others may change it, or with
+    /// all its mistakes.
+    pub fn read(file: &Path, places: &Places) -> Result<Self, Error> {
+        let text = read_text(file)?;
+        Ok(Self::parse(&text, file, places)?)
+    }
+
+    /// Reads the text of a configuration; `file` is where it came from, for the messages.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes in it.
+    pub fn parse(text: &str, file: &Path, places: &Places) -> Result<Self, Mistakes> {
+        let mistakes = |list| Mistakes {
+            file: file.to_owned(),
+            list,
+        };
+        let reader = Reader::new(text);
+        let document = match Document::parse(text) {
+            Ok(document) => document,
+            Err(error) => {
+                let message = error.message().trim().replace('\n', ", ");
+                return Err(mistakes(vec![Mistake {
+                    line: reader.line(error.span()),
+                    key: String::new(),
+                    fault: Fault::Syntax { message },
+                }]));
+            }
+        };
+        let root = reader.root(document.as_table());
+        let sources = source::read(&root, places);
+        let layers = layer::read(&root, places);
+        let verify = Verify::read(&root);
+        let notify = notify::read(&root);
+        root.end(&[]);
+        let settings = reader.finish().map_err(mistakes)?;
+        Ok(Self {
+            file: file.to_owned(),
+            sources,
+            layers,
+            verify,
+            notify,
+            settings,
+        })
+    }
+
+    /// The layer of that name.
+    #[must_use]
+    pub fn layer(&self, name: &str) -> Option<&Layer> {
+        self.layers.iter().find(|layer| layer.name == name)
+    }
+}
+
+impl Verify {
+    fn read(root: &Section<'_>) -> Self {
+        let usual = Self {
+            structure: Schedule::EveryDays(7),
+            data: Schedule::EveryDays(30),
+            drill: Schedule::EveryDays(7),
+        };
+        let Some(section) = root.table("verify") else {
+            return usual;
+        };
+        let verify = Self {
+            structure: schedule(&section, "structure", usual.structure),
+            data: schedule(&section, "data", usual.data),
+            drill: schedule(&section, "drill", usual.drill),
+        };
+        section.end(&[]);
+        verify
+    }
+}
+
+/// Reads a schedule that has a default.
+fn schedule(section: &Section<'_>, key: &'static str, default: Schedule) -> Schedule {
+    let expected =
+        "a schedule like `hourly`, `daily 02:00`, `weekly sunday`, `every 4 hours` or `manual`";
+    let value = section
+        .read(key, expected, Schedule::parse)
+        .unwrap_or(default);
+    section.settled(key, value.to_string());
+    value
+}
+
+/// Reads a path that does not depend on where the program was started.
+fn absolute(section: &Section<'_>, key: &'static str, typed: &str, places: &Places) -> PathBuf {
+    let path = places.expand(typed);
+    if !path.is_absolute() {
+        let path = typed.to_owned();
+        section.mistake(key, Fault::RelativePath { path });
+    }
+    path
+}
+
+fn read_text(path: &Path) -> Result<String, Error> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => Error::NotFound {
+            path: path.to_owned(),
+        },
+        _ => Error::Read {
+            path: path.to_owned(),
+            source,
+        },
+    };
+    let file = fs::File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    let mode = metadata.mode() & 0o777;
+    if mode & 0o022 != 0 {
+        return Err(Error::Writable {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    if metadata.len() > FILE_SIZE_MAX {
+        return Err(failed(io::Error::from(io::ErrorKind::FileTooLarge)));
+    }
+    let mut text = String::new();
+    file.take(FILE_SIZE_MAX)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
+    Ok(text)
+}

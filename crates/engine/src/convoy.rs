@@ -1,0 +1,329 @@
+//! One read, every layer.
+//!
+//! The engine reads the sources once. Steps are gathered into small batches and handed to each
+//! layer through a bounded queue of its own; each layer takes them in on a thread of its own.
+//!
+//! Why this cannot stall: the memory for blocks that were read ahead is bounded, and a batch that
+//! is being filled holds back at most [`BATCH_BYTES_MAX`] and one block of it, which is less than
+//! that bound. A full queue stops the reading until its layer has caught up.
+//!
+//! A layer that fails closes its queue. From then on it gets nothing, is not asked what it wants,
+//! and the others go on; when none is left, the reading ends.
+//!
+//! Nothing is committed before everything is read, so that a run that is stopped leaves each layer
+//! as it was. Commits run side by side.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use jiff::Timestamp;
+use tree::{Body, Ending, Entry, Step};
+
+use crate::event::{Event, PathRecord, ProblemRecord, Totals, Watch};
+use crate::layer::{self, Intake, Statistics};
+use crate::report::Problems;
+
+/// Most steps in a batch. Passing a batch on costs about as much as one step.
+const BATCH_STEPS_MAX: usize = 256;
+
+/// A batch is handed on when it holds this many bytes of content: 512 KiB.
+const BATCH_BYTES_MAX: usize = 512 * 1024;
+
+/// Batches that a layer may lag behind.
+const QUEUE_BATCHES: usize = 4;
+
+/// How often progress is told.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A layer that takes part, and what it takes.
+pub(crate) struct Passenger<'a> {
+    /// Its place in the plan.
+    pub(crate) index: usize,
+    /// Takes its steps.
+    pub(crate) intake: Box<dyn Intake + 'a>,
+}
+
+/// An intake that took everything, or why it did not.
+type Landed<'a> = Result<Box<dyn Intake + 'a>, layer::Error>;
+
+/// What came of the reading.
+pub(crate) struct Crossing<'a> {
+    /// The layers that took everything, and the reasons of those that did not.
+    pub(crate) passengers: Vec<(usize, Landed<'a>)>,
+    /// What was found.
+    pub(crate) totals: Totals,
+    /// What could not be read.
+    pub(crate) problems: Problems,
+    /// Whether the reading was stopped before its end.
+    pub(crate) stopped: bool,
+}
+
+impl Crossing<'_> {
+    /// Nothing was read, because no layer was there to take it.
+    pub(crate) fn of_nobody() -> Self {
+        Self {
+            passengers: Vec::new(),
+            totals: Totals::default(),
+            problems: Problems::default(),
+            stopped: false,
+        }
+    }
+}
+
+/// Answers for all layers whether the content of a file is wanted.
+pub(crate) struct Appetite<'p, 'a> {
+    passengers: &'p [Passenger<'a>],
+    failed: &'p [AtomicBool],
+}
+
+impl Appetite<'_, '_> {
+    /// Whether any layer that is still in wants the content.
+    pub(crate) fn wants(&self, entry: &Entry) -> bool {
+        self.passengers
+            .iter()
+            .zip(self.failed)
+            .any(|(passenger, failed)| {
+                !failed.load(Ordering::Relaxed) && passenger.intake.wants(entry)
+            })
+    }
+}
+
+/// Reads the sources once and feeds every layer.
+///
+/// `read` walks the sources: it asks the [`Appetite`] about each file and hands each step to the
+/// function it is given, until that says no.
+pub(crate) fn cross<'a>(
+    passengers: Vec<Passenger<'a>>,
+    watch: Watch<'_>,
+    read: impl FnOnce(&Appetite<'_, 'a>, &mut dyn FnMut(Step) -> bool),
+) -> Crossing<'a> {
+    let failed: Vec<AtomicBool> = passengers.iter().map(|_| AtomicBool::new(false)).collect();
+    let several = passengers.len() > 1;
+    let mut tally = Tally::new(watch);
+    let mut stopped = false;
+    let results: Vec<Result<(), layer::Error>> = thread::scope(|scope| {
+        let mut queues = Vec::new();
+        let mut threads = Vec::new();
+        for (passenger, failed) in passengers.iter().zip(&failed) {
+            let (sender, receiver) = bounded(QUEUE_BATCHES);
+            queues.push(Some(sender));
+            threads.push(scope.spawn(move || {
+                let result = take_all(&*passenger.intake, &receiver, several);
+                if result.is_err() {
+                    failed.store(true, Ordering::Relaxed);
+                }
+                result
+            }));
+        }
+        let mut loader = Loader::new(queues);
+        let appetite = Appetite {
+            passengers: &passengers,
+            failed: &failed,
+        };
+        read(&appetite, &mut |step| {
+            if watch.stop.is_requested() {
+                stopped = true;
+                return false;
+            }
+            tally.count(&step);
+            loader.load(step)
+        });
+        loader.finish();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or(Err(layer::Error::Panicked)))
+            .collect()
+    });
+    let passengers = passengers
+        .into_iter()
+        .zip(results)
+        .map(|(passenger, result)| (passenger.index, result.map(|()| passenger.intake)))
+        .collect();
+    Crossing {
+        passengers,
+        totals: tally.totals,
+        problems: tally.problems,
+        stopped,
+    }
+}
+
+/// Commits the layers side by side.
+pub(crate) fn commit<'a>(
+    intakes: Vec<(usize, Box<dyn Intake + 'a>)>,
+    now: Timestamp,
+    done: &(dyn Fn(usize, &Result<Statistics, layer::Error>) + Sync),
+) -> Vec<(usize, Result<Statistics, layer::Error>)> {
+    thread::scope(|scope| {
+        let threads: Vec<_> = intakes
+            .into_iter()
+            .map(|(index, intake)| {
+                let thread = scope.spawn(move || {
+                    let result = intake.commit(now);
+                    done(index, &result);
+                    result
+                });
+                (index, thread)
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|(index, thread)| {
+                let result = thread.join().unwrap_or_else(|_| {
+                    let result = Err(layer::Error::Panicked);
+                    done(index, &result);
+                    result
+                });
+                (index, result)
+            })
+            .collect()
+    })
+}
+
+/// One layer's thread: takes batch after batch until the queue is closed.
+fn take_all(
+    intake: &dyn Intake,
+    batches: &Receiver<Vec<Step>>,
+    several: bool,
+) -> Result<(), layer::Error> {
+    // Among several layers, content may come that only another one wants.
+    let mut skipping = false;
+    for step in batches.iter().flatten() {
+        let step = match step {
+            Step::Entry { entry, body } if several => {
+                skipping = !matches!(body, Body::None) && !intake.wants(&entry);
+                let body = if skipping { Body::None } else { body };
+                Step::Entry { entry, body }
+            }
+            Step::Data(_) | Step::Hole(_) | Step::End(_) if skipping => continue,
+            other => other,
+        };
+        intake.take(step)?;
+    }
+    Ok(())
+}
+
+/// Gathers steps into batches and hands each to all queues that are still open.
+struct Loader {
+    queues: Vec<Option<Sender<Vec<Step>>>>,
+    batch: Vec<Step>,
+    batch_bytes: usize,
+}
+
+impl Loader {
+    fn new(queues: Vec<Option<Sender<Vec<Step>>>>) -> Self {
+        Self {
+            queues,
+            batch: Vec::with_capacity(BATCH_STEPS_MAX),
+            batch_bytes: 0,
+        }
+    }
+
+    /// Takes a step in. Says whether any layer is left to take more.
+    fn load(&mut self, step: Step) -> bool {
+        if let Step::Entry {
+            body: Body::Whole(block),
+            ..
+        }
+        | Step::Data(block) = &step
+        {
+            self.batch_bytes += block.len();
+        }
+        self.batch.push(step);
+        if self.batch.len() < BATCH_STEPS_MAX && self.batch_bytes < BATCH_BYTES_MAX {
+            return true;
+        }
+        self.send()
+    }
+
+    fn send(&mut self) -> bool {
+        let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH_STEPS_MAX));
+        self.batch_bytes = 0;
+        let mut open: Vec<&mut Option<_>> = self
+            .queues
+            .iter_mut()
+            .filter(|queue| queue.is_some())
+            .collect();
+        let Some(last) = open.pop() else {
+            return false;
+        };
+        // The last queue takes the batch itself, so that a single layer pays for no copy.
+        for queue in open {
+            hand_on(queue, batch.clone());
+        }
+        hand_on(last, batch);
+        self.queues.iter().any(Option::is_some)
+    }
+
+    /// Hands on what is left and closes the queues.
+    fn finish(mut self) {
+        self.send();
+    }
+}
+
+/// Waits for a free place in a queue. Closes it when its layer has failed.
+fn hand_on(queue: &mut Option<Sender<Vec<Step>>>, batch: Vec<Step>) {
+    let sent = queue
+        .as_ref()
+        .is_some_and(|sender| sender.send(batch).is_ok());
+    if !sent {
+        *queue = None;
+    }
+}
+
+/// Counts what is found and tells about it.
+struct Tally<'a> {
+    watch: Watch<'a>,
+    totals: Totals,
+    problems: Problems,
+    told: Instant,
+}
+
+impl<'a> Tally<'a> {
+    fn new(watch: Watch<'a>) -> Self {
+        Self {
+            watch,
+            totals: Totals::default(),
+            problems: Problems::default(),
+            told: Instant::now(),
+        }
+    }
+
+    fn count(&mut self, step: &Step) {
+        match step {
+            Step::Entry { entry, body } => {
+                self.totals.entries += 1;
+                if entry.is_file() && entry.hard_link.is_none() {
+                    self.totals.files += 1;
+                    self.totals.bytes += entry.size;
+                }
+                if let Body::Whole(block) = body {
+                    self.totals.read_bytes += block.len() as u64;
+                }
+                if self.totals.entries.is_multiple_of(64) {
+                    self.tell_progress(entry);
+                }
+            }
+            Step::Data(block) => self.totals.read_bytes += block.len() as u64,
+            Step::Hole(bytes) => self.totals.read_bytes += bytes,
+            Step::End(Ending::Changed(problem) | Ending::Failed(problem))
+            | Step::Problem(problem) => {
+                let record = ProblemRecord::from(&**problem);
+                self.watch.tell(Event::Problem(record.clone()));
+                self.problems.add(record);
+            }
+            Step::End(Ending::Complete) => {}
+        }
+    }
+
+    fn tell_progress(&mut self, entry: &Entry) {
+        if self.told.elapsed() >= PROGRESS_INTERVAL {
+            self.told = Instant::now();
+            self.watch.tell(Event::Progress {
+                totals: self.totals,
+                path: PathRecord::from(&entry.path),
+            });
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What can go wrong with an operation as a whole.
+
+use std::io;
+use std::path::PathBuf;
+
+use tree::TreePath;
+
+use crate::config;
+use crate::layer;
+
+/// Why an operation could not be done.
+///
+/// What goes wrong with one layer while others go on, or with one file, is no error but stands in
+/// the report. [`crate::explain()`] gives every error its code, sentence and next step.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no usable configuration.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// There is a configuration already, and it is not replaced.
+    #[error("there is a configuration already: {}", path.display())]
+    ConfigExists {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// No layer has this name.
+    #[error("there is no layer `{name}`")]
+    NoLayer {
+        /// What was asked for.
+        name: String,
+        /// The layers that there are.
+        known: Vec<String>,
+    },
+    /// A layer cannot do what it was asked for.
+    #[error("layer `{layer}`")]
+    Layer {
+        /// Which layer.
+        layer: String,
+        /// Why.
+        source: layer::Error,
+    },
+    /// No path of any source exists.
+    #[error("nothing to back up: none of the paths of the sources exists")]
+    NoSource {
+        /// The paths.
+        paths: Vec<PathBuf>,
+    },
+    /// What was typed is not a path inside a snapshot.
+    #[error("`{typed}` is not a path inside a snapshot")]
+    BadPath {
+        /// What was typed.
+        typed: String,
+        /// Why not.
+        source: tree::BadPath,
+    },
+    /// Nothing of this path is in the snapshot.
+    #[error("{path} is not in snapshot `{snapshot}`")]
+    NoEntry {
+        /// Which path.
+        path: TreePath,
+        /// Which snapshot.
+        snapshot: String,
+    },
+    /// The program's own files cannot be written or read.
+    #[error("cannot {action} {}", path.display())]
+    State {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It was stopped before its end.
+    #[error("stopped before the end")]
+    Stopped,
+}
+
+impl Error {
+    /// Says which layer an error is about.
+    pub fn of_layer(layer: &str) -> impl FnOnce(layer::Error) -> Self {
+        let layer = layer.to_owned();
+        move |source| Self::Layer { layer, source }
+    }
+}

@@ -1,0 +1,468 @@
+//! Every error in words: a stable code, one sentence, its causes and a next step.
+//!
+//! The terminal, the page and the mail show the same. docs/errors.md is made from this file, and
+//! a test holds them together.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::event::chain;
+use crate::{Error, config, layer, secret};
+
+/// What went wrong, by a name that does not change between versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(
+    missing_docs,
+    reason = "`Code::meaning` says what each means, for people and for this page"
+)]
+pub enum Code {
+    ConfigMissing,
+    ConfigUnreadable,
+    ConfigOpen,
+    ConfigMistakes,
+    ConfigExists,
+    NoSuchLayer,
+    NoSuchSnapshot,
+    NoSuchPath,
+    BadPath,
+    NothingToBackUp,
+    KindNotRunnable,
+    StoreNotRunnable,
+    LayerNotCreated,
+    SecretOpen,
+    SecretMissing,
+    SecretProgram,
+    StateUnwritable,
+    Stopped,
+    Io,
+    Bug,
+    Unexpected,
+}
+
+impl Code {
+    /// All codes, in the order of docs/errors.md.
+    pub const ALL: [Self; 21] = [
+        Self::ConfigMissing,
+        Self::ConfigUnreadable,
+        Self::ConfigOpen,
+        Self::ConfigMistakes,
+        Self::ConfigExists,
+        Self::NoSuchLayer,
+        Self::NoSuchSnapshot,
+        Self::NoSuchPath,
+        Self::BadPath,
+        Self::NothingToBackUp,
+        Self::KindNotRunnable,
+        Self::StoreNotRunnable,
+        Self::LayerNotCreated,
+        Self::SecretOpen,
+        Self::SecretMissing,
+        Self::SecretProgram,
+        Self::StateUnwritable,
+        Self::Stopped,
+        Self::Io,
+        Self::Bug,
+        Self::Unexpected,
+    ];
+
+    /// The name, as it is shown and searched for.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.entry().0
+    }
+
+    /// What it means, in one or two sentences.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        self.entry().1
+    }
+
+    /// What can be done about it, in general. [`Explanation::next`] says it for the case at hand.
+    #[must_use]
+    pub fn advice(self) -> &'static str {
+        self.entry().2
+    }
+
+    fn entry(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::ConfigMissing => (
+                "config-missing",
+                "There is no configuration file yet.",
+                "`ravelin quickstart PATH` writes a first one and makes a backup; `ravelin init` writes one without a backup.",
+            ),
+            Self::ConfigUnreadable => (
+                "config-unreadable",
+                "The configuration file cannot be read.",
+                "See the cause; the file must be readable by the user who runs ravelin.",
+            ),
+            Self::ConfigOpen => (
+                "config-open",
+                "Other users may change the configuration file. It names programs that are run, so it is not trusted.",
+                "Take the right to write from the group and from others: `chmod go-w FILE`.",
+            ),
+            Self::ConfigMistakes => (
+                "config-mistakes",
+                "The configuration holds mistakes. All of them are listed with their lines; nothing was done.",
+                "Mend the lines; `ravelin config check` shows what is left. Every key is shown in docs/config.toml.",
+            ),
+            Self::ConfigExists => (
+                "config-exists",
+                "There is a configuration file already, and it is never replaced.",
+                "Edit it, or name another file with `--config`.",
+            ),
+            Self::NoSuchLayer => (
+                "no-such-layer",
+                "No layer of the configuration has this name.",
+                "`ravelin status` lists the layers.",
+            ),
+            Self::NoSuchSnapshot => (
+                "no-such-snapshot",
+                "The layer has no snapshot of this name.",
+                "`ravelin snapshots` lists them; `latest`, `latest~1` and dates are understood.",
+            ),
+            Self::NoSuchPath => (
+                "no-such-path",
+                "The snapshot does not hold this path.",
+                "`ravelin find NAME` looks through all snapshots.",
+            ),
+            Self::BadPath => (
+                "bad-path",
+                "What was typed cannot be a path inside a snapshot.",
+                "Leave out `..`; a leading `/` may stay.",
+            ),
+            Self::NothingToBackUp => (
+                "nothing-to-back-up",
+                "None of the paths of the sources exists. A snapshot of nothing would look like a success, so none is made.",
+                "Check the paths in the configuration, and whether a drive is missing.",
+            ),
+            Self::KindNotRunnable => (
+                "kind-not-runnable",
+                "The configuration is understood, but this version cannot run layers of this kind yet.",
+                "Take the layer out, or leave it: the others run without it.",
+            ),
+            Self::StoreNotRunnable => (
+                "store-not-runnable",
+                "The configuration is understood, but this version cannot reach this store yet. Folders of this machine work.",
+                "Use a folder of this machine as the store.",
+            ),
+            Self::LayerNotCreated => (
+                "layer-not-created",
+                "Nothing stands at the store of the layer. It is not created on its own, because the store may be a drive that is not mounted.",
+                "`ravelin init` creates the layers that are missing. If there should be one, check whether the drive is mounted.",
+            ),
+            Self::SecretOpen => (
+                "secret-open",
+                "Other users may read or change the file with the secret, so it is no secret.",
+                "`chmod 600 FILE`, and think about changing the passphrase.",
+            ),
+            Self::SecretMissing => (
+                "secret-missing",
+                "The passphrase is not where the configuration says that it is kept.",
+                "Put it there, or change the reference in the configuration.",
+            ),
+            Self::SecretProgram => (
+                "secret-program",
+                "The program that should print the passphrase did not.",
+                "Run the program by hand and see what it says.",
+            ),
+            Self::StateUnwritable => (
+                "state-unwritable",
+                "The program's own files cannot be read or written.",
+                "See the cause; the folder must belong to the user who runs ravelin.",
+            ),
+            Self::Stopped => (
+                "stopped",
+                "The operation was stopped before its end. What was committed stays.",
+                "Run it again.",
+            ),
+            Self::Io => (
+                "io",
+                "The system refused something that was needed.",
+                "See the cause.",
+            ),
+            Self::Bug => (
+                "bug",
+                "The program broke an assumption of its own. Other layers were not touched.",
+                "Report it with the text above; earlier snapshots are not affected.",
+            ),
+            Self::Unexpected => (
+                "unexpected",
+                "Something went wrong for which there is no page yet.",
+                "See the cause.",
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// A code of another version reads as [`Code::Unexpected`].
+impl<'de> Deserialize<'de> for Code {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let known = Self::ALL.into_iter().find(|code| code.name() == name);
+        Ok(known.unwrap_or(Self::Unexpected))
+    }
+}
+
+/// An error in words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// Which page of docs/errors.md.
+    pub code: Code,
+    /// What happened, as the errors say it: outermost first, at least one.
+    pub because: Vec<String>,
+    /// What to do now.
+    pub next: Next,
+}
+
+/// What to do about an error. The terminal prints it, the page makes a button of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Next {
+    /// Run a command.
+    Run {
+        /// The command line.
+        command: String,
+    },
+    /// Edit a file.
+    Edit {
+        /// Which file.
+        file: String,
+        /// On which line, from 1.
+        line: usize,
+    },
+    /// Do something that only a person can.
+    Advice {
+        /// What, in a sentence.
+        text: String,
+    },
+}
+
+impl fmt::Display for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run { command } => write!(f, "run `{command}`"),
+            Self::Edit { file, line } => write!(f, "edit {file}, line {line}"),
+            Self::Advice { text } => f.write_str(text),
+        }
+    }
+}
+
+impl Explanation {
+    /// The general words of a code.
+    #[must_use]
+    pub fn of_code(code: Code) -> Self {
+        Self {
+            code,
+            because: vec![code.meaning().to_owned()],
+            next: Next::Advice {
+                text: code.advice().to_owned(),
+            },
+        }
+    }
+}
+
+/// Explains what kept an operation from being done.
+#[must_use]
+pub fn explain(error: &Error) -> Explanation {
+    let (code, next) = match error {
+        Error::Config(error) => of_config(error),
+        Error::ConfigExists { path } => (
+            Code::ConfigExists,
+            Some(Next::Edit {
+                file: path.display().to_string(),
+                line: 1,
+            }),
+        ),
+        Error::NoLayer { known, .. } => {
+            let text = format!("the layers are: {}", known.join(", "));
+            (Code::NoSuchLayer, Some(Next::Advice { text }))
+        }
+        Error::Layer { layer, source } => return of_named_layer(source, Some(layer)),
+        Error::NoSource { .. } => (Code::NothingToBackUp, None),
+        Error::BadPath { .. } => (Code::BadPath, None),
+        Error::NoEntry { path, .. } => {
+            let name = path.name().map(String::from_utf8_lossy);
+            let command = name.map(|name| run(&["find", &name]));
+            (Code::NoSuchPath, command)
+        }
+        Error::State { .. } => (Code::StateUnwritable, None),
+        Error::Stopped => (Code::Stopped, None),
+    };
+    finish(code, chain(error), next)
+}
+
+/// Explains what kept a layer from doing its part.
+#[must_use]
+pub fn explain_layer(error: &layer::Error, layer: &str) -> Explanation {
+    let mut explanation = of_named_layer(error, None);
+    explanation.because = chain(error);
+    if let Next::Run { command } = &mut explanation.next {
+        command.push_str(&format!(" --layer {layer}"));
+    }
+    explanation
+}
+
+fn of_named_layer(error: &layer::Error, layer: Option<&str>) -> Explanation {
+    let (code, next) = of_layer(error);
+    let mut because = chain(error);
+    if let Some(layer) = layer {
+        because.insert(0, format!("layer `{layer}`"));
+    }
+    finish(code, because, next)
+}
+
+fn finish(code: Code, because: Vec<String>, next: Option<Next>) -> Explanation {
+    Explanation {
+        code,
+        because,
+        next: next.unwrap_or_else(|| Next::Advice {
+            text: code.advice().to_owned(),
+        }),
+    }
+}
+
+fn run(words: &[&str]) -> Next {
+    let plain =
+        |character: char| character.is_ascii_alphanumeric() || "-_./~:@%+=".contains(character);
+    let mut command = "ravelin".to_owned();
+    for word in words {
+        command.push(' ');
+        if !word.is_empty() && word.chars().all(plain) {
+            command.push_str(word);
+        } else {
+            let quoted = word.replace('\'', "'\\''");
+            command.push_str(&format!("'{quoted}'"));
+        }
+    }
+    Next::Run { command }
+}
+
+fn of_config(error: &config::Error) -> (Code, Option<Next>) {
+    match error {
+        config::Error::NotFound { .. } => (
+            Code::ConfigMissing,
+            Some(run(&["quickstart", "~/Documents"])),
+        ),
+        config::Error::Read { .. } => (Code::ConfigUnreadable, None),
+        config::Error::Writable { path, .. } => {
+            let command = format!("chmod go-w {}", path.display());
+            (Code::ConfigOpen, Some(Next::Run { command }))
+        }
+        config::Error::Mistakes(mistakes) => {
+            let next = mistakes.list.first().map(|mistake| Next::Edit {
+                file: mistakes.file.display().to_string(),
+                line: mistake.line,
+            });
+            (Code::ConfigMistakes, next)
+        }
+    }
+}
+
+fn of_layer(error: &layer::Error) -> (Code, Option<Next>) {
+    match error {
+        layer::Error::KindNotRunnable { .. } => (Code::KindNotRunnable, None),
+        layer::Error::StoreNotRunnable { .. } => (Code::StoreNotRunnable, None),
+        layer::Error::NotCreated { .. } => (Code::LayerNotCreated, None),
+        layer::Error::Secret(error) => of_secret(error),
+        layer::Error::NoSnapshot { .. } => (Code::NoSuchSnapshot, Some(run(&["snapshots"]))),
+        layer::Error::NoFile { path, .. } => {
+            let name = path.name().map(String::from_utf8_lossy);
+            (Code::NoSuchPath, name.map(|name| run(&["find", &name])))
+        }
+        layer::Error::Io { .. } => (Code::Io, None),
+        layer::Error::Panicked => (Code::Bug, None),
+    }
+}
+
+fn of_secret(error: &secret::Error) -> (Code, Option<Next>) {
+    match error {
+        secret::Error::Open { path, .. } => {
+            let command = format!("chmod 600 {}", path.display());
+            (Code::SecretOpen, Some(Next::Run { command }))
+        }
+        secret::Error::ForeignOwner { .. } => (Code::SecretOpen, None),
+        secret::Error::Read { .. }
+        | secret::Error::NotSet { .. }
+        | secret::Error::NoCredential { .. }
+        | secret::Error::Empty { .. }
+        | secret::Error::NotText { .. } => (Code::SecretMissing, None),
+        secret::Error::Start { .. } | secret::Error::Failed { .. } => (Code::SecretProgram, None),
+    }
+}
+
+/// The text of docs/errors.md.
+#[must_use]
+pub fn page() -> String {
+    let mut page = String::from(
+        "# Errors\n\n\
+         Every error that ravelin prints carries a code in square brackets. This page says what each\n\
+         means and what to do. It is made from `crates/engine/src/explain.rs`.\n",
+    );
+    for code in Code::ALL {
+        page.push_str(&format!(
+            "\n## {}\n\n{}\n\n**Next:** {}\n",
+            code.name(),
+            code.meaning(),
+            code.advice()
+        ));
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_told_apart_and_survive_json() {
+        let mut names: Vec<&str> = Code::ALL.iter().map(|code| code.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Code::ALL.len());
+        for code in Code::ALL {
+            let json = serde_json::to_string(&code).unwrap();
+            assert_eq!(serde_json::from_str::<Code>(&json).unwrap(), code);
+        }
+        let future: Code = serde_json::from_str("\"quota-of-2030\"").unwrap();
+        assert_eq!(future, Code::Unexpected);
+    }
+
+    #[test]
+    fn a_command_that_is_shown_can_be_pasted() {
+        let shown = run(&["find", "it's here"]).to_string();
+        assert_eq!(shown, r"run `ravelin find 'it'\''s here'`");
+    }
+
+    #[test]
+    fn the_chain_is_printed_once() {
+        let error = Error::Layer {
+            layer: "disk".to_owned(),
+            source: layer::Error::Secret(secret::Error::NotSet {
+                name: "PASS".to_owned(),
+            }),
+        };
+        let explanation = explain(&error);
+        assert_eq!(explanation.code, Code::SecretMissing);
+        assert_eq!(
+            explanation.because,
+            [
+                "layer `disk`",
+                "the passphrase cannot be fetched",
+                "the variable PASS is not set"
+            ]
+        );
+    }
+}

@@ -1,0 +1,238 @@
+//! What was done: one file of JSON lines an operation, in the state home.
+//!
+//! A file is created when the operation begins and only ever grows, a line an event, each written
+//! at once: after a crash it ends early, and that it never ended is how the crash is noticed. The
+//! name begins with the time, so names in order are operations in order. Losing the folder costs
+//! evidence; nothing that a restore needs stands in it.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use jiff::Timestamp;
+
+use crate::event::Event;
+use crate::{Error, Random, create_private_folder};
+
+/// Longest line that is read back: 1 MiB. Longer ones were not written by us.
+const LINE_SIZE_MAX: u64 = 1 << 20;
+
+/// The history of this machine.
+#[derive(Debug, Clone)]
+pub struct History {
+    folder: PathBuf,
+}
+
+impl History {
+    /// The history in a state home. The folder need not exist.
+    #[must_use]
+    pub fn new(state: &Path) -> Self {
+        Self {
+            folder: state.join("history"),
+        }
+    }
+
+    /// Begins the record of an operation.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::State`] when the folder cannot be written.
+    pub fn begin(&self, now: Timestamp, random: Random) -> Result<Record, Error> {
+        let failed = |source| Error::State {
+            action: "write the history in",
+            path: self.folder.clone(),
+            source,
+        };
+        create_private_folder(&self.folder).map_err(failed)?;
+        let mut salt = [0; 3];
+        random(&mut salt).map_err(failed)?;
+        let run = format!(
+            "{}-{:02x}{:02x}{:02x}",
+            now.strftime("%Y%m%dT%H%M%SZ"),
+            salt[0],
+            salt[1],
+            salt[2]
+        );
+        let path = self.folder.join(format!("{run}.jsonl"));
+        let file = fs::OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(failed)?;
+        Ok(Record {
+            run,
+            file: Mutex::new(Some(file)),
+        })
+    }
+
+    /// The operations, newest first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::State`] when the folder is there but cannot be read.
+    pub fn operations(&self) -> Result<impl Iterator<Item = Operation> + use<>, Error> {
+        let failed = |source| Error::State {
+            action: "read the history in",
+            path: self.folder.clone(),
+            source,
+        };
+        let mut files = Vec::new();
+        match fs::read_dir(&self.folder) {
+            Ok(entries) => {
+                for entry in entries {
+                    let path = entry.map_err(failed)?.path();
+                    if path
+                        .extension()
+                        .is_some_and(|extension| extension == "jsonl")
+                    {
+                        files.push(path);
+                    }
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+        files.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(files
+            .into_iter()
+            .filter_map(|path| Operation::read(&path).ok()))
+    }
+}
+
+/// One operation of the past.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Operation {
+    /// What happened, in order. Lines that cannot be understood are left out.
+    pub events: Vec<Event>,
+}
+
+impl Operation {
+    fn read(path: &Path) -> io::Result<Self> {
+        use std::io::Read as _;
+        let mut lines = BufReader::new(File::open(path)?);
+        let mut events = Vec::new();
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let length = (&mut lines)
+                .take(LINE_SIZE_MAX)
+                .read_until(b'\n', &mut line)?;
+            if length == 0 {
+                return Ok(Self { events });
+            }
+            events.extend(serde_json::from_slice::<Event>(&line).ok());
+        }
+    }
+}
+
+/// The record of an operation that is under way.
+#[derive(Debug)]
+pub struct Record {
+    run: String,
+    /// `None` after a write failed: the rest is not recorded, the operation goes on.
+    file: Mutex<Option<File>>,
+}
+
+impl Record {
+    /// Identifies the operation.
+    #[must_use]
+    pub fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// Adds an event, if it is one that is kept.
+    ///
+    /// A full disk must not stop a backup: after a failed write nothing more is recorded, and the
+    /// record looks like that of an operation that never ended, which errs on the safe side.
+    pub fn add(&self, event: &Event) {
+        if !event.is_kept() {
+            return;
+        }
+        let Ok(mut line) = serde_json::to_vec(event) else {
+            return;
+        };
+        line.push(b'\n');
+        let Ok(mut slot) = self.file.lock() else {
+            return;
+        };
+        if let Some(file) = slot.as_mut()
+            && file.write_all(&line).is_err()
+        {
+            *slot = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{PathRecord, Totals, Verb};
+    use crate::report::Outcome;
+
+    fn seven(buffer: &mut [u8]) -> io::Result<()> {
+        buffer.fill(7);
+        Ok(())
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn started(second: i64) -> Event {
+        Event::Started {
+            run: "r".to_owned(),
+            verb: Verb::Backup,
+            at: at(second),
+            host: "nas".to_owned(),
+            layers: vec!["disk".to_owned()],
+            expected: None,
+        }
+    }
+
+    #[test]
+    fn what_was_recorded_is_read_back_newest_first() {
+        let state = tempfile::tempdir().unwrap();
+        let history = History::new(state.path());
+        assert_eq!(history.operations().unwrap().count(), 0);
+        let finished = Event::Finished {
+            at: at(200),
+            outcome: Outcome::Good,
+            totals: Some(Totals::default()),
+            problems: 0,
+        };
+        for second in [100, 300] {
+            let record = history.begin(at(second), seven).unwrap();
+            record.add(&started(second));
+            record.add(&Event::Progress {
+                totals: Totals::default(),
+                path: PathRecord::from(&tree::TreePath::root()),
+            });
+            record.add(&finished);
+        }
+        let operations: Vec<Operation> = history.operations().unwrap().collect();
+        assert_eq!(operations.len(), 2);
+        assert_eq!(operations[0].events, [started(300), finished.clone()]);
+        assert_eq!(operations[1].events, [started(100), finished]);
+    }
+
+    #[test]
+    fn a_torn_line_costs_itself_only() {
+        let state = tempfile::tempdir().unwrap();
+        let history = History::new(state.path());
+        let record = history.begin(at(100), seven).unwrap();
+        record.add(&started(100));
+        let path = fs::read_dir(state.path().join("history"))
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
+        let mut file = fs::OpenOptions::new().append(true).open(path).unwrap();
+        file.write_all(b"{\"event\":\"fut").unwrap();
+        let operation = history.operations().unwrap().next().unwrap();
+        assert_eq!(operation.events, [started(100)]);
+    }
+}

@@ -1,0 +1,288 @@
+//! The seam between the strategy and the formats: what a kind of layer must be able to do.
+//!
+//! The engine knows nothing of archives, chains or revisions. Each kind of layer has one adapter
+//! that speaks [`Layer`]; the tests have one more that keeps everything in memory.
+
+use std::io::{self, Read};
+use std::ops::ControlFlow;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tree::{Entry, Step, TreePath};
+
+use crate::secret;
+
+/// One open layer.
+pub trait Layer: Send {
+    /// What is known about the layer as a whole.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn info(&mut self) -> Result<Info, Error>;
+
+    /// The snapshots that can be restored, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn snapshots(&mut self) -> Result<Vec<Snapshot>, Error>;
+
+    /// What a snapshot says about itself.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read or the snapshot is damaged.
+    fn details(&mut self, snapshot: &Snapshot) -> Result<Details, Error>;
+
+    /// Everything that stands in a snapshot, in the order in which it was stored: a directory
+    /// before what it holds.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read. An error inside the sequence is about one stretch of it;
+    /// what comes after it is still good.
+    fn entries<'a>(
+        &'a mut self,
+        snapshot: &Snapshot,
+    ) -> Result<Box<dyn Iterator<Item = Result<Item, Error>> + 'a>, Error>;
+
+    /// The content of a regular file in a snapshot.
+    ///
+    /// A further name of a file gives the content of that file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoFile`] when no regular file stands there. Reading fails when the content is
+    /// damaged; it never ends early without an error.
+    fn content<'a>(
+        &'a mut self,
+        snapshot: &Snapshot,
+        path: &TreePath,
+    ) -> Result<Box<dyn Read + 'a>, Error>;
+
+    /// Begins a snapshot. Nothing of it can be seen until [`Intake::commit`].
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be written, or another program holds its lock.
+    fn begin<'a>(&'a mut self, new: &NewSnapshot) -> Result<Box<dyn Intake + 'a>, Error>;
+
+    /// Reads the layer back and checks it.
+    ///
+    /// `on_step` hears how far it came, and ends the check early by breaking.
+    ///
+    /// # Errors
+    ///
+    /// When the check itself cannot be made. What it finds is no error but a
+    /// [`Verification::findings`].
+    fn verify(
+        &mut self,
+        depth: Depth,
+        on_step: &mut dyn FnMut(VerifyStep) -> ControlFlow<()>,
+    ) -> Result<Verification, Error>;
+}
+
+/// Takes in one snapshot, step by step.
+///
+/// It is shared with the threads that read ahead, which ask [`wants`](Intake::wants); one thread
+/// at a time calls [`take`](Intake::take), in scan order. Dropped without a commit it leaves the
+/// layer as it was.
+pub trait Intake: Send + Sync {
+    /// Whether the content of this regular file is needed, or known to stand in the layer.
+    ///
+    /// The answer holds for the whole intake: asked again about the same entry, it is the same.
+    fn wants(&self, entry: &Entry) -> bool;
+
+    /// Takes the next step. The content of a file that it did not want does not come.
+    ///
+    /// # Errors
+    ///
+    /// When the layer cannot go on; it gets no further steps and must be dropped.
+    fn take(&self, step: Step) -> Result<(), Error>;
+
+    /// Makes the snapshot stand: when this returns, it can be restored.
+    ///
+    /// # Errors
+    ///
+    /// When it does not stand. All earlier snapshots do.
+    fn commit(self: Box<Self>, now: Timestamp) -> Result<Statistics, Error>;
+}
+
+/// What an opened layer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Looking and restoring. Takes no lock that would keep others from writing for long.
+    Read,
+    /// Adding snapshots too.
+    Write,
+    /// Like [`Access::Write`], for a layer that is not there yet: it is created. One that is
+    /// there is an error.
+    Create,
+}
+
+/// A snapshot to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewSnapshot {
+    /// Its name; no other of the layer may have it.
+    pub name: String,
+    /// When the run began.
+    pub time: Timestamp,
+    /// The machine.
+    pub host: String,
+    /// Who runs the program.
+    pub user: String,
+}
+
+/// One point in time that a layer can restore.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Snapshot {
+    /// What it is called; unlike any other of its layer.
+    pub name: String,
+    /// What the format calls it.
+    pub id: String,
+    /// When it was made.
+    pub time: Timestamp,
+}
+
+/// What a snapshot says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Details {
+    /// The machine that it was made on.
+    pub host: String,
+    /// Who made it.
+    pub user: String,
+    /// When it was finished, as far as that is kept.
+    pub finished: Option<Timestamp>,
+    /// Regular files.
+    pub files: u64,
+    /// Bytes of content.
+    pub bytes: u64,
+}
+
+/// What is known about a layer as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Info {
+    /// The format.
+    pub kind: &'static str,
+    /// What the format calls the layer.
+    pub id: String,
+    /// Where its bytes are kept.
+    pub store: String,
+    /// How it is encrypted, in the words of the format.
+    pub encryption: String,
+    /// Bytes that it takes in the store, as far as that can be told without reading all of it.
+    pub stored_bytes: Option<u64>,
+}
+
+/// One object in a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// The object.
+    pub entry: Entry,
+    /// Equal for two files of one layer whose content is the same, and as good as never for
+    /// others. `None` for anything without content of its own.
+    pub content: Option<Fingerprint>,
+}
+
+/// Stands for the content of a file inside one layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub [u8; 16]);
+
+/// What a new snapshot took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Statistics {
+    /// Regular files in the snapshot.
+    pub files: u64,
+    /// Bytes of their content.
+    pub bytes: u64,
+    /// Bytes that were added to the store: new content after compression and encryption.
+    pub added_bytes: u64,
+}
+
+/// How deep a verification goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Depth {
+    /// Everything that is needed to restore is there.
+    Structure,
+    /// Every byte was read back and is what was written.
+    Data,
+}
+
+/// How far a verification came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifyStep {
+    /// What is being done, as a phrase.
+    pub phase: &'static str,
+    /// How much of it is done.
+    pub done: u64,
+    /// How much there is to do; 0 when that is not known.
+    pub total: u64,
+}
+
+/// What a verification found.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Verification {
+    /// Snapshots that were looked at.
+    pub snapshots: u64,
+    /// Stored objects that were looked at.
+    pub objects: u64,
+    /// Bytes that were read back.
+    pub read_bytes: u64,
+    /// What is wrong, one sentence each; empty when all is well.
+    pub findings: Vec<String>,
+    /// Whether it was ended before it had seen everything.
+    pub stopped: bool,
+}
+
+/// Why a layer cannot do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// This version cannot run layers of this kind yet.
+    #[error("layers of kind `{kind}` cannot be run yet")]
+    KindNotRunnable {
+        /// The kind.
+        kind: &'static str,
+    },
+    /// This version cannot reach this store yet.
+    #[error("the store `{store}` cannot be reached yet: only folders of this machine can")]
+    StoreNotRunnable {
+        /// The store, as configured.
+        store: String,
+    },
+    /// Nothing stands at the store.
+    #[error("there is no layer at {store} yet")]
+    NotCreated {
+        /// The store, as configured.
+        store: String,
+    },
+    /// The passphrase cannot be had.
+    #[error("the passphrase cannot be fetched")]
+    Secret(#[from] secret::Error),
+    /// No snapshot answers to this name.
+    #[error("there is no snapshot `{name}`")]
+    NoSnapshot {
+        /// What was asked for.
+        name: String,
+    },
+    /// No regular file of this path is in the snapshot.
+    #[error("no file {path} stands in snapshot `{snapshot}`")]
+    NoFile {
+        /// Which path.
+        path: TreePath,
+        /// Which snapshot.
+        snapshot: String,
+    },
+    /// The system refused something.
+    #[error("cannot {action}")]
+    Io {
+        /// What was tried, as a verb with its object.
+        action: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The code of the layer broke an assumption of its own. A bug, in this layer only.
+    #[error("the code of this layer panicked")]
+    Panicked,
+}

@@ -1,0 +1,160 @@
+//! What a run would do, as a value that can be shown before it is done.
+
+use std::collections::HashMap;
+
+use jiff::ZonedDateTime;
+
+use crate::event::{Event, Totals, Verb};
+use crate::history::History;
+use crate::machine::Context;
+use crate::{Error, Schedule, config};
+
+/// Which layers are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// Those whose schedule says so.
+    Due,
+    /// All.
+    All,
+    /// These, by name, due or not.
+    Named(Vec<String>),
+}
+
+/// What a run would do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// When it was made. Snapshots carry this time.
+    pub now: ZonedDateTime,
+    /// What would be read.
+    pub sources: Vec<config::Source>,
+    /// The layers that would get a snapshot.
+    pub layers: Vec<config::Layer>,
+    /// The layers that are not due, with the time when they will be; `None`: when asked for.
+    pub waiting: Vec<(String, Option<ZonedDateTime>)>,
+    /// What the sources would be called in snapshot names: `HOST-2026-11-24T07:30:00`.
+    pub snapshot: String,
+    /// What the last run that read everything found.
+    pub expected: Option<Totals>,
+}
+
+/// Makes a plan.
+///
+/// # Errors
+///
+/// [`Error::NoLayer`] for a name that no layer has, [`Error::NoSource`] when there is nothing to
+/// read, [`Error::State`] when the history cannot be read.
+pub fn plan(context: Context<'_>, wanted: &Wanted) -> Result<Plan, Error> {
+    let now = (context.machine.clock)();
+    let past = Past::read(&History::new(&context.machine.places.state))?;
+    if let Wanted::Named(names) = wanted {
+        for name in names {
+            find_layer(context.config, name)?;
+        }
+    }
+    let mut layers = Vec::new();
+    let mut waiting = Vec::new();
+    for layer in &context.config.layers {
+        let last = past.last_success.get(&layer.name);
+        let last = last.map(|last| last.to_zoned_datetime(now.time_zone().clone()));
+        let takes_part = match wanted {
+            Wanted::Due => layer.schedule.is_due(last.as_ref(), &now),
+            Wanted::All => true,
+            Wanted::Named(names) => names.contains(&layer.name),
+        };
+        if takes_part {
+            layers.push(layer.clone());
+        } else {
+            waiting.push((
+                layer.name.clone(),
+                layer.schedule.next_due(last.as_ref(), &now),
+            ));
+        }
+    }
+    let sources = context.config.sources.clone();
+    let paths: Vec<_> = sources.iter().flat_map(|source| &source.paths).collect();
+    if !layers.is_empty() && !paths.iter().any(|path| path.symlink_metadata().is_ok()) {
+        return Err(Error::NoSource {
+            paths: paths.into_iter().cloned().collect(),
+        });
+    }
+    Ok(Plan {
+        snapshot: format!(
+            "{}-{}",
+            context.machine.host,
+            now.strftime("%Y-%m-%dT%H:%M:%S")
+        ),
+        now,
+        sources,
+        layers,
+        waiting,
+        expected: past.last_totals,
+    })
+}
+
+/// The layer of that name.
+///
+/// # Errors
+///
+/// [`Error::NoLayer`] when there is none.
+pub fn find_layer<'a>(config: &'a config::Config, name: &str) -> Result<&'a config::Layer, Error> {
+    config.layer(name).ok_or_else(|| Error::NoLayer {
+        name: name.to_owned(),
+        known: config
+            .layers
+            .iter()
+            .map(|layer| layer.name.clone())
+            .collect(),
+    })
+}
+
+/// What the history says that a plan needs.
+#[derive(Debug, Default)]
+struct Past {
+    /// When each layer last got a snapshot.
+    last_success: HashMap<String, jiff::Timestamp>,
+    /// What the last complete reading found.
+    last_totals: Option<Totals>,
+}
+
+impl Past {
+    fn read(history: &History) -> Result<Self, Error> {
+        let mut past = Self::default();
+        for operation in history.operations()? {
+            let is_backup = |event: &Event| {
+                matches!(
+                    event,
+                    Event::Started {
+                        verb: Verb::Backup,
+                        ..
+                    }
+                )
+            };
+            if !operation.events.first().is_some_and(is_backup) {
+                continue;
+            }
+            for event in operation.events {
+                match event {
+                    Event::LayerDone { layer, at, .. } => {
+                        past.last_success.entry(layer).or_insert(at);
+                    }
+                    Event::Committing { totals } => {
+                        past.last_totals.get_or_insert(totals);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(past)
+    }
+}
+
+/// When a layer is due next, for those who show it.
+#[must_use]
+pub fn next_due(
+    schedule: Schedule,
+    last_success: Option<jiff::Timestamp>,
+    now: &ZonedDateTime,
+) -> Option<ZonedDateTime> {
+    let last = last_success.map(|last| last.to_zoned_datetime(now.time_zone().clone()));
+    schedule.next_due(last.as_ref(), now)
+}

@@ -1,0 +1,193 @@
+//! A backup: one read of the sources, a snapshot in every layer of the plan.
+//!
+//! Layers fail alone: one that cannot be opened, that fails while it takes in or that cannot
+//! commit is reported with its reason, and the others finish.
+
+use tree::Step;
+
+use crate::convoy::{self, Appetite, Crossing, Passenger};
+use crate::event::{Event, Verb, Watch};
+use crate::explain::explain_layer;
+use crate::history::{History, Record};
+use crate::layer::{self, Access, Layer, NewSnapshot};
+use crate::machine::Context;
+use crate::report::{LayerReport, LayerResult, Outcome, Problems, Report};
+use crate::{Error, Plan};
+
+/// The same with another way to read.
+pub(crate) fn run_with(
+    plan: &Plan,
+    context: Context<'_>,
+    watch: Watch<'_>,
+    read: impl FnOnce(&Appetite<'_, '_>, &mut dyn FnMut(Step) -> bool),
+) -> Result<Report, Error> {
+    let machine = context.machine;
+    let started = plan.now.timestamp();
+    let record = History::new(&machine.places.state).begin(started, machine.random)?;
+    let sink = |event: Event| {
+        record.add(&event);
+        watch.tell(event);
+    };
+    let watch = Watch {
+        sink: &sink,
+        stop: watch.stop,
+    };
+    watch.tell(Event::Started {
+        run: record.run().to_owned(),
+        verb: Verb::Backup,
+        at: started,
+        host: machine.host.clone(),
+        layers: plan.layers.iter().map(|layer| layer.name.clone()).collect(),
+        expected: plan.expected,
+    });
+    let report = feed(plan, context, watch, &record, read);
+    watch.tell(Event::Finished {
+        at: report.finished,
+        outcome: report.outcome,
+        totals: Some(report.totals),
+        problems: report.problems.count,
+    });
+    Ok(report)
+}
+
+fn feed(
+    plan: &Plan,
+    context: Context<'_>,
+    watch: Watch<'_>,
+    record: &Record,
+    read: impl FnOnce(&Appetite<'_, '_>, &mut dyn FnMut(Step) -> bool),
+) -> Report {
+    let clock = context.machine.clock;
+    let mut results: Vec<Option<LayerResult>> = vec![None; plan.layers.len()];
+    let mut names = vec![String::new(); plan.layers.len()];
+    let fail = |index: usize, error: &layer::Error| {
+        let layer = plan
+            .layers
+            .get(index)
+            .map_or("", |layer| layer.name.as_str());
+        let failure = explain_layer(error, layer);
+        watch.tell(Event::LayerFailed {
+            layer: layer.to_owned(),
+            at: clock().timestamp(),
+            failure: failure.clone(),
+        });
+        Some(LayerResult::Failed { failure })
+    };
+
+    let mut layers: Vec<(usize, Box<dyn Layer>)> = Vec::new();
+    for (index, layer) in plan.layers.iter().enumerate() {
+        match (context.open)(layer, Access::Write) {
+            Ok(layer) => layers.push((index, layer)),
+            Err(error) => results[index] = fail(index, &error),
+        }
+    }
+    let mut passengers = Vec::new();
+    for (index, layer) in &mut layers {
+        let index = *index;
+        let begun = free_name(&mut **layer, &plan.snapshot).and_then(|name| {
+            names[index] = name;
+            layer.begin(&NewSnapshot {
+                name: names[index].clone(),
+                time: plan.now.timestamp(),
+                host: context.machine.host.clone(),
+                user: context.machine.user.clone(),
+            })
+        });
+        match begun {
+            Ok(intake) => {
+                watch.tell(Event::LayerStarted {
+                    layer: plan.layers[index].name.clone(),
+                    snapshot: names[index].clone(),
+                });
+                passengers.push(Passenger { index, intake });
+            }
+            Err(error) => results[index] = fail(index, &error),
+        }
+    }
+
+    let crossing = if passengers.is_empty() {
+        Crossing::of_nobody()
+    } else {
+        convoy::cross(passengers, watch, read)
+    };
+    let mut ready = Vec::new();
+    for (index, result) in crossing.passengers {
+        match result {
+            Ok(_) if crossing.stopped => results[index] = Some(LayerResult::Stopped),
+            Ok(intake) => ready.push((index, intake)),
+            Err(error) => results[index] = fail(index, &error),
+        }
+    }
+    if !ready.is_empty() {
+        let totals = crossing.totals;
+        watch.tell(Event::Committing { totals });
+    }
+    let done = |index: usize, result: &Result<layer::Statistics, layer::Error>| {
+        if let (Ok(statistics), Some(layer)) = (result, plan.layers.get(index)) {
+            watch.tell(Event::LayerDone {
+                layer: layer.name.clone(),
+                snapshot: names.get(index).cloned().unwrap_or_default(),
+                at: clock().timestamp(),
+                statistics: *statistics,
+            });
+        }
+    };
+    for (index, result) in convoy::commit(ready, clock().timestamp(), &done) {
+        results[index] = match result {
+            Ok(statistics) => Some(LayerResult::Done {
+                snapshot: names[index].clone(),
+                statistics,
+            }),
+            Err(error) => fail(index, &error),
+        };
+    }
+
+    let layers = plan
+        .layers
+        .iter()
+        .zip(results)
+        .map(|(layer, result)| LayerReport {
+            layer: layer.name.clone(),
+            result: result.unwrap_or(LayerResult::Stopped),
+        });
+    finish(
+        layers.collect(),
+        crossing.problems,
+        crossing.totals,
+        plan,
+        clock,
+        record,
+    )
+}
+
+fn finish(
+    layers: Vec<LayerReport>,
+    problems: Problems,
+    totals: crate::event::Totals,
+    plan: &Plan,
+    clock: crate::Clock,
+    record: &Record,
+) -> Report {
+    let outcome: Outcome = Report::outcome_of(&layers, &problems);
+    Report {
+        run: record.run().to_owned(),
+        started: plan.now.timestamp(),
+        finished: clock().timestamp(),
+        outcome,
+        totals,
+        layers,
+        problems,
+    }
+}
+
+/// The name of the plan, or with `.2`, `.3` … when a snapshot of the layer has it already: two
+/// runs in one second, or a clock that was set back.
+fn free_name(layer: &mut dyn Layer, wanted: &str) -> Result<String, layer::Error> {
+    let taken = layer.snapshots()?;
+    let is_free = |name: &String| taken.iter().all(|snapshot| snapshot.name != *name);
+    let numbered = (2..=taken.len() + 2).map(|number| format!("{wanted}.{number}"));
+    let free = std::iter::once(wanted.to_owned())
+        .chain(numbered)
+        .find(is_free);
+    Ok(free.unwrap_or_else(|| wanted.to_owned()))
+}
