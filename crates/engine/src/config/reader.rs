@@ -100,12 +100,12 @@ impl<'r> Section<'r> {
         self.line
     }
 
-    /// The dotted path of a key of this table.
+    /// The dotted path of a key of this table; of the table itself for an empty key.
     pub(super) fn key(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
+        match (self.path.as_str(), key) {
+            ("", key) => key.to_owned(),
+            (path, "") => path.to_owned(),
+            (path, key) => format!("{path}.{key}"),
         }
     }
 
