@@ -1,6 +1,7 @@
 //! Borg 1.x repositories, read and written.
 
 mod buffer;
+mod chunker;
 mod compress;
 mod id;
 mod key;
@@ -8,6 +9,7 @@ mod msgpack;
 mod random;
 
 pub use buffer::Buffer;
+pub use chunker::{BadChunkerParams, Chunk, Chunker, ChunkerParams, is_zero};
 pub use compress::{
     BadCompression, BadPayload, Compression, Compressor, Decompressor, PLAIN_SIZE_MAX, Padding,
 };

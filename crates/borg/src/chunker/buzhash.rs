@@ -1,0 +1,239 @@
+//! The rolling hash, in a form without a chain from byte to byte.
+//!
+//! The hash of a window of `w` bytes `b` is the exclusive or of `rotl(T[b(j)], w-1-j)`, `T` being
+//! the table of numbers. With prefixes `P(n)`, the exclusive or of `rotr(T[b(j)], j)` for all
+//! `j < n`, the hash of the window at `i` is `rotl(P(i+w) ^ P(i), i+w-1)`, and its low bits are
+//! zero exactly if `(P(i+w) ^ P(i)) & rotr(mask, i+w-1)` is zero. So each byte is looked up once,
+//! and the test needs nothing from its neighbours: processors do many of them at a time.
+
+use super::table;
+
+/// Finds cuts. Holds the table of one repository.
+pub(super) struct Buzhash {
+    table: Box<[u32; 256]>,
+    window: usize,
+    mask: u32,
+    /// Prefixes of the bytes last looked at.
+    prefixes: Vec<u32>,
+}
+
+/// Bytes looked up between two rounds of tests.
+const BLOCK: usize = 1024;
+
+/// Rotations repeat after so many bytes.
+const CYCLE: usize = 32;
+
+impl Buzhash {
+    /// `window` is odd, `mask_bits` at most 32.
+    pub(super) fn new(seed: u32, window: usize, mask_bits: u8) -> Self {
+        let mask = u32::try_from((1u64 << mask_bits) - 1).unwrap_or(u32::MAX);
+        Self {
+            table: table::seeded(seed),
+            window,
+            mask,
+            prefixes: Vec::new(),
+        }
+    }
+
+    pub(super) fn window(&self) -> usize {
+        self.window
+    }
+
+    /// Whether a window of zeros is a place to cut.
+    pub(super) fn cuts_zeros(&self) -> bool {
+        hash(&self.table, std::iter::repeat_n(0, self.window)) & self.mask == 0
+    }
+
+    /// The first place to cut `data` at or behind `from`.
+    ///
+    /// Only places with more than a window of bytes behind them count.
+    pub(super) fn find(&mut self, data: &[u8], from: usize) -> Option<usize> {
+        let to = data.len().checked_sub(self.window)?;
+        if from >= to {
+            return None;
+        }
+        let bytes = data.get(from..)?;
+        self.find_portable(bytes, to - from).map(|at| from + at)
+    }
+
+    /// The first of the places `0..count` to cut `bytes`, which go on for a window behind them.
+    fn find_portable(&mut self, bytes: &[u8], count: usize) -> Option<usize> {
+        let window = self.window;
+        // The prefixes of a window and of what is looked up ahead; moved to the front when they
+        // reach the end.
+        let size = (window + 16 * BLOCK).next_multiple_of(BLOCK);
+        self.prefixes.resize(size, 0);
+        let masks = masks(self.mask, window);
+        let mut prefix = 0;
+        // Of `prefixes`: the first stands for this place, and so many of them are there.
+        let (mut base, mut filled) = (0, 0);
+        let mut tested = 0;
+        for block in bytes.chunks(BLOCK) {
+            if filled + BLOCK > size {
+                let keep = tested - base;
+                self.prefixes.copy_within(keep..filled, 0);
+                base = tested;
+                filled -= keep;
+            }
+            let room = self.prefixes.get_mut(filled..filled + BLOCK)?;
+            prefix = look_up(&self.table, block, prefix, room);
+            filled += BLOCK;
+            // `P(i + w)` is there for all places before this one, in whole cycles.
+            let ready = (base + filled)
+                .saturating_sub(window)
+                .min(count.next_multiple_of(CYCLE));
+            let ready = ready - ready % CYCLE;
+            if ready > tested {
+                let first = tested - base;
+                let behind = self.prefixes.get(first..first + ready - tested)?;
+                let ahead = self.prefixes.get(first + window..)?;
+                if let Some(at) = test(behind, ahead, &masks) {
+                    return Some(tested + at).filter(|&at| at < count);
+                }
+                tested = ready;
+                if tested >= count {
+                    return None;
+                }
+            }
+        }
+        // The last places lack a whole cycle ahead of them.
+        (tested..count).find(|&at| {
+            let prefix = |place: usize| self.prefixes.get(place - base).copied().unwrap_or(0);
+            let mask = masks.get(at % CYCLE).copied().unwrap_or(0);
+            (prefix(at + window) ^ prefix(at)) & mask == 0
+        })
+    }
+}
+
+/// The hash of a window, byte by byte.
+fn hash(table: &[u32; 256], window: impl Iterator<Item = u8>) -> u32 {
+    window.fold(0, |sum: u32, byte| {
+        sum.rotate_left(1) ^ table[usize::from(byte)]
+    })
+}
+
+/// `rotr(mask, i+w-1)` for each `i` of a cycle.
+fn masks(mask: u32, window: usize) -> [u32; CYCLE] {
+    std::array::from_fn(|i| mask.rotate_right(((i + window - 1) % CYCLE) as u32))
+}
+
+/// Puts `P(n)` for each byte `n` of the block into `out`, going on from `prefix`. A block shorter
+/// than `out` is the last one; behind its end the prefix does not change.
+fn look_up(table: &[u32; 256], block: &[u8], mut prefix: u32, out: &mut [u32]) -> u32 {
+    let (cycles, rest) = block.as_chunks::<CYCLE>();
+    let (out, _) = out.as_chunks_mut::<CYCLE>();
+    let mut out = out.iter_mut();
+    for (cycle, out) in cycles.iter().zip(&mut out) {
+        for i in 0..CYCLE {
+            out[i] = prefix;
+            prefix ^= table[usize::from(cycle[i])].rotate_right(i as u32);
+        }
+    }
+    if let Some(out) = out.next() {
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = prefix;
+            if let Some(byte) = rest.get(i) {
+                prefix ^= table[usize::from(*byte)].rotate_right(i as u32);
+            }
+        }
+    }
+    for out in out {
+        out.fill(prefix);
+    }
+    prefix
+}
+
+/// The first place where the prefixes say that a cut is.
+fn test(behind: &[u32], ahead: &[u32], masks: &[u32; CYCLE]) -> Option<usize> {
+    let (behind, _) = behind.as_chunks::<CYCLE>();
+    let (ahead, _) = ahead.as_chunks::<CYCLE>();
+    behind
+        .iter()
+        .zip(ahead)
+        .enumerate()
+        .find_map(|(cycle, (behind, ahead))| {
+            let misses = |i: usize| (behind[i] ^ ahead[i]) & masks[i] != 0;
+            // All of them first, which takes a few instructions; which one, rarely.
+            let any = (0..CYCLE).fold(false, |any, i| any | !misses(i));
+            any.then(|| (0..CYCLE).find(|&i| !misses(i)))
+                .flatten()
+                .map(|i| cycle * CYCLE + i)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// As the definition says it, window by window.
+    fn find_plainly(buzhash: &Buzhash, data: &[u8], from: usize) -> Option<usize> {
+        (from..data.len().saturating_sub(buzhash.window)).find(|&at| {
+            let window = data[at..at + buzhash.window].iter().copied();
+            hash(&buzhash.table, window) & buzhash.mask == 0
+        })
+    }
+
+    /// Stock Borg's answers.
+    #[test]
+    fn hashes_of_stock_borg() {
+        let hash_of = |seed| hash(&table::seeded(seed), b"abcdefghijklmnop".iter().copied());
+        assert_eq!(hash_of(0), 0xe239_c8c9);
+        assert_eq!(hash_of(1), 0xe239_3736);
+    }
+
+    proptest! {
+        #[test]
+        fn cuts_are_where_the_definition_says(
+            seed: u32,
+            window in (0..100usize).prop_map(|half| 2 * half + 1),
+            mask_bits in 1..14u8,
+            data in prop::collection::vec(any::<u8>(), 0..6000),
+            from in 0..200usize,
+        ) {
+            let mut buzhash = Buzhash::new(seed, window, mask_bits);
+            let plainly = find_plainly(&buzhash, &data, from);
+            prop_assert_eq!(buzhash.find(&data, from), plainly);
+        }
+    }
+
+    #[test]
+    fn long_content_with_the_usual_window() {
+        let mut data = vec![0; 300_000];
+        crate::Random::fill(&mut crate::SystemRandom, &mut data).unwrap();
+        for mask_bits in [10, 14, 30] {
+            let mut buzhash = Buzhash::new(7, 4095, mask_bits);
+            let mut rolling = Rolling::new(&buzhash, &data);
+            for from in [0, 1, 31, 77_777] {
+                assert_eq!(buzhash.find(&data, from), rolling.find(from));
+            }
+        }
+    }
+
+    /// The hash rolled from byte to byte, for content too long to hash every window.
+    struct Rolling(Vec<bool>);
+
+    impl Rolling {
+        fn new(buzhash: &Buzhash, data: &[u8]) -> Self {
+            let window = buzhash.window;
+            let number = |at: usize| buzhash.table[usize::from(data[at])];
+            let mut sum = hash(&buzhash.table, data[..window].iter().copied());
+            Self(
+                (0..data.len() - window)
+                    .map(|at| {
+                        let cut = sum & buzhash.mask == 0;
+                        sum = sum.rotate_left(1)
+                            ^ number(at).rotate_left((window % 32) as u32)
+                            ^ number(at + window);
+                        cut
+                    })
+                    .collect(),
+            )
+        }
+
+        fn find(&mut self, from: usize) -> Option<usize> {
+            (from..self.0.len()).find(|&at| self.0[at])
+        }
+    }
+}
