@@ -26,16 +26,20 @@ mod disk;
 mod environment;
 mod error;
 mod faulty;
+mod http;
 mod location;
 mod memory;
 mod name;
 mod open;
 mod patience;
 mod record;
+mod resume;
 mod retry;
+mod s3;
 mod secret;
 mod store;
 mod transfer;
+mod xml;
 
 pub use bandwidth::Bandwidth;
 pub use content::{Content, FileContent, Spool};
@@ -52,6 +56,7 @@ pub use open::open;
 pub use patience::Patience;
 pub use record::{Call, Record};
 pub use retry::Retry;
+pub use s3::{Guard, S3};
 pub use secret::Secret;
 pub use store::{
     Capabilities, Object, Range, Reading, Scope, Space, Store, WriteMode, list_all, read_all,

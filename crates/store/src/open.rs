@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Disk, Environment, Error, ErrorKind, Location, Memory, Operation, Store};
+use crate::{Disk, Environment, Error, ErrorKind, Location, Memory, Operation, Retry, S3, Store};
 
 /// Opens the store at a location, with patience around it.
 ///
@@ -13,9 +13,12 @@ use crate::{Disk, Environment, Error, ErrorKind, Location, Memory, Operation, St
 ///
 /// [`SignIn`](ErrorKind::SignIn) when credentials are missing, saying where they are looked for.
 pub fn open(location: &Location, environment: &Environment) -> Result<Arc<dyn Store>, Error> {
-    match location {
-        Location::Disk(path) => Ok(Arc::new(Disk::new(path, environment))),
-        Location::Memory => Ok(Arc::new(Memory::new())),
-        _ => Err(Error::new(ErrorKind::Unsupported, Operation::Open).on(location)),
-    }
+    let store: Arc<dyn Store> = match location {
+        // These two know no passing faults.
+        Location::Disk(path) => return Ok(Arc::new(Disk::new(path, environment))),
+        Location::Memory => return Ok(Arc::new(Memory::new())),
+        Location::S3(location) => Arc::new(S3::new(location, environment)),
+        _ => return Err(Error::new(ErrorKind::Unsupported, Operation::Open).on(location)),
+    };
+    Ok(Arc::new(Retry::new(store, environment)))
 }

@@ -13,6 +13,8 @@ pub struct Patience {
     pub wait_first: Duration,
     /// The longest wait that we choose ourselves.
     pub wait_max: Duration,
+    /// A connection on which nothing moves for so long has failed.
+    pub stall: Duration,
 }
 
 impl Default for Patience {
@@ -22,6 +24,7 @@ impl Default for Patience {
             total: Duration::from_secs(30 * 60),
             wait_first: Duration::from_secs(1),
             wait_max: Duration::from_secs(64),
+            stall: Duration::from_secs(90),
         }
     }
 }
@@ -35,6 +38,7 @@ impl Patience {
         total: Duration::ZERO,
         wait_first: Duration::ZERO,
         wait_max: Duration::ZERO,
+        stall: Duration::from_secs(60),
     };
 
     /// Calls `attempt` until it succeeds, fails for good, or patience ends. It is given the number
@@ -97,6 +101,7 @@ mod tests {
         total: Duration::from_secs(5),
         wait_first: Duration::from_millis(1),
         wait_max: Duration::from_millis(4),
+        stall: Duration::from_secs(1),
     };
 
     fn most(bytes: &mut [u8]) {

@@ -22,7 +22,7 @@ pub struct Retry {
 
 struct Rules {
     patience: Patience,
-    random: Arc<dyn Fn(&mut [u8]) + Send + Sync>,
+    random: Random,
 }
 
 impl Rules {
@@ -240,6 +240,7 @@ mod tests {
             total: Duration::from_secs(5),
             wait_first: Duration::from_millis(1),
             wait_max: Duration::from_millis(2),
+            stall: Duration::from_secs(1),
         };
         environment
     }

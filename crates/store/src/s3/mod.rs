@@ -1,0 +1,542 @@
+//! S3 and what speaks like it.
+//!
+//! An object is there when its PUT, or the completion of its parts, was answered: before that, it
+//! cannot be seen. So an interrupted write leaves the old object, and at worst parts that no
+//! listing shows. Parts are recorded on disk (see [`resume`](crate::resume)) and used again.
+//!
+//! Not every server that speaks like S3 honours `If-None-Match`: some take it and replace the
+//! object all the same. So the first creation tries it out on an object of its own.
+
+mod credentials;
+mod sign;
+mod upload;
+
+use std::io::Read;
+use std::ops::ControlFlow;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use percent_encoding::percent_decode_str;
+
+use crate::body::Exact;
+use crate::http::{Answer, Http, Method, Refusal, Request, Service, encode_path};
+use crate::xml::{self, Element};
+use crate::{
+    Capabilities, Content, Digest, DigestKind, Environment, Error, ErrorKind, Folder, Name, Object,
+    Operation, Range, Reading, S3Location, Scope, Space, Store, WriteMode, digest_of,
+};
+use credentials::Credentials;
+use sign::sign;
+
+/// Signs for this region when nobody says which: most servers besides Amazon's accept it.
+const REGION: &str = "us-east-1";
+
+/// A bucket, or a folder of one.
+pub struct S3 {
+    http: Http,
+    /// Address of the bucket without a slash at its end.
+    base: String,
+    /// With a slash at its end, unless empty.
+    prefix: String,
+    signer: Signer,
+    /// Whether the server honours `If-None-Match`, once it was tried.
+    create: OnceLock<bool>,
+}
+
+struct Signer {
+    credentials: Credentials,
+    region: Mutex<String>,
+    /// How far the server's clock is ahead of ours, in seconds; set when it refuses our time.
+    skew_seconds: Mutex<i64>,
+}
+
+impl S3 {
+    /// Takes a location. Nothing is asked yet.
+    #[must_use]
+    pub fn new(location: &S3Location, environment: &Environment) -> Self {
+        let region = location
+            .region
+            .clone()
+            .or_else(|| credentials::region(environment));
+        let region = region.unwrap_or_else(|| REGION.to_owned());
+        let scheme = if location.tls { "https" } else { "http" };
+        let bucket = &location.bucket;
+        let base = match &location.server {
+            Some(server) => {
+                let host = if server.host.contains(':') {
+                    format!("[{}]", server.host)
+                } else {
+                    server.host.clone()
+                };
+                let port = server
+                    .port
+                    .map(|port| format!(":{port}"))
+                    .unwrap_or_default();
+                format!("{scheme}://{host}{port}/{bucket}")
+            }
+            // A dot in the bucket's name would not fit the certificate.
+            None if bucket.contains('.') => {
+                format!("{scheme}://s3.{region}.amazonaws.com/{bucket}")
+            }
+            None => format!("{scheme}://{bucket}.s3.{region}.amazonaws.com"),
+        };
+        let prefix = if location.prefix.is_empty() {
+            String::new()
+        } else {
+            format!("{}/", location.prefix)
+        };
+        Self {
+            http: Http::new(environment),
+            base,
+            prefix,
+            signer: Signer {
+                credentials: Credentials::find(location, environment),
+                region: Mutex::new(region),
+                skew_seconds: Mutex::new(0),
+            },
+            create: OnceLock::new(),
+        }
+    }
+
+    /// How far the server's clock is ahead of ours, in seconds, as far as it complained.
+    #[must_use]
+    pub fn skew_seconds(&self) -> i64 {
+        *self
+            .signer
+            .skew_seconds
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        class: &'static str,
+        operation: Operation,
+        name: &Name,
+    ) -> Request<'_> {
+        let url = format!(
+            "{}/{}",
+            self.base,
+            encode_path(&format!("{}{name}", self.prefix))
+        );
+        Request::new(method, url, class, operation, name)
+    }
+
+    fn call(&self, request: &Request<'_>) -> Result<Answer, Error> {
+        self.http.call(&self.signer, request)
+    }
+
+    fn call_xml(&self, request: &Request<'_>) -> Result<Element, Error> {
+        xml::parse(&self.call(request)?.bytes()?)
+            .map_err(|error| request.error(ErrorKind::Invalid).because(error))
+    }
+
+    /// Facts about the bucket that answer "may what is here be destroyed?".
+    ///
+    /// # Errors
+    ///
+    /// When the service cannot be asked; what it does not know or allow is `None`.
+    pub fn guard(&self) -> Result<Guard, Error> {
+        let ask = |what: &str| {
+            let url = format!("{}/", self.base);
+            let request = Request::new(Method::Get, url, "s3 bucket", Operation::Open, "bucket")
+                .query(what, "");
+            match self.call_xml(&request) {
+                Ok(element) => Ok(Some(element)),
+                Err(error) if error.is_passing() || error.kind == ErrorKind::SignIn => Err(error),
+                Err(_) => Ok(None),
+            }
+        };
+        Ok(Guard {
+            versioning: ask("versioning")?.map(|element| element.text_of("Status") == "Enabled"),
+            object_lock: ask("object-lock")?
+                .map(|element| element.text_of("ObjectLockEnabled") == "Enabled"),
+        })
+    }
+
+    /// Whether the server honours `If-None-Match`: tried once, on an object of our own.
+    fn creates(&self) -> Result<bool, Error> {
+        if let Some(&known) = self.create.get() {
+            return Ok(known);
+        }
+        let text = format!(".ravelin-probe-{}", self.http.environment.random_name());
+        let name = Name::new(&text).map_err(|why| Error::bad_name(&text, Operation::Write, why))?;
+        self.put(&name, b"1", WriteMode::Create)?;
+        let second = self.put(&name, b"2", WriteMode::Create);
+        // A key without the right to delete leaves it there: one byte.
+        let _ = self.delete(&name);
+        let works = match second {
+            Ok(_) => false,
+            Err(error) if error.kind == ErrorKind::AlreadyExists => true,
+            Err(error) => return Err(error),
+        };
+        Ok(*self.create.get_or_init(|| works))
+    }
+
+    /// One request with all bytes.
+    fn put(&self, name: &Name, content: &dyn Content, mode: WriteMode) -> Result<Object, Error> {
+        let local = |error| Error::from_io(error, Operation::Write, name);
+        let digest = digest_of(content, DigestKind::Sha256).map_err(local)?;
+        let request = self
+            .request(Method::Put, "s3 put", Operation::Write, name)
+            .header("x-amz-content-sha256", digest.to_hex())
+            .header("x-amz-checksum-sha256", base64(digest))
+            .content(content);
+        let request = if mode == WriteMode::Create {
+            request.header("if-none-match", "*")
+        } else {
+            request
+        };
+        let answer = self.call(&request)?;
+        confirm(&answer, digest, name)?;
+        Ok(Object {
+            name: name.clone(),
+            size: content.size(),
+            modified: None,
+            version: answer.header("etag").map(unquote),
+            digest: Some(digest),
+        })
+    }
+}
+
+/// What protects a bucket's content from those who hold the keys. `None`: not known or not
+/// allowed to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guard {
+    /// Whether deleted and replaced objects are kept as old versions.
+    pub versioning: Option<bool>,
+    /// Whether objects can be locked against deletion.
+    pub object_lock: Option<bool>,
+}
+
+/// Where the server tells a checksum of what it holds, it must be ours.
+fn confirm(answer: &Answer, digest: Digest, name: &Name) -> Result<(), Error> {
+    match answer.header("x-amz-checksum-sha256") {
+        Some(told) if told != base64(digest) => {
+            Err(Error::new(ErrorKind::Corrupt, Operation::Write)
+                .on(name)
+                .because("the server has another checksum"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn base64(digest: Digest) -> String {
+    use base64::Engine as _;
+    let bytes: &[u8] = match &digest {
+        Digest::Md5(bytes) => bytes,
+        Digest::Sha1(bytes) => bytes,
+        Digest::Sha256(bytes) | Digest::Dropbox(bytes) => bytes,
+    };
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+fn unquote(tag: &str) -> String {
+    tag.trim_start_matches("W/").trim_matches('"').to_owned()
+}
+
+impl Signer {
+    fn now(&self, http: &Http) -> SystemTime {
+        let skew = *self
+            .skew_seconds
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let now = (http.environment.clock)();
+        let distance = Duration::from_secs(skew.unsigned_abs());
+        if skew < 0 {
+            now.checked_sub(distance)
+        } else {
+            now.checked_add(distance)
+        }
+        .unwrap_or(now)
+    }
+}
+
+impl Service for Signer {
+    fn sign(&self, http: &Http, request: &mut Request<'_>) -> Result<(), Error> {
+        let keys = self.credentials.keys(http)?;
+        if !request
+            .headers
+            .iter()
+            .any(|(name, _)| *name == "x-amz-content-sha256")
+        {
+            request.set_header("x-amz-content-sha256", sign::EMPTY.to_owned());
+        }
+        let region = self
+            .region
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        sign(request, &keys, &region, self.now(http))
+    }
+
+    fn explain(&self, refusal: &Refusal) -> ErrorKind {
+        let code =
+            xml::parse(refusal.text.as_bytes()).map(|error| error.text_of("Code").to_owned());
+        kind_of(code.as_deref().unwrap_or_default(), refusal)
+    }
+
+    /// Takes the server's time when it refuses ours, and its region when it names another.
+    fn renew(&self, http: &Http, refusal: &Refusal) -> Result<bool, Error> {
+        if let Some(region) = refusal.header("x-amz-bucket-region") {
+            let mut ours = self.region.lock().unwrap_or_else(PoisonError::into_inner);
+            if *ours != region {
+                region.clone_into(&mut ours);
+                return Ok(true);
+            }
+        }
+        let theirs = refusal
+            .header("date")
+            .and_then(crate::http::parse_http_date);
+        let Some(theirs) = theirs else {
+            return Ok(false);
+        };
+        let now = (http.environment.clock)();
+        let skew = match theirs.duration_since(now) {
+            Ok(ahead) => i64::try_from(ahead.as_secs()).unwrap_or(i64::MAX),
+            Err(behind) => -i64::try_from(behind.duration().as_secs()).unwrap_or(i64::MAX),
+        };
+        let mut ours = self
+            .skew_seconds
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // A difference that signatures do not mind cannot be the reason.
+        let worth = skew.abs_diff(*ours) > 60;
+        *ours = skew;
+        Ok(worth)
+    }
+}
+
+/// Source: AWS documentation, "Error responses".
+fn kind_of(code: &str, refusal: &Refusal) -> ErrorKind {
+    match code {
+        "SlowDown" | "RequestLimitExceeded" | "ThrottlingException" => ErrorKind::Busy,
+        "InternalError"
+        | "ServiceUnavailable"
+        | "RequestTimeout"
+        | "OperationAborted"
+        | "ConditionalRequestConflict" => ErrorKind::Unavailable,
+        "RequestTimeTooSkewed" => ErrorKind::ClockSkew,
+        "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "ExpiredToken"
+        | "InvalidToken"
+        | "AuthorizationHeaderMalformed" => ErrorKind::SignIn,
+        "PermanentRedirect" if refusal.header("x-amz-bucket-region").is_some() => ErrorKind::SignIn,
+        "BadDigest"
+        | "InvalidDigest"
+        | "XAmzContentSHA256Mismatch"
+        | "XAmzContentChecksumMismatch"
+        | "IncompleteBody" => ErrorKind::Corrupt,
+        "QuotaExceeded" | "EntityTooLarge" | "XMinioStorageFull" => ErrorKind::Full,
+        "NotImplemented" => ErrorKind::Unsupported,
+        _ if refusal.status == 501 => ErrorKind::Unsupported,
+        // An answer to HEAD has no body: the region is all there is.
+        _ if matches!(refusal.status, 301 | 400)
+            && refusal.header("x-amz-bucket-region").is_some() =>
+        {
+            ErrorKind::SignIn
+        }
+        _ => refusal.usual_kind(),
+    }
+}
+
+fn object_of(answer: &Answer, name: &Name, size: u64) -> Object {
+    Object {
+        name: name.clone(),
+        size,
+        modified: answer.last_modified(),
+        version: answer.header("etag").map(unquote),
+        digest: None,
+    }
+}
+
+impl Store for S3 {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            create: self.create.get() != Some(&false),
+            rename: false,
+            digest: Some(DigestKind::Sha256),
+            resume: true,
+            case_folding: false,
+        }
+    }
+
+    fn list(
+        &self,
+        folder: &Folder,
+        scope: Scope,
+        each: &mut dyn FnMut(Object) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let mut token: Option<String> = None;
+        loop {
+            let mut request = Request::new(
+                Method::Get,
+                format!("{}/", self.base),
+                "s3 list",
+                Operation::List,
+                folder,
+            )
+            .query("list-type", "2")
+            .query("encoding-type", "url")
+            .query("prefix", format!("{}{}", self.prefix, folder.prefix()));
+            if scope == Scope::Folder {
+                request = request.query("delimiter", "/");
+            }
+            if let Some(token) = &token {
+                request = request.query("continuation-token", token.clone());
+            }
+            let page = self.call_xml(&request)?;
+            for entry in page.all("Contents") {
+                let key = percent_decode_str(entry.text_of("Key")).decode_utf8_lossy();
+                let Some(name) = key
+                    .strip_prefix(&self.prefix)
+                    .and_then(|name| Name::new(name).ok())
+                else {
+                    continue;
+                };
+                let size = entry.text_of("Size").parse();
+                let size =
+                    size.map_err(|error| request.error(ErrorKind::Invalid).because(error))?;
+                let object = Object {
+                    name,
+                    size,
+                    modified: entry
+                        .text_of("LastModified")
+                        .parse::<jiff::Timestamp>()
+                        .ok()
+                        .and_then(|time| time.try_into().ok()),
+                    version: Some(unquote(entry.text_of("ETag"))),
+                    digest: None,
+                };
+                if folder.holds(&object.name, scope == Scope::Tree) && each(object).is_break() {
+                    return Ok(());
+                }
+            }
+            if page.text_of("IsTruncated") != "true" {
+                return Ok(());
+            }
+            let next = page.text_of("NextContinuationToken").to_owned();
+            if next.is_empty() || Some(&next) == token.as_ref() {
+                return Err(request
+                    .error(ErrorKind::Invalid)
+                    .because("the listing does not go on"));
+            }
+            token = Some(next);
+        }
+    }
+
+    fn stat(&self, name: &Name) -> Result<Object, Error> {
+        let request = self.request(Method::Head, "s3 head", Operation::Stat, name);
+        let answer = self.call(&request)?;
+        let size = answer
+            .length()
+            .ok_or_else(|| request.error(ErrorKind::Invalid).because("no size"))?;
+        Ok(object_of(&answer, name, size))
+    }
+
+    fn read(&self, name: &Name, range: Range) -> Result<Reading, Error> {
+        let request = self.request(Method::Get, "s3 get", Operation::Read, name);
+        let request = ranged(request, range).accept(&[416]);
+        let answer = self.call(&request)?;
+        if answer.status == 416 {
+            let object = self.stat(name)?;
+            return Ok(Reading {
+                object,
+                body: Box::new(std::io::empty()),
+            });
+        }
+        reading(answer, name, range, |answer, size| {
+            object_of(answer, name, size)
+        })
+    }
+
+    fn write(&self, name: &Name, content: &dyn Content, mode: WriteMode) -> Result<Object, Error> {
+        if mode == WriteMode::Create && !self.creates()? {
+            return Err(Error::unsupported(
+                Operation::Write,
+                name,
+                "the server takes If-None-Match and replaces all the same",
+            ));
+        }
+        if content.size() <= upload::SINGLE_MAX {
+            self.put(name, content, mode)
+        } else {
+            self.upload(name, content, mode)
+        }
+    }
+
+    fn delete(&self, name: &Name) -> Result<(), Error> {
+        let request = self.request(Method::Delete, "s3 delete", Operation::Delete, name);
+        match self.call(&request) {
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
+            result => result.map(drop),
+        }
+    }
+
+    fn rename(&self, from: &Name, _: &Name) -> Result<(), Error> {
+        Err(Error::unsupported(
+            Operation::Rename,
+            from,
+            "S3 would have to copy",
+        ))
+    }
+
+    fn space(&self) -> Result<Option<Space>, Error> {
+        Ok(None)
+    }
+}
+
+/// Adds the range, unless it is the whole.
+pub(crate) fn ranged<'a>(request: Request<'a>, range: Range) -> Request<'a> {
+    if range == Range::WHOLE {
+        return request;
+    }
+    let end = match range.size {
+        // An empty range cannot be said: one byte is asked for and left.
+        Some(size) => range.start.saturating_add(size.max(1) - 1).to_string(),
+        None => String::new(),
+    };
+    request.header("range", format!("bytes={}-{end}", range.start))
+}
+
+/// The body of a download, exactly as long as it has to be, whether the server heeded the range
+/// or not.
+pub(crate) fn reading(
+    answer: Answer,
+    name: &Name,
+    range: Range,
+    object: impl FnOnce(&Answer, u64) -> Object,
+) -> Result<Reading, Error> {
+    let invalid = |why: &'static str| {
+        Error::new(ErrorKind::Invalid, Operation::Read)
+            .on(name)
+            .because(why)
+    };
+    let (total, skip) = match answer.content_range() {
+        Some((start, total)) => {
+            if start.is_some_and(|start| start != range.start) {
+                return Err(invalid("the server sent another range"));
+            }
+            (total, 0)
+        }
+        None => (
+            answer
+                .length()
+                .ok_or_else(|| invalid("the server told no size"))?,
+            range.start,
+        ),
+    };
+    let object = object(&answer, total);
+    let mut body = answer.into_body();
+    if skip > 0 {
+        std::io::copy(&mut body.by_ref().take(skip), &mut std::io::sink())
+            .map_err(|error| Error::from_io(error, Operation::Read, name))?;
+    }
+    let body = Exact::new(body, range.size_in(total), name);
+    Ok(Reading {
+        object,
+        body: Box::new(body),
+    })
+}
