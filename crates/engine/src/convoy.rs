@@ -327,3 +327,241 @@ impl<'a> Tally<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, Mutex};
+
+    use tree::{Block, EntryKind, Flags, Owner, Problem, ProblemKind, Time, TreePath};
+
+    use super::*;
+    use crate::Stop;
+
+    /// Writes down what it is given, and fails at the step that it is told to.
+    #[derive(Default)]
+    struct Recorder {
+        taken: Mutex<Vec<String>>,
+        declines: Vec<&'static str>,
+        fails_at: Option<&'static str>,
+        panics_at: Option<&'static str>,
+    }
+
+    impl Intake for &Recorder {
+        fn wants(&self, entry: &Entry) -> bool {
+            !self.declines.contains(&entry.path.to_string().as_str())
+        }
+
+        fn take(&self, step: Step) -> Result<(), layer::Error> {
+            let line = match step {
+                Step::Entry { entry, body } => match body {
+                    Body::None => format!("{}", entry.path),
+                    Body::Whole(block) => {
+                        format!("{}={}", entry.path, String::from_utf8_lossy(&block))
+                    }
+                    Body::Blocks => format!("{}…", entry.path),
+                },
+                Step::Data(block) => format!("+{}", block.len()),
+                Step::Hole(bytes) => format!("+hole {bytes}"),
+                Step::End(_) => "end".to_owned(),
+                Step::Problem(problem) => problem.to_string(),
+            };
+            assert!(self.panics_at != Some(line.as_str()), "told to");
+            if self.fails_at == Some(line.as_str()) {
+                return Err(layer::Error::Io {
+                    action: "write".to_owned(),
+                    source: std::io::ErrorKind::StorageFull.into(),
+                });
+            }
+            self.taken.lock().unwrap().push(line);
+            Ok(())
+        }
+
+        fn commit(self: Box<Self>, _: Timestamp) -> Result<Statistics, layer::Error> {
+            Ok(Statistics::default())
+        }
+    }
+
+    fn file(name: &str, size: u64) -> Arc<Entry> {
+        let owner = Owner {
+            uid: 0,
+            gid: 0,
+            user: None,
+            group: None,
+        };
+        Arc::new(Entry {
+            path: TreePath::new(name).unwrap(),
+            kind: EntryKind::File,
+            mode: 0o644,
+            owner,
+            mtime: Time::default(),
+            ctime: Time::default(),
+            atime: Time::default(),
+            size,
+            device: 1,
+            inode: 1,
+            links: 1,
+            hard_link: None,
+            xattrs: BTreeMap::new(),
+            acl_access: None,
+            acl_default: None,
+            flags: Flags::default(),
+        })
+    }
+
+    /// The steps of small files `0` to `count`, a long file, a vanished one and one that changed.
+    fn steps(count: usize, appetite: &Appetite<'_, '_>) -> Vec<Step> {
+        let vanished = Arc::new(Problem {
+            path: TreePath::new("gone").unwrap(),
+            what: ProblemKind::Vanished,
+        });
+        let mut steps: Vec<Step> = (0..count)
+            .map(|number| {
+                let entry = file(&number.to_string(), 1);
+                let body = if appetite.wants(&entry) {
+                    Body::Whole(Block::new(b"x".to_vec()))
+                } else {
+                    Body::None
+                };
+                Step::Entry { entry, body }
+            })
+            .collect();
+        let long = file("long", 7);
+        let wanted = appetite.wants(&long);
+        let body = if wanted { Body::Blocks } else { Body::None };
+        steps.push(Step::Entry { entry: long, body });
+        if wanted {
+            steps.push(Step::Data(Block::new(vec![0; 3])));
+            steps.push(Step::Hole(4));
+            steps.push(Step::End(Ending::Complete));
+        }
+        steps.push(Step::Problem(vanished));
+        steps
+    }
+
+    fn cross_all<'a>(recorders: &'a [Recorder], count: usize, stop: &Stop) -> Crossing<'a> {
+        let passengers = recorders
+            .iter()
+            .enumerate()
+            .map(|(index, recorder)| Passenger {
+                index,
+                intake: Box::new(recorder) as Box<dyn Intake>,
+            })
+            .collect();
+        let watch = Watch {
+            sink: &|_| {},
+            stop,
+        };
+        cross(passengers, watch, |appetite, take| {
+            steps(count, appetite).into_iter().all(take);
+        })
+    }
+
+    fn taken(recorder: &Recorder) -> Vec<String> {
+        recorder.taken.lock().unwrap().clone()
+    }
+
+    #[test]
+    fn every_layer_gets_every_step_in_order() {
+        let recorders = [Recorder::default(), Recorder::default()];
+        let crossing = cross_all(&recorders, 1000, &Stop::default());
+        let lines = taken(&recorders[0]);
+        assert_eq!(lines.len(), 1005);
+        assert_eq!(lines[999], "999=x");
+        assert_eq!(
+            lines[1000..],
+            [
+                "long…",
+                "+3",
+                "+hole 4",
+                "end",
+                "gone: vanished before it could be read"
+            ]
+        );
+        assert_eq!(lines, taken(&recorders[1]));
+        let expected = Totals {
+            entries: 1001,
+            files: 1001,
+            bytes: 1007,
+            read_bytes: 1007,
+        };
+        assert_eq!(crossing.totals, expected);
+        assert_eq!(crossing.problems.count, 1);
+        assert!(crossing.passengers.iter().all(|(_, result)| result.is_ok()));
+    }
+
+    #[test]
+    fn what_a_layer_does_not_want_does_not_reach_it() {
+        let modest = Recorder {
+            declines: vec!["0", "long"],
+            ..Recorder::default()
+        };
+        let recorders = [modest, Recorder::default()];
+        cross_all(&recorders, 2, &Stop::default());
+        let gone = "gone: vanished before it could be read";
+        assert_eq!(taken(&recorders[0]), ["0", "1=x", "long", gone]);
+        assert_eq!(
+            taken(&recorders[1]),
+            ["0=x", "1=x", "long…", "+3", "+hole 4", "end", gone]
+        );
+    }
+
+    #[test]
+    fn what_nobody_wants_is_not_read() {
+        let modest = || Recorder {
+            declines: vec!["0", "long"],
+            ..Recorder::default()
+        };
+        let recorders = [modest(), modest()];
+        let crossing = cross_all(&recorders, 1, &Stop::default());
+        assert_eq!(crossing.totals.read_bytes, 0);
+        assert_eq!(crossing.totals.bytes, 8);
+    }
+
+    #[test]
+    fn a_layer_that_fails_or_panics_is_dropped_and_the_others_finish() {
+        let full = Recorder {
+            fails_at: Some("700=x"),
+            ..Recorder::default()
+        };
+        let buggy = Recorder {
+            panics_at: Some("10=x"),
+            ..Recorder::default()
+        };
+        let recorders = [full, Recorder::default(), buggy];
+        let crossing = cross_all(&recorders, 100_000, &Stop::default());
+        let results: Vec<_> = crossing
+            .passengers
+            .into_iter()
+            .map(|(_, result)| result.err())
+            .collect();
+        assert!(matches!(results[0], Some(layer::Error::Io { .. })));
+        assert!(results[1].is_none());
+        assert!(matches!(results[2], Some(layer::Error::Panicked)));
+        assert_eq!(taken(&recorders[1]).len(), 100_005);
+    }
+
+    #[test]
+    fn reading_ends_when_no_layer_is_left() {
+        let recorders = [Recorder {
+            fails_at: Some("0=x"),
+            ..Recorder::default()
+        }];
+        let crossing = cross_all(&recorders, 1_000_000, &Stop::default());
+        assert!(
+            crossing.totals.entries < 1_000_000,
+            "{}",
+            crossing.totals.entries
+        );
+    }
+
+    #[test]
+    fn a_stop_ends_the_reading_at_a_step() {
+        let stop = Stop::default();
+        stop.request();
+        let recorders = [Recorder::default()];
+        let crossing = cross_all(&recorders, 1000, &stop);
+        assert!(crossing.stopped);
+        assert_eq!(crossing.totals.entries, 0);
+    }
+}

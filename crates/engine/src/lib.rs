@@ -18,6 +18,9 @@ mod report;
 mod run;
 mod schedule;
 pub mod secret;
+pub mod setup;
+pub mod status;
+mod verify;
 
 pub use clock::Clock;
 pub use config::Config;
@@ -34,3 +37,5 @@ pub use random::Random;
 pub use report::{LayerReport, LayerResult, Outcome, Problems, Report};
 pub use schedule::Schedule;
 pub use secret::Secret;
+pub use status::{Status, status};
+pub use verify::{LayerVerification, VerifyReport, VerifyResult, verify};

@@ -45,7 +45,7 @@ pub struct Plan {
 /// read, [`Error::State`] when the history cannot be read.
 pub fn plan(context: Context<'_>, wanted: &Wanted) -> Result<Plan, Error> {
     let now = (context.machine.clock)();
-    let past = Past::read(&History::new(&context.machine.places.state))?;
+    let past = Past::read(&History::new(&context.machine.places.state), context.config)?;
     if let Wanted::Named(names) = wanted {
         for name in names {
             find_layer(context.config, name)?;
@@ -117,9 +117,14 @@ struct Past {
 }
 
 impl Past {
-    fn read(history: &History) -> Result<Self, Error> {
+    /// Reads no further back than it has to.
+    fn read(history: &History, config: &config::Config) -> Result<Self, Error> {
         let mut past = Self::default();
         for operation in history.operations()? {
+            let is_known = |layer: &config::Layer| past.last_success.contains_key(&layer.name);
+            if past.last_totals.is_some() && config.layers.iter().all(is_known) {
+                break;
+            }
             let is_backup = |event: &Event| {
                 matches!(
                     event,

@@ -1,0 +1,256 @@
+//! Whether the files are protected, as far as the history knows.
+//!
+//! Read from the history alone, without opening a layer: it is quick, works without a passphrase
+//! and while a drive is away. What it says is what was seen at the time that stands beside it.
+
+use std::collections::HashMap;
+
+use jiff::{SignedDuration, Timestamp, ZonedDateTime};
+use serde::Serialize;
+
+use crate::event::{Event, Totals, Verb};
+use crate::explain::Explanation;
+use crate::history::{History, Operation};
+use crate::layer::{Depth, Statistics};
+use crate::machine::Context;
+use crate::plan::next_due;
+use crate::{Error, config};
+
+/// How well protected the sources are.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    /// When this was found out.
+    pub at: Timestamp,
+    /// Layers that are in [`State::Good`].
+    pub good: usize,
+    /// What is known of each layer, in the order of the configuration.
+    pub layers: Vec<LayerStatus>,
+    /// What the last complete reading of the sources found.
+    pub totals: Option<Totals>,
+    /// An operation that began and never ended: it was killed, or is still under way.
+    pub unfinished: Option<Timestamp>,
+}
+
+/// What is known of one layer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LayerStatus {
+    /// Which layer.
+    pub layer: String,
+    /// Its format.
+    pub kind: &'static str,
+    /// Where its bytes are kept.
+    pub store: String,
+    /// How it stands.
+    pub state: State,
+    /// Its newest snapshot.
+    pub last: Option<Done>,
+    /// Why it failed, if it did after its newest snapshot.
+    pub failure: Option<Explanation>,
+    /// When that was.
+    pub failed_at: Option<Timestamp>,
+    /// When it is due next; `None` when only on demand.
+    pub next_due: Option<Timestamp>,
+    /// When it was last read back, and what was found.
+    pub verified: Option<Verified>,
+    /// When files last came back from it.
+    pub restored_at: Option<Timestamp>,
+}
+
+/// How a layer stands, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// It got its snapshot when it was due.
+    Good,
+    /// It has snapshots, but the next is overdue by more than a whole period and a day.
+    Late,
+    /// Its last run failed.
+    Failed,
+    /// When it was last read back, damage was found.
+    Damaged,
+    /// It never got a snapshot.
+    Never,
+}
+
+/// A snapshot of the past.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Done {
+    /// Its name.
+    pub snapshot: String,
+    /// When it was committed.
+    pub at: Timestamp,
+    /// What it took.
+    pub statistics: Statistics,
+}
+
+/// A verification of the past.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verified {
+    /// When it was finished.
+    pub at: Timestamp,
+    /// How deep it went.
+    pub depth: Depth,
+    /// What was wrong; empty when nothing was.
+    pub findings: Vec<String>,
+}
+
+/// Reads the history and says how things stand.
+///
+/// # Errors
+///
+/// [`Error::State`] when the history cannot be read.
+pub fn status(context: Context<'_>) -> Result<Status, Error> {
+    let now = (context.machine.clock)();
+    let history = History::new(&context.machine.places.state);
+    let mut known: HashMap<String, Known> = HashMap::new();
+    let mut totals = None;
+    let mut unfinished = None;
+    for (index, operation) in history.operations()?.enumerate() {
+        if index == 0 {
+            unfinished = unfinished_since(&operation);
+        }
+        take_in(operation, &mut known, &mut totals);
+    }
+    let layers: Vec<LayerStatus> = context
+        .config
+        .layers
+        .iter()
+        .map(|layer| of_layer(layer, known.remove(&layer.name).unwrap_or_default(), &now))
+        .collect();
+    Ok(Status {
+        at: now.timestamp(),
+        good: layers
+            .iter()
+            .filter(|layer| layer.state == State::Good)
+            .count(),
+        layers,
+        totals,
+        unfinished,
+    })
+}
+
+/// What the history knows of a layer: of each the newest.
+#[derive(Debug, Default)]
+struct Known {
+    last: Option<Done>,
+    failure: Option<(Timestamp, Explanation)>,
+    verified: Option<Verified>,
+    restored_at: Option<Timestamp>,
+}
+
+/// Takes in one operation. They come newest first, so what is known already stays.
+fn take_in(operation: Operation, known: &mut HashMap<String, Known>, totals: &mut Option<Totals>) {
+    let is_backup = matches!(
+        operation.events.first(),
+        Some(Event::Started {
+            verb: Verb::Backup,
+            ..
+        })
+    );
+    for event in operation.events {
+        match event {
+            Event::LayerDone {
+                layer,
+                snapshot,
+                at,
+                statistics,
+            } => {
+                let known = known.entry(layer).or_default();
+                known.last.get_or_insert(Done {
+                    snapshot,
+                    at,
+                    statistics,
+                });
+            }
+            Event::LayerFailed { layer, at, failure } if is_backup => {
+                let known = known.entry(layer).or_default();
+                if known.last.is_none() {
+                    known.failure.get_or_insert((at, failure));
+                }
+            }
+            Event::Verified {
+                layer,
+                depth,
+                at,
+                findings,
+            } => {
+                let known = known.entry(layer).or_default();
+                known.verified.get_or_insert(Verified {
+                    at,
+                    depth,
+                    findings,
+                });
+            }
+            Event::Restored { layer, at, .. } => {
+                known
+                    .entry(layer)
+                    .or_default()
+                    .restored_at
+                    .get_or_insert(at);
+            }
+            Event::Committing { totals: found } => {
+                totals.get_or_insert(found);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn unfinished_since(operation: &Operation) -> Option<Timestamp> {
+    let is_over = |event: &Event| matches!(event, Event::Finished { .. });
+    match operation.events.first() {
+        Some(Event::Started { at, .. }) if !operation.events.iter().any(is_over) => Some(*at),
+        _ => None,
+    }
+}
+
+fn of_layer(layer: &config::Layer, known: Known, now: &ZonedDateTime) -> LayerStatus {
+    let last_at = known.last.as_ref().map(|last| last.at);
+    let due = next_due(layer.schedule, last_at, now);
+    let is_damaged = known
+        .verified
+        .as_ref()
+        .is_some_and(|verified| !verified.findings.is_empty());
+    let state = match (&last_at, &due) {
+        _ if is_damaged => State::Damaged,
+        _ if known.failure.is_some() => State::Failed,
+        (None, _) => State::Never,
+        (Some(last), Some(due)) if is_late(*last, due, now) => State::Late,
+        _ => State::Good,
+    };
+    let (failed_at, failure) = known.failure.unzip();
+    LayerStatus {
+        layer: layer.name.clone(),
+        kind: layer.kind.name(),
+        store: layer.store.clone(),
+        state,
+        last: known.last,
+        failure,
+        failed_at,
+        next_due: due.map(|due| due.timestamp()),
+        verified: known.verified,
+        restored_at: known.restored_at,
+    }
+}
+
+/// Whether work is overdue by more than its period and a day: a laptop that slept over the
+/// weekend is not late with its hourly backup.
+fn is_late(last: Timestamp, due: &ZonedDateTime, now: &ZonedDateTime) -> bool {
+    let period = due.timestamp().duration_since(last);
+    let overdue = now.timestamp().duration_since(due.timestamp());
+    overdue > period.max(SignedDuration::ZERO) + SignedDuration::from_hours(24)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn late_is_more_than_a_period_and_a_day() {
+        let at = |text: &str| text.parse::<ZonedDateTime>().unwrap();
+        let last = at("2026-11-20T02:10[UTC]").timestamp();
+        let due = at("2026-11-21T02:00[UTC]");
+        assert!(!is_late(last, &due, &at("2026-11-22T12:00[UTC]")));
+        assert!(is_late(last, &due, &at("2026-11-23T03:00[UTC]")));
+    }
+}

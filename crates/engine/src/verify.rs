@@ -1,0 +1,166 @@
+//! Reading layers back: what the program says is verified was looked at just now.
+
+use std::ops::ControlFlow;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::event::{Event, Verb, Watch};
+use crate::explain::{Explanation, explain_layer};
+use crate::history::History;
+use crate::layer::{Access, Depth, Verification, VerifyStep};
+use crate::machine::Context;
+use crate::report::Outcome;
+use crate::{Error, config};
+
+/// What a verification of one or more layers found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct VerifyReport {
+    /// Identifies the operation.
+    pub run: String,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it was over.
+    pub finished: Timestamp,
+    /// How deep it went.
+    pub depth: Depth,
+    /// How it ended: [`Outcome::Failed`] also when damage was found.
+    pub outcome: Outcome,
+    /// What was found in each layer.
+    pub layers: Vec<LayerVerification>,
+}
+
+/// What was found in one layer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LayerVerification {
+    /// Which layer.
+    pub layer: String,
+    /// What was found, or why it could not be looked at.
+    #[serde(flatten)]
+    pub result: VerifyResult,
+}
+
+/// How the verification of one layer ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "result", rename_all = "kebab-case")]
+pub enum VerifyResult {
+    /// It was looked at; what is wrong stands in the findings.
+    Done(Verification),
+    /// It could not be looked at.
+    Failed {
+        /// Why, and what can be done.
+        failure: Explanation,
+    },
+}
+
+impl VerifyResult {
+    /// Whether everything was looked at and nothing is wrong.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        matches!(self, Self::Done(done) if done.findings.is_empty() && !done.stopped)
+    }
+}
+
+/// Reads layers back, one after another.
+///
+/// # Errors
+///
+/// When the operation could not be recorded. What is wrong with a layer stands in the report.
+pub fn verify(
+    layers: &[&config::Layer],
+    depth: Depth,
+    context: Context<'_>,
+    watch: Watch<'_>,
+) -> Result<VerifyReport, Error> {
+    let machine = context.machine;
+    let clock = || (machine.clock)().timestamp();
+    let started = clock();
+    let record = History::new(&machine.places.state).begin(started, machine.random)?;
+    let tell = |event: Event| {
+        record.add(&event);
+        watch.tell(event);
+    };
+    tell(Event::Started {
+        run: record.run().to_owned(),
+        verb: Verb::Verify,
+        at: started,
+        host: machine.host.clone(),
+        layers: layers.iter().map(|layer| layer.name.clone()).collect(),
+        expected: None,
+    });
+    let mut reports = Vec::new();
+    for layer in layers {
+        if watch.stop.is_requested() {
+            break;
+        }
+        let on_step = &mut |step: VerifyStep| {
+            tell(Event::Step {
+                layer: layer.name.clone(),
+                phase: step.phase.to_owned(),
+                done: step.done,
+                total: step.total,
+            });
+            if watch.stop.is_requested() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        };
+        let verified =
+            (context.open)(layer, Access::Read).and_then(|mut layer| layer.verify(depth, on_step));
+        let result = match verified {
+            Ok(found) => {
+                if !found.stopped {
+                    tell(Event::Verified {
+                        layer: layer.name.clone(),
+                        depth,
+                        at: clock(),
+                        findings: found.findings.clone(),
+                    });
+                }
+                VerifyResult::Done(found)
+            }
+            Err(error) => {
+                let failure = explain_layer(&error, &layer.name);
+                tell(Event::LayerFailed {
+                    layer: layer.name.clone(),
+                    at: clock(),
+                    failure: failure.clone(),
+                });
+                VerifyResult::Failed { failure }
+            }
+        };
+        reports.push(LayerVerification {
+            layer: layer.name.clone(),
+            result,
+        });
+    }
+    let good = reports
+        .iter()
+        .filter(|report| report.result.is_good())
+        .count();
+    let outcome = if watch.stop.is_requested() {
+        Outcome::Stopped
+    } else if good == reports.len() {
+        Outcome::Good
+    } else if good == 0 {
+        Outcome::Failed
+    } else {
+        Outcome::Partial
+    };
+    let finished = clock();
+    tell(Event::Finished {
+        at: finished,
+        outcome,
+        totals: None,
+        problems: 0,
+    });
+    Ok(VerifyReport {
+        run: record.run().to_owned(),
+        started,
+        finished,
+        depth,
+        outcome,
+        layers: reports,
+    })
+}
