@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::hash::Hasher;
 use super::{BLAKE2_KEY_SIZE, Encryption, KEY_SIZE, Key, Passphrase, Secrets};
-use crate::msgpack::{Malformed, Reader, Writer};
+use crate::msgpack::{Malformed, Reader, Writer, fill, required};
 use crate::{Id, Random};
 
 /// Rounds of key derivation when a blob is written.
@@ -220,12 +220,12 @@ impl<'a> Blob<'a> {
         let (mut data, mut hash, mut salt) = (None, None, None);
         for _ in 0..reader.map()? {
             match reader.raw()? {
-                b"version" => set(&mut version, reader.unsigned()?, "version")?,
-                b"algorithm" => set(&mut algorithm, reader.raw()?, "algorithm")?,
-                b"iterations" => set(&mut rounds, reader.unsigned()?, "iterations")?,
-                b"data" => set(&mut data, reader.raw()?, "data")?,
-                b"hash" => set(&mut hash, reader.raw_array()?, "hash")?,
-                b"salt" => set(&mut salt, reader.raw()?, "salt")?,
+                b"version" => fill(&mut version, reader.unsigned()?, "version")?,
+                b"algorithm" => fill(&mut algorithm, reader.raw()?, "algorithm")?,
+                b"iterations" => fill(&mut rounds, reader.unsigned()?, "iterations")?,
+                b"data" => fill(&mut data, reader.raw()?, "data")?,
+                b"hash" => fill(&mut hash, reader.raw_array()?, "hash")?,
+                b"salt" => fill(&mut salt, reader.raw()?, "salt")?,
                 _ => reader.skip()?,
             }
         }
@@ -260,15 +260,15 @@ fn read_secrets(data: &[u8], tam_required_unsaid: bool) -> Result<Secrets, KeyEr
     let mut tam_required = None;
     for _ in 0..reader.map()? {
         match reader.raw()? {
-            b"version" => set(&mut version, reader.unsigned()?, "version")?,
+            b"version" => fill(&mut version, reader.unsigned()?, "version")?,
             b"repository_id" => {
-                set(&mut repository_id, *reader.raw_array()?, "repository_id")?;
+                fill(&mut repository_id, *reader.raw_array()?, "repository_id")?;
             }
-            b"enc_key" => set(&mut enc_key, reader.raw()?, "enc_key")?,
-            b"enc_hmac_key" => set(&mut enc_hmac_key, reader.raw()?, "enc_hmac_key")?,
-            b"id_key" => set(&mut id_key, reader.raw()?, "id_key")?,
-            b"chunk_seed" => set(&mut chunk_seed, reader.signed()?, "chunk_seed")?,
-            b"tam_required" => set(&mut tam_required, reader.boolean()?, "tam_required")?,
+            b"enc_key" => fill(&mut enc_key, reader.raw()?, "enc_key")?,
+            b"enc_hmac_key" => fill(&mut enc_hmac_key, reader.raw()?, "enc_hmac_key")?,
+            b"id_key" => fill(&mut id_key, reader.raw()?, "id_key")?,
+            b"chunk_seed" => fill(&mut chunk_seed, reader.signed()?, "chunk_seed")?,
+            b"tam_required" => fill(&mut tam_required, reader.boolean()?, "tam_required")?,
             _ => reader.skip()?,
         }
     }
@@ -300,17 +300,6 @@ fn read_secrets(data: &[u8], tam_required_unsaid: bool) -> Result<Secrets, KeyEr
         chunk_seed,
         tam_required: tam_required.unwrap_or(tam_required_unsaid),
     })
-}
-
-fn set<T>(place: &mut Option<T>, value: T, key: &'static str) -> Result<(), Malformed> {
-    match place.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(Malformed::DuplicateKey { key }),
-    }
-}
-
-fn required<T>(value: Option<T>, key: &'static str) -> Result<T, Malformed> {
-    value.ok_or(Malformed::MissingKey { key })
 }
 
 fn derive(passphrase: &Passphrase, salt: &[u8], rounds: u32) -> Zeroizing<[u8; KEY_SIZE]> {

@@ -15,9 +15,12 @@ mod read;
 mod scan;
 mod write;
 
-pub(crate) use read::{Head, Reader};
+pub(crate) use read::{Head, Reader, fill, required};
 pub(crate) use scan::Scanner;
-pub(crate) use write::Writer;
+pub(crate) use write::{MapWriter, Writer};
+
+/// Entries of a map that are not understood, but kept: key, and value as it is spelt.
+pub(crate) type Others = std::collections::BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Values may hold values so many levels down. Borg's own structures need six.
 pub(crate) const DEPTH_MAX: usize = 32;
@@ -187,6 +190,24 @@ mod tests {
                 })
             );
         }
+    }
+
+    #[test]
+    fn entries_that_are_not_understood_are_written_where_they_belong() {
+        let others = [("a", "1"), ("c", "3"), ("d", "4")]
+            .map(|(key, value)| (key.into(), value.into()))
+            .into();
+        let mut out = b"before".to_vec();
+        let mut map = MapWriter::new(&mut out, &others);
+        map.key("b").unsigned(2);
+        map.key("cc").nil();
+        map.finish();
+        assert_eq!(out, b"before\x85\xa1a1\xa1b\x02\xa1c3\xa2cc\xc0\xa1d4");
+        let many: Others = (0..16u8).map(|key| (vec![key], vec![0xc0])).collect();
+        let mut out = b"before".to_vec();
+        MapWriter::new(&mut out, &many).finish();
+        assert_eq!(out[6..11], [0xde, 0, 16, 0xa1, 0]);
+        assert_eq!(out.len(), 6 + 3 + 16 * 3);
     }
 
     proptest! {

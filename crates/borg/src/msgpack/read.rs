@@ -1,6 +1,6 @@
 //! Reads values from a slice, without copying them.
 
-use super::Malformed;
+use super::{Malformed, Others};
 use super::scan::Scanner;
 
 /// Reads one value after the other from the front of a slice.
@@ -143,6 +143,22 @@ impl<'a> Reader<'a> {
         self.take(length)
     }
 
+    /// A whole value of any kind, to be kept among `others` under `key`.
+    ///
+    /// There may be a thousand of them, far more than anybody ever wrote, so that a crafted map
+    /// cannot be made to take many times its size in memory.
+    pub(crate) fn other(&mut self, key: &[u8], others: &mut Others) -> Result<(), Malformed> {
+        const OTHERS_MAX: usize = 1000;
+        let value = self.encoded()?;
+        if others.len() >= OTHERS_MAX {
+            return Err(self.unexpected("fewer unknown keys"));
+        }
+        match others.insert(key.to_vec(), value.to_vec()) {
+            None => Ok(()),
+            Some(_) => Err(Malformed::DuplicateKey { key: "unknown" }),
+        }
+    }
+
     /// Passes over a whole value of any kind.
     pub(crate) fn skip(&mut self) -> Result<(), Malformed> {
         self.encoded().map(drop)
@@ -228,4 +244,21 @@ impl<'a> Reader<'a> {
 
 fn integer(value: i64) -> Head {
     u64::try_from(value).map_or(Head::Negative(value), Head::Unsigned)
+}
+
+/// Takes the value of a key of a map, which must not have come before.
+pub(crate) fn fill<T>(
+    place: &mut Option<T>,
+    value: T,
+    key: &'static str,
+) -> Result<(), Malformed> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(Malformed::DuplicateKey { key }),
+    }
+}
+
+/// The value of a key that must have been there.
+pub(crate) fn required<T>(value: Option<T>, key: &'static str) -> Result<T, Malformed> {
+    value.ok_or(Malformed::MissingKey { key })
 }

@@ -1,5 +1,10 @@
 //! Writes values at the end of a buffer.
 
+use std::collections::btree_map;
+use std::iter::Peekable;
+
+use super::Others;
+
 /// Appends values to a buffer, in Borg's spelling.
 pub(crate) struct Writer<'a> {
     out: &'a mut Vec<u8>,
@@ -105,6 +110,58 @@ impl<'a> Writer<'a> {
             let length = u32::try_from(length).unwrap_or(u32::MAX);
             self.out.push(marker + 1);
             self.out.extend_from_slice(&length.to_be_bytes());
+        }
+    }
+}
+
+/// Writes a map whose entries are not counted beforehand, in the order of their keys.
+///
+/// Entries that were read and are not understood are put where they belong in that order.
+pub(crate) struct MapWriter<'a> {
+    out: &'a mut Vec<u8>,
+    start: usize,
+    entries: usize,
+    others: Peekable<btree_map::Iter<'a, Vec<u8>, Vec<u8>>>,
+}
+
+impl<'a> MapWriter<'a> {
+    /// Begins a map at the end of `out`.
+    pub(crate) fn new(out: &'a mut Vec<u8>, others: &'a Others) -> Self {
+        let start = out.len();
+        // A map of up to 15 entries, as nearly all are.
+        out.push(0x80);
+        Self {
+            out,
+            start,
+            entries: 0,
+            others: others.iter().peekable(),
+        }
+    }
+
+    /// Writes a key; its value has to be written next. Keys come in ascending order.
+    pub(crate) fn key(&mut self, key: &str) -> Writer<'_> {
+        self.write_others(|other| other < key.as_bytes());
+        self.entries += 1;
+        Writer::new(self.out).raw(key);
+        Writer::new(self.out)
+    }
+
+    /// Writes what is left and the number of entries. Gives by how many bytes the entries had
+    /// to be moved to make room for that number.
+    pub(crate) fn finish(mut self) -> usize {
+        self.write_others(|_| true);
+        let mut head = Vec::with_capacity(5);
+        Writer::new(&mut head).map(self.entries);
+        let moved = head.len() - 1;
+        self.out.splice(self.start..=self.start, head);
+        moved
+    }
+
+    fn write_others(&mut self, mut belongs: impl FnMut(&[u8]) -> bool) {
+        while let Some((key, value)) = self.others.next_if(|(key, _)| belongs(key)) {
+            self.entries += 1;
+            Writer::new(self.out).raw(key);
+            self.out.extend_from_slice(value);
         }
     }
 }
