@@ -16,5 +16,7 @@ mod tree;
 pub use program::{output, require, run};
 pub use random::Random;
 pub use skip::{in_ci, is_root, missing, require_root, say_skipped};
-pub use stock::{StockBorg, StockDuplicity, stock_borg, stock_duplicity};
+pub use stock::{
+    CloudPrograms, StockBorg, StockDuplicity, cloud_programs, stock_borg, stock_duplicity,
+};
 pub use tree::{Difference, Ignore, Tree, assert_same, clear_flags, compare, rsync_differences};

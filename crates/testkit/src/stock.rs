@@ -6,6 +6,7 @@
 //! remembered for a while, so that a machine without a network does not wait in every test.
 
 mod borg;
+mod clouds;
 mod duplicity;
 
 use std::fs;
@@ -14,6 +15,7 @@ use std::process::Command;
 use std::time::Duration;
 
 pub use borg::{StockBorg, stock_borg};
+pub use clouds::{CloudPrograms, cloud_programs};
 pub use duplicity::{StockDuplicity, stock_duplicity};
 
 use crate::program::{find, install_packages, lock_file, said};
@@ -28,7 +30,7 @@ const MARKER: &str = "ravelin-installed";
 struct Recipe {
     /// Name of the environment: program and version.
     name: &'static str,
-    /// What the Python package registry calls it.
+    /// What the Python package registry calls it; several are separated by spaces.
     requirement: &'static str,
     /// Debian packages that it takes to build.
     packages: &'static [&'static str],
@@ -97,14 +99,17 @@ fn install(recipe: &Recipe, home: &Path) -> Result<(), String> {
     }
     said(Command::new(python).args(["-m", "venv"]).arg(home))
         .and_then(|()| {
-            said(Command::new(home.join("bin/python")).args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                recipe.requirement,
-            ]))
+            said(
+                Command::new(home.join("bin/python"))
+                    .args([
+                        "-m",
+                        "pip",
+                        "install",
+                        "--quiet",
+                        "--disable-pip-version-check",
+                    ])
+                    .args(recipe.requirement.split_whitespace()),
+            )
         })
         .map_err(|why| match packages {
             Ok(()) => why,

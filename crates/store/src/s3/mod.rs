@@ -389,7 +389,9 @@ impl Store for S3 {
             }
             let page = self.call_xml(&request)?;
             for entry in page.all("Contents") {
-                let key = percent_decode_str(entry.text_of("Key")).decode_utf8_lossy();
+                // Encoded as in a form: a plus sign is a space.
+                let key = entry.text_of("Key").replace('+', " ");
+                let key = percent_decode_str(&key).decode_utf8_lossy();
                 let Some(name) = key
                     .strip_prefix(&self.prefix)
                     .and_then(|name| Name::new(name).ok())

@@ -1,0 +1,213 @@
+//! Real servers on this machine, started by a test and stopped with it.
+
+use std::fs::File;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A server process; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) port: u16,
+    pub(crate) folder: tempfile::TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port that nobody uses at present.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// Starts a server and waits until it answers at `port`.
+pub(crate) fn start(mut command: Command, port: u16, folder: tempfile::TempDir) -> Server {
+    let log = File::create(folder.path().join("server.log")).unwrap();
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let mut server = Server {
+        child,
+        port,
+        folder,
+    };
+    let began = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        let log =
+            || std::fs::read_to_string(server.folder.path().join("server.log")).unwrap_or_default();
+        assert!(
+            server.child.try_wait().unwrap().is_none(),
+            "{command:?} ended: {}",
+            log()
+        );
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "{command:?} does not answer: {}",
+            log()
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    server
+}
+
+/// SeaweedFS with one bucket for whoever asks with key `key` and secret `secret`.
+pub(crate) fn seaweed() -> Option<Server> {
+    let programs = testkit::cloud_programs()?;
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let config = r#"{"identities":[{"name":"test","credentials":[{"accessKey":"key","secretKey":"secret"}],
+        "actions":["Admin","Read","Write","List","Tagging"]}]}"#;
+    let config_path = folder.path().join("s3.json");
+    std::fs::write(&config_path, config).unwrap();
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    let mut command = Command::new(programs.program("weed"));
+    command
+        .current_dir(folder.path())
+        .arg("server")
+        .arg(format!("-dir={}", folder.path().join("data").display()))
+        .args([
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            "-s3",
+            "-filer",
+            "-volume.max=200",
+        ])
+        .args(["-master.volumeSizeLimitMB=128", "-master.telemetry=false"])
+        .arg(format!("-s3.port={port}"))
+        .arg(format!("-s3.config={}", config_path.display()));
+    for part in ["master", "volume", "filer"] {
+        command.arg(format!("-{part}.port={}", free_port()));
+        command.arg(format!("-{part}.port.grpc={}", free_port()));
+    }
+    command.arg(format!("-s3.port.grpc={}", free_port()));
+    let server = start(command, port, folder);
+    make_bucket(&programs, &server);
+    Some(server)
+}
+
+/// The port answers before the parts behind it have found each other, so this is repeated.
+fn make_bucket(programs: &testkit::CloudPrograms, server: &Server) {
+    let began = Instant::now();
+    loop {
+        let made = Command::new(programs.program("rclone"))
+            .env("RCLONE_CONFIG", "/dev/null")
+            .args(["mkdir", "--retries=1", "--low-level-retries=1"])
+            .arg(format!(
+                ":s3,provider=SeaweedFS,access_key_id=key,secret_access_key=secret,endpoint='http://127.0.0.1:{}':bucket",
+                server.port
+            ))
+            .output()
+            .unwrap();
+        if made.status.success() {
+            return;
+        }
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// A server of rclone's: the kind, and what else it is told.
+pub(crate) fn rclone_serve(kind: &str, arguments: &[&str]) -> Option<Server> {
+    let programs = testkit::cloud_programs()?;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("data/bucket")).unwrap();
+    let port = free_port();
+    let mut command = Command::new(programs.program("rclone"));
+    command
+        .env("RCLONE_CONFIG", "/dev/null")
+        .args(["serve", kind, "--addr"])
+        .arg(format!("127.0.0.1:{port}"))
+        .args(arguments)
+        .arg(folder.path().join("data"));
+    Some(start(command, port, folder))
+}
+
+/// WsgiDAV for user `me` with password `pw`.
+pub(crate) fn wsgidav() -> Option<Server> {
+    let programs = testkit::cloud_programs()?;
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    let config = format!(
+        "host: 127.0.0.1\nport: {port}\nserver: cheroot\nprovider_mapping:\n  '/': '{}'\n\
+         simple_dc:\n  user_mapping:\n    '*':\n      me:\n        password: pw\n\
+         property_manager: true\nlock_storage: true\nverbose: 1\n",
+        folder.path().join("data").display()
+    );
+    let path = folder.path().join("wsgidav.yaml");
+    std::fs::write(&path, config).unwrap();
+    let mut command = Command::new(programs.program("wsgidav"));
+    command.arg("-c").arg(&path);
+    Some(start(command, port, folder))
+}
+
+/// An SSH server for the person who runs the test, and a configuration for `ssh` that reaches it
+/// as host `store`.
+pub(crate) fn sshd() -> Option<(Server, std::path::PathBuf)> {
+    let sshd = testkit::require("sshd")?;
+    testkit::require("ssh")?;
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    for key in ["host", "client"] {
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+            .arg(folder.path().join(key))
+            .status()
+            .unwrap();
+        assert!(made.success());
+    }
+    let path = |name: &str| folder.path().join(name);
+    std::fs::copy(path("client.pub"), path("authorized_keys")).unwrap();
+    std::fs::create_dir(path("data")).unwrap();
+    if testkit::is_root() {
+        std::fs::create_dir_all("/run/sshd").unwrap();
+    }
+    let config = format!(
+        "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\n\
+         PidFile none\nUsePAM no\nPermitRootLogin yes\nSubsystem sftp internal-sftp\nMaxStartups 100\nMaxSessions 10\n",
+        path("host").display(),
+        path("authorized_keys").display(),
+    );
+    std::fs::write(path("sshd_config"), config).unwrap();
+    let host_key = std::fs::read_to_string(path("host.pub")).unwrap();
+    std::fs::write(
+        path("known_hosts"),
+        format!("[127.0.0.1]:{port} {host_key}"),
+    )
+    .unwrap();
+    let client = format!(
+        "Host store\n  HostName 127.0.0.1\n  Port {port}\n  IdentityFile {}\n  IdentitiesOnly yes\n  UserKnownHostsFile {}\n  StrictHostKeyChecking yes\n",
+        path("client").display(),
+        path("known_hosts").display(),
+    );
+    std::fs::write(path("ssh_config"), client).unwrap();
+    let mut command = Command::new(sshd);
+    command
+        .arg("-D")
+        .arg("-e")
+        .arg("-f")
+        .arg(path("sshd_config"));
+    let ssh_config = path("ssh_config");
+    Some((start(command, port, folder), ssh_config))
+}
+
+/// Whether a file of the server holds these bytes.
+pub(crate) fn holds(path: &Path, bytes: &[u8]) -> bool {
+    std::fs::read(path).is_ok_and(|found| found == bytes)
+}
