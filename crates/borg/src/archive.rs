@@ -167,7 +167,14 @@ impl Archive {
             params_spelling: params.map(<[u8]>::to_vec),
         };
         match totals {
-            [Some(size), Some(csize), Some(nfiles), Some(size_parts), Some(csize_parts), Some(nfiles_parts)] => {
+            [
+                Some(size),
+                Some(csize),
+                Some(nfiles),
+                Some(size_parts),
+                Some(csize_parts),
+                Some(nfiles_parts),
+            ] => {
                 archive.totals = Some(Totals {
                     size,
                     csize,
@@ -201,9 +208,10 @@ impl Archive {
         let mut map = MapWriter::new(&mut packed, &self.others);
         if let Some(params) = self.chunker_params {
             // The spelling of old stays what it was, unless it means something else by now.
-            let spelling = self.params_spelling.as_deref().filter(|spelling| {
-                ChunkerParams::read(&mut Reader::new(spelling)) == Ok(params)
-            });
+            let spelling = self
+                .params_spelling
+                .as_deref()
+                .filter(|spelling| ChunkerParams::read(&mut Reader::new(spelling)) == Ok(params));
             let mut w = map.key("chunker_params");
             match spelling {
                 Some(spelling) => w.encoded(spelling),
@@ -225,7 +233,11 @@ impl Archive {
         total(&mut map, "csize", |totals| totals.csize);
         total(&mut map, "csize_parts", |totals| totals.csize_parts);
         text(&mut map, "cwd", self.cwd.as_deref().map(Vec::as_slice));
-        text(&mut map, "hostname", self.hostname.as_deref().map(Vec::as_slice));
+        text(
+            &mut map,
+            "hostname",
+            self.hostname.as_deref().map(Vec::as_slice),
+        );
         let mut w = map.key("items");
         w.array(self.items.len());
         for id in &self.items {
@@ -240,8 +252,16 @@ impl Archive {
         let hmac_at = tam::write(&mut map.key("tam"), salt);
         map.key("time").raw(self.time.as_str());
         let time_end = self.time_end.as_ref();
-        text(&mut map, "time_end", time_end.map(|time| time.as_str().as_bytes()));
-        text(&mut map, "username", self.username.as_deref().map(Vec::as_slice));
+        text(
+            &mut map,
+            "time_end",
+            time_end.map(|time| time.as_str().as_bytes()),
+        );
+        text(
+            &mut map,
+            "username",
+            self.username.as_deref().map(Vec::as_slice),
+        );
         map.key("version").unsigned(VERSION);
         let moved = map.finish();
         tam::sign(key, Purpose::Archive, salt, &mut packed, hmac_at + moved);

@@ -108,10 +108,11 @@ impl Manifest {
         if packed.starts_with(&FUTURE) {
             return Err(BadManifest::Future);
         }
-        let tam = tam::verify(key, Purpose::Manifest, packed, required).map_err(|bad| match bad {
-            BadTam::Malformed(malformed) => BadManifest::Malformed(malformed),
-            bad => BadManifest::Tam(bad),
-        })?;
+        let tam =
+            tam::verify(key, Purpose::Manifest, packed, required).map_err(|bad| match bad {
+                BadTam::Malformed(malformed) => BadManifest::Malformed(malformed),
+                bad => BadManifest::Tam(bad),
+            })?;
         Ok((Self::read(packed)?, tam))
     }
 
@@ -264,9 +265,7 @@ impl Manifest {
     }
 }
 
-fn read_archives(
-    reader: &mut Reader<'_>,
-) -> Result<BTreeMap<BString, ArchiveEntry>, Malformed> {
+fn read_archives(reader: &mut Reader<'_>) -> Result<BTreeMap<BString, ArchiveEntry>, Malformed> {
     let mut archives = BTreeMap::new();
     for _ in 0..reader.map()? {
         let name = reader.raw()?.into();

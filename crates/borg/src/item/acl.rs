@@ -172,7 +172,14 @@ mod tests {
 
     #[test]
     fn what_is_no_acl_is_refused() {
-        for text in ["user", "user:", "user::rwq", "mask:x:rwx", "user:a:rwx:b", "u:a:r:1:2"] {
+        for text in [
+            "user",
+            "user:",
+            "user::rwq",
+            "mask:x:rwx",
+            "user:a:rwx:b",
+            "u:a:r:1:2",
+        ] {
             assert_eq!(from_text(text.as_bytes()), None, "{text}");
         }
     }

@@ -129,7 +129,10 @@ impl Item {
             },
             acl_access: acl(&entry.acl_access),
             acl_default: acl(&entry.acl_default),
-            bsdflags: options.flags.then(|| bsd_flags(entry.flags)).filter(|&flags| flags != 0),
+            bsdflags: options
+                .flags
+                .then(|| bsd_flags(entry.flags))
+                .filter(|&flags| flags != 0),
             part: None,
             others: Default::default(),
         })
@@ -225,4 +228,3 @@ fn flags(bsd: u64) -> Flags {
         append_only: bsd & bsd::APPEND != 0,
     }
 }
-

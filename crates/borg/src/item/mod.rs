@@ -68,8 +68,8 @@ pub struct Item {
     /// This is the part of so high a number of a file that a checkpoint interrupted; the file
     /// itself follows. Such items are not shown.
     pub part: Option<u64>,
-    /// What else there is, as it was read.
-    pub(crate) others: Others,
+    /// What else there is, by key. Values are in MessagePack, as they were read.
+    pub others: Others,
 }
 
 /// A piece of the content of a file.

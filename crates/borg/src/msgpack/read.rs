@@ -1,7 +1,7 @@
 //! Reads values from a slice, without copying them.
 
-use super::{Malformed, Others};
 use super::scan::Scanner;
+use super::{Malformed, Others};
 
 /// Reads one value after the other from the front of a slice.
 ///
@@ -247,11 +247,7 @@ fn integer(value: i64) -> Head {
 }
 
 /// Takes the value of a key of a map, which must not have come before.
-pub(crate) fn fill<T>(
-    place: &mut Option<T>,
-    value: T,
-    key: &'static str,
-) -> Result<(), Malformed> {
+pub(crate) fn fill<T>(place: &mut Option<T>, value: T, key: &'static str) -> Result<(), Malformed> {
     match place.replace(value) {
         None => Ok(()),
         Some(_) => Err(Malformed::DuplicateKey { key }),
