@@ -32,13 +32,16 @@ mod memory;
 mod name;
 mod open;
 mod patience;
+mod rclone;
 mod record;
 mod resume;
 mod retry;
 mod s3;
 mod secret;
+mod sftp;
 mod store;
 mod transfer;
+mod webdav;
 mod xml;
 
 pub use bandwidth::Bandwidth;
@@ -54,11 +57,14 @@ pub use memory::Memory;
 pub use name::{BadName, Folder, Name};
 pub use open::open;
 pub use patience::Patience;
+pub use rclone::Rclone;
 pub use record::{Call, Record};
 pub use retry::Retry;
 pub use s3::{Guard, S3};
 pub use secret::Secret;
+pub use sftp::Sftp;
 pub use store::{
     Capabilities, Object, Range, Reading, Scope, Space, Store, WriteMode, list_all, read_all,
 };
 pub use transfer::{Permit, Permits, in_parallel};
+pub use webdav::WebDav;

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::{Disk, Environment, Error, ErrorKind, Location, Memory, Operation, Retry, S3, Store};
+use crate::{
+    Disk, Environment, Error, ErrorKind, Location, Memory, Operation, Rclone, Retry, S3, Sftp,
+    Store, WebDav,
+};
 
 /// Opens the store at a location, with patience around it.
 ///
@@ -18,6 +21,11 @@ pub fn open(location: &Location, environment: &Environment) -> Result<Arc<dyn St
         Location::Disk(path) => return Ok(Arc::new(Disk::new(path, environment))),
         Location::Memory => return Ok(Arc::new(Memory::new())),
         Location::S3(location) => Arc::new(S3::new(location, environment)),
+        Location::WebDav { tls, server, path } => {
+            Arc::new(WebDav::new(*tls, server, path, environment))
+        }
+        Location::Sftp { server, path } => Arc::new(Sftp::new(server, path, environment)?),
+        Location::Rclone(remote) => Arc::new(Rclone::new(remote, environment)),
         _ => return Err(Error::new(ErrorKind::Unsupported, Operation::Open).on(location)),
     };
     Ok(Arc::new(Retry::new(store, environment)))

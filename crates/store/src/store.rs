@@ -87,8 +87,7 @@ pub trait Store: Send + Sync {
 
     /// Gives an object another name, without moving its bytes; nothing is ever replaced.
     ///
-    /// At each moment it has the old name or the new one (on a disk without hard links: never
-    /// both, never none). Repeated after a passing error it may answer
+    /// At each moment it has the old name or the new one, at some perhaps both, at none neither. Repeated after a passing error it may answer
     /// [`NotFound`](crate::ErrorKind::NotFound): then look whether `to` is there.
     ///
     /// # Errors
@@ -138,7 +137,8 @@ pub struct Object {
     pub size: u64,
     /// When it was written, by the store's clock.
     pub modified: Option<SystemTime>,
-    /// Changes whenever the object is replaced: an entity tag, revision or file id.
+    /// Changes whenever the object is replaced: an entity tag, revision or file id. `None` where the
+    /// store has nothing of the kind.
     pub version: Option<String>,
     /// The store's checksum of the content.
     pub digest: Option<Digest>,

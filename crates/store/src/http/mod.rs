@@ -19,7 +19,7 @@ use ureq::http::{self, Uri};
 use ureq::{Agent, SendBody};
 
 pub(crate) use answer::{Answer, Refusal, parse_http_date};
-pub(crate) use request::{Body, Method, Request, encode, encode_path};
+pub(crate) use request::{Body, Method, Request, encode, encode_path, origin};
 
 use crate::{Environment, Error, ErrorKind, Permits};
 

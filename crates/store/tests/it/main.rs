@@ -4,3 +4,5 @@
 mod conformance;
 mod s3;
 mod servers;
+mod sftp;
+mod webdav;

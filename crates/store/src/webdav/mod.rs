@@ -1,0 +1,441 @@
+//! WebDAV: Nextcloud, NAS boxes, and what else speaks it.
+//!
+//! A write goes to a name of its own, then gets its final name with MOVE, which servers do in one step: with
+//! `Overwrite: T` it replaces, with `Overwrite: F` it refuses. PUT's own preconditions are not
+//! used, for there are servers that ignore them and replace all the same. A crash before the MOVE leaves a
+//! `.ravelin-tmp-` file that no listing shows.
+//!
+//! Deleting and reading first make sure that the name is not a folder: DELETE on a folder would take
+//! all that is in it.
+
+use std::ops::ControlFlow;
+use std::time::SystemTime;
+
+use percent_encoding::percent_decode_str;
+
+use crate::http::{Http, Method, Refusal, Request, Service, encode_path, origin, parse_http_date};
+use crate::s3::{ranged, reading};
+use crate::xml::{self, Element};
+use crate::{
+    Capabilities, Content, Environment, Error, ErrorKind, Folder, Name, Object, Operation, Range,
+    Reading, Scope, Secret, Server, Space, Store, WriteMode,
+};
+
+/// Starts the names of unfinished writes.
+const TEMPORARY: &str = ".ravelin-tmp-";
+
+/// What is asked of each object.
+const PROPERTIES: &str = r#"<?xml version="1.0" encoding="utf-8"?><D:propfind xmlns:D="DAV:"><D:prop><D:resourcetype/><D:getcontentlength/><D:getlastmodified/><D:getetag/></D:prop></D:propfind>"#;
+
+/// What is asked of the folder that holds all.
+const QUOTA: &str = r#"<?xml version="1.0" encoding="utf-8"?><D:propfind xmlns:D="DAV:"><D:prop><D:quota-available-bytes/><D:quota-used-bytes/></D:prop></D:propfind>"#;
+
+/// A folder of a WebDAV server.
+pub struct WebDav {
+    http: Http,
+    /// Address of the folder, without a slash at its end.
+    base: String,
+    login: Login,
+}
+
+struct Login(Option<(String, Secret)>);
+
+impl Service for Login {
+    fn sign(&self, _: &Http, request: &mut Request<'_>) -> Result<(), Error> {
+        use base64::Engine as _;
+        if let Some((user, password)) = &self.0 {
+            let pair = format!("{user}:{}", password.expose());
+            let value = base64::engine::general_purpose::STANDARD.encode(pair);
+            request.set_header("authorization", format!("Basic {value}"));
+        }
+        Ok(())
+    }
+
+    fn explain(&self, refusal: &Refusal) -> ErrorKind {
+        match refusal.status {
+            // A missing parent folder; the caller creates it.
+            409 => ErrorKind::NotFound,
+            405 => ErrorKind::AlreadyExists,
+            _ => refusal.usual_kind(),
+        }
+    }
+}
+
+/// What a server tells of one thing.
+struct Found {
+    /// Below our folder; empty for it itself.
+    path: String,
+    is_folder: bool,
+    size: u64,
+    modified: Option<SystemTime>,
+    version: Option<String>,
+}
+
+impl WebDav {
+    /// Takes a location. Nothing is asked yet.
+    #[must_use]
+    pub fn new(tls: bool, server: &Server, path: &str, environment: &Environment) -> Self {
+        let scheme = if tls { "https" } else { "http" };
+        let host = if server.host.contains(':') {
+            format!("[{}]", server.host)
+        } else {
+            server.host.clone()
+        };
+        let port = server
+            .port
+            .map(|port| format!(":{port}"))
+            .unwrap_or_default();
+        let slash = if path.is_empty() { "" } else { "/" };
+        let password = environment
+            .password
+            .clone()
+            .or_else(|| server.password.clone());
+        let login = server
+            .user
+            .clone()
+            .map(|user| (user, password.unwrap_or_else(|| Secret::new(""))));
+        Self {
+            http: Http::new(environment),
+            base: format!("{scheme}://{host}{port}{slash}{}", encode_path(path)),
+            login: Login(login),
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/{}", self.base, encode_path(path))
+    }
+
+    fn propfind(
+        &self,
+        path: &str,
+        depth: &str,
+        operation: Operation,
+        ask: &str,
+    ) -> Result<Vec<Element>, Error> {
+        let shown = if path.is_empty() { "/" } else { path };
+        let request = Request::new(
+            Method::Propfind,
+            self.url(path),
+            "webdav propfind",
+            operation,
+            shown,
+        )
+        .header("depth", depth)
+        .header("content-type", "application/xml; charset=utf-8")
+        .bytes(ask.as_bytes().to_vec());
+        let bytes = self.http.call(&self.login, &request)?.bytes()?;
+        let answer =
+            xml::parse(&bytes).map_err(|error| request.error(ErrorKind::Invalid).because(error))?;
+        Ok(answer.all("response").cloned().collect())
+    }
+
+    /// Understands one response; `None` when it is not below our folder or has no properties.
+    fn found(&self, response: &Element) -> Option<Found> {
+        let href = response.text_of("href").trim();
+        let own = origin(&self.base);
+        let base = percent_decode_str(self.base.get(own.len()..)?)
+            .decode_utf8()
+            .ok()?;
+        let path = percent_decode_str(href.strip_prefix(own).unwrap_or(href))
+            .decode_utf8()
+            .ok()?;
+        let path = path.strip_prefix(&*base)?.trim_matches('/').to_owned();
+        let properties = response
+            .all("propstat")
+            .find(|part| part.text_of("status").split(' ').nth(1) == Some("200"))?
+            .child("prop")?;
+        let text = |name| Some(properties.text_of(name).trim()).filter(|text| !text.is_empty());
+        let modified = text("getlastmodified").and_then(parse_http_date);
+        let is_folder = properties
+            .child("resourcetype")
+            .is_some_and(|kind| kind.child("collection").is_some());
+        Some(Found {
+            path,
+            is_folder,
+            // The size of a file has to be there; folders have none.
+            size: match text("getcontentlength") {
+                Some(size) => size.parse().ok()?,
+                None if is_folder => 0,
+                None => return None,
+            },
+            modified,
+            version: text("getetag")
+                .map(|tag| tag.trim_start_matches("W/").trim_matches('"').to_owned()),
+        })
+    }
+
+    fn look(&self, name: &Name, operation: Operation) -> Result<Object, Error> {
+        let missing = || Error::new(ErrorKind::NotFound, operation).on(name);
+        let responses = self.propfind(name.as_str(), "0", operation, PROPERTIES)?;
+        let found = responses
+            .iter()
+            .find_map(|response| self.found(response))
+            .ok_or_else(missing)?;
+        if found.is_folder {
+            return Err(missing().because("it is a folder"));
+        }
+        Ok(found.object(name.clone()))
+    }
+
+    /// Creates the folders above an object, the outermost first.
+    fn create_folders(&self, folder: &Folder, operation: Operation) -> Result<(), Error> {
+        // The store's own folder may be missing, too.
+        let base = self
+            .base
+            .get(origin(&self.base).len()..)
+            .unwrap_or_default()
+            .trim_matches('/')
+            .to_owned();
+        let mut url = origin(&self.base).to_owned();
+        let below = encode_path(folder.as_str());
+        for component in base
+            .split('/')
+            .chain(below.split('/'))
+            .filter(|component| !component.is_empty())
+        {
+            url = format!("{url}/{component}");
+            let request = Request::new(
+                Method::Mkcol,
+                format!("{url}/"),
+                "webdav mkcol",
+                operation,
+                folder,
+            );
+            match self.http.call(&self.login, &request) {
+                // Above our own folder we may not be allowed to do anything, nor need we.
+                Err(error)
+                    if matches!(
+                        error.kind,
+                        ErrorKind::AlreadyExists | ErrorKind::Denied | ErrorKind::Invalid
+                    ) => {}
+                Err(error) => return Err(error),
+                Ok(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn relocate(
+        &self,
+        from: &str,
+        to: &Name,
+        replace: bool,
+        operation: Operation,
+    ) -> Result<(), Error> {
+        let request = Request::new(Method::Move, self.url(from), "webdav move", operation, to)
+            .header("destination", self.url(to.as_str()))
+            .header("overwrite", if replace { "T" } else { "F" });
+        self.http.call(&self.login, &request).map(drop)
+    }
+}
+
+impl Found {
+    fn object(self, name: Name) -> Object {
+        Object {
+            name,
+            size: self.size,
+            modified: self.modified,
+            version: self.version,
+            digest: None,
+        }
+    }
+}
+
+impl Store for WebDav {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            create: true,
+            rename: true,
+            ..Capabilities::default()
+        }
+    }
+
+    fn list(
+        &self,
+        folder: &Folder,
+        scope: Scope,
+        each: &mut dyn FnMut(Object) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let mut folders = vec![folder.as_str().to_owned()];
+        while let Some(path) = folders.pop() {
+            let responses = match self.propfind(&path, "1", Operation::List, PROPERTIES) {
+                Err(error) if error.kind == ErrorKind::NotFound => continue,
+                result => result?,
+            };
+            for found in responses.iter().filter_map(|response| self.found(response)) {
+                // A server that answers with what was not asked for must not lead us in circles.
+                let below = if path.is_empty() {
+                    Some(&*found.path)
+                } else {
+                    found
+                        .path
+                        .strip_prefix(&path)
+                        .and_then(|rest| rest.strip_prefix('/'))
+                };
+                let Some(last) = below.filter(|rest| !rest.is_empty() && !rest.contains('/'))
+                else {
+                    continue;
+                };
+                if last.starts_with(TEMPORARY) {
+                    continue;
+                }
+                let Ok(name) = Name::new(&found.path) else {
+                    continue;
+                };
+                if found.is_folder {
+                    if scope == Scope::Tree {
+                        folders.push(found.path);
+                    }
+                } else if each(found.object(name)).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn stat(&self, name: &Name) -> Result<Object, Error> {
+        self.look(name, Operation::Stat)
+    }
+
+    fn read(&self, name: &Name, range: Range) -> Result<Reading, Error> {
+        let object = self.look(name, Operation::Read)?;
+        if range.size_in(object.size) == 0 {
+            return Ok(Reading {
+                object,
+                body: Box::new(std::io::empty()),
+            });
+        }
+        let request = Request::new(
+            Method::Get,
+            self.url(name.as_str()),
+            "webdav get",
+            Operation::Read,
+            name,
+        );
+        let answer = self.http.call(&self.login, &ranged(request, range))?;
+        let version = answer
+            .header("etag")
+            .map(|tag| tag.trim_start_matches("W/").trim_matches('"').to_owned());
+        let changed = version.is_some() && object.version.is_some() && version != object.version;
+        let reading = reading(answer, name, range, |_, size| Object {
+            size,
+            ..object.clone()
+        })?;
+        if changed || reading.object.size != object.size {
+            return Err(Error::new(ErrorKind::Changed, Operation::Read).on(name));
+        }
+        Ok(reading)
+    }
+
+    fn write(&self, name: &Name, content: &dyn Content, mode: WriteMode) -> Result<Object, Error> {
+        let folder = name.folder();
+        let temporary = format!(
+            "{}{TEMPORARY}{}",
+            folder.prefix(),
+            self.http.environment.random_name()
+        );
+        let put = || {
+            let request = Request::new(
+                Method::Put,
+                self.url(&temporary),
+                "webdav put",
+                Operation::Write,
+                name,
+            );
+            self.http
+                .call(&self.login, &request.content(content))
+                .map(drop)
+        };
+        let written = match put() {
+            Err(error) if error.kind == ErrorKind::NotFound => self
+                .create_folders(&folder, Operation::Write)
+                .and_then(|()| put()),
+            result => result,
+        };
+        let moved = written.and_then(|()| {
+            self.relocate(
+                &temporary,
+                name,
+                mode == WriteMode::Replace,
+                Operation::Write,
+            )
+        });
+        if let Err(error) = moved {
+            let request = Request::new(
+                Method::Delete,
+                self.url(&temporary),
+                "webdav delete",
+                Operation::Write,
+                name,
+            );
+            // What stays is not listed.
+            let _ = self.http.call_once(&self.login, &request);
+            return Err(error);
+        }
+        let object = self.look(name, Operation::Write)?;
+        if object.size == content.size() {
+            Ok(object)
+        } else {
+            let why = format!("the server has {} bytes of {}", object.size, content.size());
+            Err(Error::new(ErrorKind::Corrupt, Operation::Write)
+                .on(name)
+                .because(why))
+        }
+    }
+
+    fn delete(&self, name: &Name) -> Result<(), Error> {
+        match self.look(name, Operation::Delete) {
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(()),
+            result => result?,
+        };
+        let request = Request::new(
+            Method::Delete,
+            self.url(name.as_str()),
+            "webdav delete",
+            Operation::Delete,
+            name,
+        );
+        match self.http.call(&self.login, &request) {
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
+            result => result.map(drop),
+        }
+    }
+
+    fn rename(&self, from: &Name, to: &Name) -> Result<(), Error> {
+        self.look(from, Operation::Rename)?;
+        match self.relocate(from.as_str(), to, false, Operation::Rename) {
+            Err(error)
+                if matches!(
+                    error.kind,
+                    ErrorKind::NotFound
+                        | ErrorKind::Invalid
+                        | ErrorKind::Denied
+                        | ErrorKind::Unavailable
+                ) =>
+            {
+                self.create_folders(&to.folder(), Operation::Rename)?;
+                self.relocate(from.as_str(), to, false, Operation::Rename)
+            }
+            result => result,
+        }
+    }
+
+    fn space(&self) -> Result<Option<Space>, Error> {
+        let responses = match self.propfind("", "0", Operation::Space, QUOTA) {
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),
+            result => result?,
+        };
+        let number = |name: &str| -> Option<u64> {
+            let response = responses.first()?;
+            response
+                .all("propstat")
+                .find_map(|part| part.child("prop")?.text_of(name).trim().parse().ok())
+        };
+        // Some servers tell unlimited space as a negative number: that is no number for us.
+        Ok(number("quota-available-bytes").map(|free| Space {
+            free,
+            total: number("quota-used-bytes").map(|used| used.saturating_add(free)),
+        }))
+    }
+}
