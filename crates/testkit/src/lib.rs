@@ -12,6 +12,7 @@ mod random;
 mod skip;
 mod stock;
 mod tree;
+mod usage;
 
 pub use program::{output, require, run};
 pub use random::Random;
@@ -20,3 +21,4 @@ pub use stock::{
     CloudPrograms, StockBorg, StockDuplicity, cloud_programs, stock_borg, stock_duplicity,
 };
 pub use tree::{Difference, Ignore, Tree, assert_same, clear_flags, compare, rsync_differences};
+pub use usage::{Usage, measure};

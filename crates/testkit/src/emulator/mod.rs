@@ -1,0 +1,11 @@
+//! Small servers that behave like cloud services, on this machine, with faults on demand.
+//!
+//! Written from the services' public documentation, and judged by clients that others wrote: see the
+//! tests of `store`. They keep everything in memory, listen on a free port of the loopback
+//! address, and stop when dropped.
+
+mod b2;
+mod http;
+
+pub use b2::B2Emulator;
+pub use http::{Fault, Faults, Trouble};
