@@ -238,7 +238,7 @@ impl<'a, L: Iterator<Item = (usize, &'a [u8])>> Parser<'a, L> {
             match word {
                 b"Hostname" => manifest.host = Some(unquote(rest).ok_or(bad("broken quoting"))?),
                 b"Localdir" => {
-                    manifest.local_dir = Some(unquote(rest).ok_or(bad("broken quoting"))?)
+                    manifest.local_dir = Some(unquote(rest).ok_or(bad("broken quoting"))?);
                 }
                 b"Volume" => {
                     let number = rest.strip_suffix(b":").and_then(decimal);
@@ -280,7 +280,7 @@ impl<'a, L: Iterator<Item = (usize, &'a [u8])>> Parser<'a, L> {
             let (word, rest) = split_word(text);
             match word {
                 b"StartingPath" => {
-                    start = Some(position(rest).ok_or(bad("not a path and a block"))?)
+                    start = Some(position(rest).ok_or(bad("not a path and a block"))?);
                 }
                 b"EndingPath" => end = Some(position(rest).ok_or(bad("not a path and a block"))?),
                 b"Hash" => {

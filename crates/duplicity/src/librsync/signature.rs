@@ -35,7 +35,7 @@ impl SignatureWriter {
     /// Starts a signature; its header goes to `out`.
     #[must_use]
     pub fn new(block_length: u32, out: &mut Vec<u8>) -> Self {
-        let strong_length = STRONG_LENGTH as u32;
+        let strong_length = u32::try_from(STRONG_LENGTH).unwrap_or(u32::MAX);
         for word in [SIGNATURE_MAGIC, block_length, strong_length] {
             out.extend_from_slice(&word.to_be_bytes());
         }

@@ -88,10 +88,10 @@ impl<R: Read> TarReader<R> {
                 // A global header would speak of all members; duplicity writes none.
                 TarKind::Other(b'g') => drop(self.payload(header.size)?),
                 TarKind::Other(b'L') => {
-                    extension.name = Some(until_nul(self.payload(header.size)?))
+                    extension.name = Some(until_nul(self.payload(header.size)?));
                 }
                 TarKind::Other(b'K') => {
-                    extension.link = Some(until_nul(self.payload(header.size)?))
+                    extension.link = Some(until_nul(self.payload(header.size)?));
                 }
                 _ => {
                     extension.apply(&mut header);
