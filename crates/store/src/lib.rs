@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+mod b2;
 mod bandwidth;
 mod body;
 pub mod conformance;
@@ -44,6 +45,7 @@ mod transfer;
 mod webdav;
 mod xml;
 
+pub use b2::B2;
 pub use bandwidth::Bandwidth;
 pub use content::{Content, FileContent, Spool};
 pub use counters::Counters;

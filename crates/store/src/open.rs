@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Disk, Environment, Error, ErrorKind, Location, Memory, Operation, Rclone, Retry, S3, Sftp,
+    B2, Disk, Environment, Error, ErrorKind, Location, Memory, Operation, Rclone, Retry, S3, Sftp,
     Store, WebDav,
 };
 
@@ -25,6 +25,11 @@ pub fn open(location: &Location, environment: &Environment) -> Result<Arc<dyn St
             Arc::new(WebDav::new(*tls, server, path, environment))
         }
         Location::Sftp { server, path } => Arc::new(Sftp::new(server, path, environment)?),
+        Location::B2 {
+            key,
+            bucket,
+            prefix,
+        } => Arc::new(B2::new(key.as_ref(), bucket, prefix, environment)?),
         Location::Rclone(remote) => Arc::new(Rclone::new(remote, environment)),
         _ => return Err(Error::new(ErrorKind::Unsupported, Operation::Open).on(location)),
     };

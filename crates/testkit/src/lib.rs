@@ -7,6 +7,7 @@
 //! ```
 
 pub mod corpus;
+pub mod emulator;
 mod program;
 mod random;
 mod skip;

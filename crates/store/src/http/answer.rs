@@ -115,6 +115,7 @@ impl Answer {
             status: self.status,
             retry_after,
             headers: self.headers,
+            authorization: None,
             text: String::from_utf8_lossy(&bytes).into_owned(),
         }
     }
@@ -125,6 +126,9 @@ pub(crate) struct Refusal {
     pub(crate) status: u16,
     pub(crate) retry_after: Option<Duration>,
     headers: HeaderMap,
+    /// What the refused request proved itself with: whoever renews looks whether that is still
+    /// what is used. Never shown.
+    pub(super) authorization: Option<String>,
     /// The body, cut at 64 KiB.
     pub(crate) text: String,
 }
@@ -132,6 +136,11 @@ pub(crate) struct Refusal {
 impl Refusal {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Whether the refused request carried this `authorization`.
+    pub(crate) fn used(&self, authorization: &str) -> bool {
+        self.authorization.as_deref() == Some(authorization)
     }
 
     /// The body as JSON; `Null` when it is none.

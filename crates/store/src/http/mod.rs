@@ -165,7 +165,12 @@ impl Http {
                 request.redirect(&target)?;
                 continue;
             }
-            let refusal = answer.into_refusal(REFUSAL_MAX, (self.environment.clock)());
+            let mut refusal = answer.into_refusal(REFUSAL_MAX, (self.environment.clock)());
+            let authorization = request
+                .headers
+                .iter()
+                .find(|(name, _)| *name == "authorization");
+            refusal.authorization = authorization.map(|(_, value)| value.clone());
             let mut error = request
                 .error(service.explain(&refusal))
                 .because(refusal.to_string());

@@ -1,6 +1,7 @@
 //! Stores against the contract, and against real servers.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod b2;
 mod conformance;
 mod s3;
 mod servers;

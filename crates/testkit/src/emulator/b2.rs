@@ -58,8 +58,16 @@ struct Large {
 }
 
 /// All that a master key may do here.
-const ALL: [&str; 8] =
-    ["listBuckets", "writeBuckets", "readBuckets", "listFiles", "readFiles", "writeFiles", "deleteFiles", "shareFiles"];
+const ALL: [&str; 8] = [
+    "listBuckets",
+    "writeBuckets",
+    "readBuckets",
+    "listFiles",
+    "readFiles",
+    "writeFiles",
+    "deleteFiles",
+    "shareFiles",
+];
 
 impl B2Emulator {
     /// An account with key id `key`, secret `secret` and the bucket `bucket`.
@@ -74,9 +82,16 @@ impl B2Emulator {
         }));
         let shared = Arc::clone(&state);
         let server = HttpServer::start(&faults, move |request| {
-            shared.lock().unwrap_or_else(PoisonError::into_inner).answer(request)
+            shared
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .answer(request)
         });
-        let emulator = Self { server, faults, state };
+        let emulator = Self {
+            server,
+            faults,
+            state,
+        };
         emulator.with(|state| state.base = emulator.server.url());
         emulator
     }
@@ -94,7 +109,9 @@ impl B2Emulator {
 
     /// The key may do only this.
     pub fn set_capabilities(&self, capabilities: &[&str]) {
-        self.with(|state| state.capabilities = capabilities.iter().map(ToString::to_string).collect());
+        self.with(|state| {
+            state.capabilities = capabilities.iter().map(ToString::to_string).collect()
+        });
     }
 
     /// How many objects a page of a listing has.
@@ -138,11 +155,18 @@ impl B2Emulator {
 }
 
 fn refuse(status: u16, code: &str) -> Answer {
-    Answer::json(status, &json!({"status": status, "code": code, "message": code}))
+    Answer::json(
+        status,
+        &json!({"status": status, "code": code, "message": code}),
+    )
 }
 
 fn text(value: &Value, key: &str) -> String {
-    value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+    value
+        .get(key)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
 }
 
 impl State {
@@ -159,16 +183,30 @@ impl State {
             return self.authorize(request);
         }
         if operation == "b2_download_file_by_id" {
-            let id = request.query.get("fileId").cloned().unwrap_or_else(|| text(&request.json(), "fileId"));
-            let found = self.versions.iter().find(|version| version.id == id).cloned();
-            return found.map_or_else(|| refuse(404, "not_found"), |version| Self::give(request, &version));
+            let id = request
+                .query
+                .get("fileId")
+                .cloned()
+                .unwrap_or_else(|| text(&request.json(), "fileId"));
+            let found = self
+                .versions
+                .iter()
+                .find(|version| version.id == id)
+                .cloned();
+            return found.map_or_else(
+                || refuse(404, "not_found"),
+                |version| Self::give(request, &version),
+            );
         }
         if request.header("authorization") != self.token() {
             return refuse(401, "expired_auth_token");
         }
         let needed = match operation.as_str() {
             "b2_list_buckets" => "listBuckets",
-            "b2_list_file_names" | "b2_list_file_versions" | "b2_list_unfinished_large_files" | "b2_list_parts" => "listFiles",
+            "b2_list_file_names"
+            | "b2_list_file_versions"
+            | "b2_list_unfinished_large_files"
+            | "b2_list_parts" => "listFiles",
             "b2_delete_file_version" => "deleteFiles",
             "b2_get_file_info" => "readFiles",
             _ => "writeFiles",
@@ -183,51 +221,94 @@ impl State {
             "b2_get_upload_url" => {
                 self.next += 1;
                 let url = format!("{}/b2api/v4/upload/file/{}", self.base, self.next);
-                Answer::json(200, &json!({"bucketId": "b1", "uploadUrl": url, "authorizationToken": self.token()}))
+                Answer::json(
+                    200,
+                    &json!({"bucketId": "b1", "uploadUrl": url, "authorizationToken": self.token()}),
+                )
             }
             "b2_get_upload_part_url" => {
                 self.next += 1;
                 let id = text(&body, "fileId");
                 let url = format!("{}/b2api/v4/upload/part/{id}/{}", self.base, self.next);
-                Answer::json(200, &json!({"fileId": id, "uploadUrl": url, "authorizationToken": self.token()}))
+                Answer::json(
+                    200,
+                    &json!({"fileId": id, "uploadUrl": url, "authorizationToken": self.token()}),
+                )
             }
             "b2_list_file_names" => self.list(&body, false),
             "b2_list_file_versions" => self.list(&body, true),
             "b2_hide_file" => {
-                let version = self.add(&text(&body, "fileName"), Vec::new(), "hide", json!({}), "application/x-bz-hide-marker");
+                let version = self.add(
+                    &text(&body, "fileName"),
+                    Vec::new(),
+                    "hide",
+                    json!({}),
+                    "application/x-bz-hide-marker",
+                );
                 Answer::json(200, &version.info())
             }
             "b2_delete_file_version" => {
                 let id = text(&body, "fileId");
                 let before = self.versions.len();
                 self.versions.retain(|version| version.id != id);
-                if before == self.versions.len() { refuse(400, "file_not_present") } else { Answer::json(200, &body) }
+                if before == self.versions.len() {
+                    refuse(400, "file_not_present")
+                } else {
+                    Answer::json(200, &body)
+                }
             }
             "b2_get_file_info" => {
                 let id = text(&body, "fileId");
                 let found = self.versions.iter().find(|version| version.id == id);
-                found.map_or_else(|| refuse(404, "not_found"), |version| Answer::json(200, &version.info()))
+                found.map_or_else(
+                    || refuse(404, "not_found"),
+                    |version| Answer::json(200, &version.info()),
+                )
             }
             "b2_copy_file" => {
                 let id = text(&body, "sourceFileId");
-                let Some(source) = self.versions.iter().find(|version| version.id == id).cloned() else {
+                let Some(source) = self
+                    .versions
+                    .iter()
+                    .find(|version| version.id == id)
+                    .cloned()
+                else {
                     return refuse(404, "not_found");
                 };
-                let version = self.add(&text(&body, "fileName"), source.bytes.to_vec(), "upload", source.info.clone(), &source.content_type);
+                let version = self.add(
+                    &text(&body, "fileName"),
+                    source.bytes.to_vec(),
+                    "upload",
+                    source.info.clone(),
+                    &source.content_type,
+                );
                 Answer::json(200, &version.info())
             }
             "b2_start_large_file" => {
                 self.next += 1;
                 let id = format!("large{}", self.next);
-                let (name, info) = (text(&body, "fileName"), body.get("fileInfo").cloned().unwrap_or_default());
+                let (name, info) = (
+                    text(&body, "fileName"),
+                    body.get("fileInfo").cloned().unwrap_or_default(),
+                );
                 let content_type = text(&body, "contentType");
                 let answer = json!({"fileId": id, "fileName": name, "accountId": "a1", "bucketId": "b1", "action": "start",
                     "contentType": content_type, "fileInfo": info, "uploadTimestamp": self.next, "contentLength": 0, "contentSha1": null});
-                self.large.insert(id, Large { name, parts: BTreeMap::new(), info, content_type });
+                self.large.insert(
+                    id,
+                    Large {
+                        name,
+                        parts: BTreeMap::new(),
+                        info,
+                        content_type,
+                    },
+                );
                 Answer::json(200, &answer)
             }
             "b2_list_parts" => {
-                let Some(large) = self.large.get(&text(&body, "fileId")) else { return refuse(400, "bad_request") };
+                let Some(large) = self.large.get(&text(&body, "fileId")) else {
+                    return refuse(400, "bad_request");
+                };
                 let parts: Vec<Value> = large
                     .parts
                     .iter()
@@ -244,7 +325,10 @@ impl State {
                 Answer::json(200, &json!({"files": files, "nextFileId": null}))
             }
             "b2_cancel_large_file" => match self.large.remove(&text(&body, "fileId")) {
-                Some(large) => Answer::json(200, &json!({"fileId": text(&body, "fileId"), "fileName": large.name, "accountId": "a1", "bucketId": "b1"})),
+                Some(large) => Answer::json(
+                    200,
+                    &json!({"fileId": text(&body, "fileId"), "fileName": large.name, "accountId": "a1", "bucketId": "b1"}),
+                ),
                 None => refuse(400, "bad_request"),
             },
             "b2_finish_large_file" => self.finish(&body),
@@ -291,7 +375,14 @@ impl State {
         )
     }
 
-    fn add(&mut self, name: &str, bytes: Vec<u8>, action: &'static str, info: Value, content_type: &str) -> Version {
+    fn add(
+        &mut self,
+        name: &str,
+        bytes: Vec<u8>,
+        action: &'static str,
+        info: Value,
+        content_type: &str,
+    ) -> Version {
         self.next += 1;
         let version = Version {
             id: format!("4_z{:08}", self.next),
@@ -308,7 +399,11 @@ impl State {
     }
 
     fn newest(&self, name: &str) -> Option<&Version> {
-        let newest = self.versions.iter().rev().find(|version| version.name == name)?;
+        let newest = self
+            .versions
+            .iter()
+            .rev()
+            .find(|version| version.name == name)?;
         (newest.action == "upload").then_some(newest)
     }
 
@@ -326,14 +421,20 @@ impl State {
         if sha1 != actual && sha1 != "do_not_verify" && sha1 != format!("unverified:{actual}") {
             return refuse(400, "bad_request");
         }
-        let used: usize = self.versions.iter().map(|version| version.bytes.len()).sum();
+        let used: usize = self
+            .versions
+            .iter()
+            .map(|version| version.bytes.len())
+            .sum();
         if self.size_max.is_some_and(|max| used + body.len() > max) {
             return refuse(403, "storage_cap_exceeded");
         }
         if let Some(rest) = path.split("/upload/part/").nth(1) {
             let id = rest.split('/').next().unwrap_or_default();
             let number: u32 = request.header("x-bz-part-number").parse().unwrap_or(0);
-            let Some(large) = self.large.get_mut(id) else { return refuse(400, "bad_request") };
+            let Some(large) = self.large.get_mut(id) else {
+                return refuse(400, "bad_request");
+            };
             let answer = json!({"fileId": id, "partNumber": number, "contentLength": body.len(), "contentSha1": actual, "uploadTimestamp": 1});
             large.parts.insert(number, (body, actual));
             return Answer::json(200, &answer);
@@ -342,27 +443,63 @@ impl State {
         let info: serde_json::Map<String, Value> = request
             .headers
             .iter()
-            .filter_map(|(key, value)| Some((key.strip_prefix("x-bz-info-")?.to_owned(), json!(decode(value)))))
+            .filter_map(|(key, value)| {
+                Some((
+                    key.strip_prefix("x-bz-info-")?.to_owned(),
+                    json!(decode(value)),
+                ))
+            })
             .collect();
-        let version = self.add(&name, body, "upload", info.into(), request.header("content-type"));
+        let version = self.add(
+            &name,
+            body,
+            "upload",
+            info.into(),
+            request.header("content-type"),
+        );
         Answer::json(200, &version.info())
     }
 
     fn finish(&mut self, body: &Value) -> Answer {
         let id = text(body, "fileId");
-        let Some(large) = self.large.get(&id) else { return refuse(400, "bad_request") };
-        let told: Vec<String> = body["partSha1Array"].as_array().into_iter().flatten().filter_map(|sha1| Some(sha1.as_str()?.to_owned())).collect();
+        let Some(large) = self.large.get(&id) else {
+            return refuse(400, "bad_request");
+        };
+        let told: Vec<String> = body["partSha1Array"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|sha1| Some(sha1.as_str()?.to_owned()))
+            .collect();
         let kept: Vec<String> = large.parts.values().map(|(_, sha1)| sha1.clone()).collect();
-        let numbered = large.parts.keys().copied().eq(1..=u32::try_from(large.parts.len()).unwrap_or(0));
+        let numbered = large
+            .parts
+            .keys()
+            .copied()
+            .eq(1..=u32::try_from(large.parts.len()).unwrap_or(0));
         let last = large.parts.len().saturating_sub(1);
-        let big = large.parts.values().take(last).all(|(bytes, _)| bytes.len() >= PART_MIN);
+        let big = large
+            .parts
+            .values()
+            .take(last)
+            .all(|(bytes, _)| bytes.len() >= PART_MIN);
         if told != kept || !numbered || !big || kept.is_empty() {
             return refuse(400, "bad_request");
         }
-        let bytes = large.parts.values().flat_map(|(bytes, _)| bytes.clone()).collect();
+        let bytes = large
+            .parts
+            .values()
+            .flat_map(|(bytes, _)| bytes.clone())
+            .collect();
         let large = large.clone();
         self.large.remove(&id);
-        let mut version = self.add(&large.name, bytes, "upload", large.info, &large.content_type);
+        let mut version = self.add(
+            &large.name,
+            bytes,
+            "upload",
+            large.info,
+            &large.content_type,
+        );
         // The service does not know the checksum of a whole large file.
         version.sha1 = "none".into();
         if let Some(last) = self.versions.last_mut() {
@@ -374,7 +511,11 @@ impl State {
     fn list(&self, body: &Value, all: bool) -> Answer {
         let (prefix, delimiter) = (text(body, "prefix"), text(body, "delimiter"));
         let (start, start_id) = (text(body, "startFileName"), text(body, "startFileId"));
-        let max = body["maxFileCount"].as_u64().and_then(|max| usize::try_from(max).ok()).unwrap_or(100).min(self.page);
+        let max = body["maxFileCount"]
+            .as_u64()
+            .and_then(|max| usize::try_from(max).ok())
+            .unwrap_or(100)
+            .min(self.page);
         // Sorted by name, the newest first.
         let mut sorted: Vec<&Version> = self.versions.iter().rev().collect();
         sorted.sort_by(|a, b| a.name.cmp(&b.name));
@@ -398,14 +539,20 @@ impl State {
                 continue;
             }
             let rest = version.name.get(prefix.len()..).unwrap_or_default();
-            let folder = rest.split_once('/').filter(|_| !delimiter.is_empty()).map(|(folder, _)| format!("{prefix}{folder}/"));
+            let folder = rest
+                .split_once('/')
+                .filter(|_| !delimiter.is_empty())
+                .map(|(folder, _)| format!("{prefix}{folder}/"));
             if let Some(folder) = &folder
                 && folders.contains(folder)
             {
                 continue;
             }
             if files.len() == max {
-                return Answer::json(200, &json!({"files": files, "nextFileName": version.name, "nextFileId": version.id}));
+                return Answer::json(
+                    200,
+                    &json!({"files": files, "nextFileName": version.name, "nextFileId": version.id}),
+                );
             }
             match folder {
                 Some(folder) => {
@@ -415,28 +562,46 @@ impl State {
                 None => files.push(version.info()),
             }
         }
-        Answer::json(200, &json!({"files": files, "nextFileName": null, "nextFileId": null}))
+        Answer::json(
+            200,
+            &json!({"files": files, "nextFileName": null, "nextFileId": null}),
+        )
     }
 
     fn download(&self, request: &Request, rest: &str) -> Answer {
         if request.header("authorization") != self.token() {
             return refuse(401, "expired_auth_token");
         }
-        let name = rest.strip_prefix(&format!("{}/", self.bucket)).unwrap_or_default();
+        let name = rest
+            .strip_prefix(&format!("{}/", self.bucket))
+            .unwrap_or_default();
         let found = self.newest(name);
-        found.map_or_else(|| refuse(404, "not_found"), |version| Self::give(request, version))
+        found.map_or_else(
+            || refuse(404, "not_found"),
+            |version| Self::give(request, version),
+        )
     }
 
     fn give(request: &Request, version: &Version) -> Answer {
         let mut answer = Answer::content(request, &version.bytes)
             .header("x-bz-file-id", version.id.clone())
-            .header("x-bz-file-name", version.name.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>())
+            .header(
+                "x-bz-file-name",
+                version
+                    .name
+                    .bytes()
+                    .map(|byte| format!("%{byte:02X}"))
+                    .collect::<String>(),
+            )
             .header("x-bz-content-sha1", version.sha1.clone())
             .header("x-bz-upload-timestamp", version.time.to_string())
             .header("accept-ranges", "bytes")
             .header("content-type", version.content_type.clone());
         for (key, value) in version.info.as_object().into_iter().flatten() {
-            answer = answer.header(&format!("x-bz-info-{key}"), value.as_str().unwrap_or_default());
+            answer = answer.header(
+                &format!("x-bz-info-{key}"),
+                value.as_str().unwrap_or_default(),
+            );
         }
         answer
     }
@@ -446,6 +611,8 @@ impl Version {
     fn info(&self) -> Value {
         json!({"accountId": "a1", "bucketId": "b1", "action": self.action, "fileId": if self.action == "folder" { Value::Null } else { json!(self.id) },
             "fileName": self.name, "contentLength": self.bytes.len(), "size": self.bytes.len(), "contentSha1": self.sha1,
-            "contentMd5": null, "contentType": self.content_type, "fileInfo": self.info, "uploadTimestamp": self.time})
+            "contentMd5": null, "serverSideEncryption": {"algorithm": null, "mode": null},
+            "fileRetention": {"isClientAuthorizedToRead": true, "value": {"mode": null, "retainUntilTimestamp": null}},
+            "legalHold": {"isClientAuthorizedToRead": true, "value": null}, "contentType": self.content_type, "fileInfo": self.info, "uploadTimestamp": self.time})
     }
 }

@@ -6,6 +6,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::SystemTime;
 
 /// Largest body that is taken.
 const BODY_MAX: u64 = 256 << 20;
@@ -54,7 +55,12 @@ struct Script {
 impl Faults {
     /// The next request with `on` in its path fails so, once.
     pub fn next(&self, on: &str, trouble: Trouble) {
-        self.add(Fault { on: on.to_owned(), skip: 0, times: 1, trouble });
+        self.add(Fault {
+            on: on.to_owned(),
+            skip: 0,
+            times: 1,
+            trouble,
+        });
     }
 
     /// Adds a fault.
@@ -70,7 +76,12 @@ impl Faults {
     /// How many requests had this path, without query.
     #[must_use]
     pub fn count(&self, path: &str) -> u64 {
-        self.script().counts.iter().filter(|(key, _)| key.contains(path)).map(|(_, count)| count).sum()
+        self.script()
+            .counts
+            .iter()
+            .filter(|(key, _)| key.contains(path))
+            .map(|(_, count)| count)
+            .sum()
     }
 
     fn script(&self) -> MutexGuard<'_, Script> {
@@ -80,7 +91,10 @@ impl Faults {
     fn befall(&self, path: &str) -> Option<Trouble> {
         let mut script = self.script();
         *script.counts.entry(path.to_owned()).or_default() += 1;
-        let fault = script.faults.iter_mut().find(|fault| path.contains(&fault.on) && fault.times > 0)?;
+        let fault = script
+            .faults
+            .iter_mut()
+            .find(|fault| path.contains(&fault.on) && fault.times > 0)?;
         if fault.skip > 0 {
             fault.skip -= 1;
             return None;
@@ -122,11 +136,23 @@ impl Request {
     ///
     /// `Err` when it begins behind the end.
     pub(super) fn range(&self, size: usize) -> Result<Option<(usize, usize)>, ()> {
-        let Some(range) = self.header("range").strip_prefix("bytes=") else { return Ok(None) };
-        let Some((start, end)) = range.split_once('-') else { return Ok(None) };
-        let Ok(start) = start.parse::<usize>() else { return Ok(None) };
-        let end = end.parse::<usize>().map_or(size, |end| end.saturating_add(1).min(size));
-        if start >= size { Err(()) } else { Ok(Some((start, end.max(start)))) }
+        let Some(range) = self.header("range").strip_prefix("bytes=") else {
+            return Ok(None);
+        };
+        let Some((start, end)) = range.split_once('-') else {
+            return Ok(None);
+        };
+        let Ok(start) = start.parse::<usize>() else {
+            return Ok(None);
+        };
+        let end = end
+            .parse::<usize>()
+            .map_or(size, |end| end.saturating_add(1).min(size));
+        if start >= size {
+            Err(())
+        } else {
+            Ok(Some((start, end.max(start))))
+        }
     }
 }
 
@@ -140,11 +166,16 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn new(status: u16) -> Self {
-        Self { status, ..Self::default() }
+        Self {
+            status,
+            ..Self::default()
+        }
     }
 
     pub(super) fn json(status: u16, value: &serde_json::Value) -> Self {
-        Self::new(status).header("content-type", "application/json").body(value.to_string().into_bytes())
+        Self::new(status)
+            .header("content-type", "application/json")
+            .body(value.to_string().into_bytes())
     }
 
     pub(super) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -163,7 +194,10 @@ impl Answer {
             Err(()) => Self::new(416).header("content-range", format!("bytes */{}", bytes.len())),
             Ok(None) => Self::new(200).body(bytes.to_vec()),
             Ok(Some((start, end))) => Self::new(206)
-                .header("content-range", format!("bytes {start}-{}/{}", end - 1, bytes.len()))
+                .header(
+                    "content-range",
+                    format!("bytes {start}-{}/{}", end - 1, bytes.len()),
+                )
                 .body(bytes[start..end].to_vec()),
         }
     }
@@ -179,9 +213,16 @@ pub(super) struct HttpServer {
 
 impl HttpServer {
     /// Listens on a free port and answers with `handle`.
-    pub(super) fn start(faults: &Faults, handle: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port on the loopback address");
-        let port = listener.local_addr().expect("a bound listener has an address").port();
+    pub(super) fn start(
+        faults: &Faults,
+        handle: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let listener =
+            TcpListener::bind("127.0.0.1:0").expect("a free port on the loopback address");
+        let port = listener
+            .local_addr()
+            .expect("a bound listener has an address")
+            .port();
         let stop = Arc::new(AtomicBool::new(false));
         let (stopping, faults, handle) = (Arc::clone(&stop), faults.clone(), Arc::new(handle));
         let thread = std::thread::spawn(move || {
@@ -198,7 +239,11 @@ impl HttpServer {
                 });
             }
         });
-        Self { port, stop, thread: Some(thread) }
+        Self {
+            port,
+            stop,
+            thread: Some(thread),
+        }
     }
 
     pub(super) fn url(&self) -> String {
@@ -217,13 +262,22 @@ impl Drop for HttpServer {
     }
 }
 
-fn serve(stream: &TcpStream, faults: &Faults, handle: &dyn Fn(&Request) -> Answer) -> io::Result<()> {
+fn serve(
+    stream: &TcpStream,
+    faults: &Faults,
+    handle: &dyn Fn(&Request) -> Answer,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
     loop {
-        let Some(mut request) = read_head(&mut reader)? else { return Ok(()) };
+        let Some(mut request) = read_head(&mut reader)? else {
+            return Ok(());
+        };
         let trouble = faults.befall(&request.path);
-        if request.header("expect").eq_ignore_ascii_case("100-continue") {
+        if request
+            .header("expect")
+            .eq_ignore_ascii_case("100-continue")
+        {
             (&*stream).write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
         if let Some(Trouble::CutRequest(count)) = trouble {
@@ -239,9 +293,9 @@ fn serve(stream: &TcpStream, faults: &Faults, handle: &dyn Fn(&Request) -> Answe
                     None => answer,
                 }
             }
-            Some(Trouble::Answer(status, ref body)) => {
-                Answer::new(status).header("content-type", "application/json").body(body.clone().into_bytes())
-            }
+            Some(Trouble::Answer(status, ref body)) => Answer::new(status)
+                .header("content-type", "application/json")
+                .body(body.clone().into_bytes()),
             Some(Trouble::FlipByte) => {
                 let middle = request.body.len() / 2;
                 if let Some(byte) = request.body.get_mut(middle) {
@@ -269,7 +323,10 @@ fn read_head(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
         return Ok(None);
     }
     let mut words = line.split_whitespace();
-    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let (method, target) = (
+        words.next().unwrap_or_default(),
+        words.next().unwrap_or_default(),
+    );
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let mut request = Request {
         method: method.to_owned(),
@@ -285,20 +342,28 @@ fn read_head(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
             return Ok(Some(request));
         }
         if let Some((name, value)) = line.split_once(':') {
-            request.headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+            request
+                .headers
+                .insert(name.to_ascii_lowercase(), value.trim().to_owned());
         }
     }
 }
 
 fn read_body(reader: &mut impl BufRead, request: &Request) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
-    if request.header("transfer-encoding").eq_ignore_ascii_case("chunked") {
+    if request
+        .header("transfer-encoding")
+        .eq_ignore_ascii_case("chunked")
+    {
         loop {
             let mut line = String::new();
             reader.read_line(&mut line)?;
             let size = line.split(';').next().unwrap_or_default().trim();
             let size = u64::from_str_radix(size, 16).map_err(|_| io::ErrorKind::InvalidData)?;
-            reader.by_ref().take(size.min(BODY_MAX)).read_to_end(&mut body)?;
+            reader
+                .by_ref()
+                .take(size.min(BODY_MAX))
+                .read_to_end(&mut body)?;
             reader.read_line(&mut line)?;
             if size == 0 {
                 return Ok(body);
@@ -307,15 +372,33 @@ fn read_body(reader: &mut impl BufRead, request: &Request) -> io::Result<Vec<u8>
     }
     let size: u64 = request.header("content-length").parse().unwrap_or(0);
     reader.take(size.min(BODY_MAX)).read_to_end(&mut body)?;
-    if body.len() as u64 == size { Ok(body) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    if body.len() as u64 == size {
+        Ok(body)
+    } else {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
 }
 
-fn write_answer(mut stream: &TcpStream, request: &Request, answer: &Answer, cut: Option<usize>) -> io::Result<()> {
-    let mut head = format!("HTTP/1.1 {} Answer\r\n", answer.status);
+fn write_answer(
+    mut stream: &TcpStream,
+    request: &Request,
+    answer: &Answer,
+    cut: Option<usize>,
+) -> io::Result<()> {
+    let mut head = format!(
+        "HTTP/1.1 {} Answer\r\ndate: {}\r\n",
+        answer.status,
+        http_date()
+    );
     for (name, value) in &answer.headers {
         head += &format!("{name}: {value}\r\n");
     }
-    if !answer.headers.iter().any(|(name, _)| name == "content-length") && answer.status != 204 {
+    if !answer
+        .headers
+        .iter()
+        .any(|(name, _)| name == "content-length")
+        && answer.status != 204
+    {
         head += &format!("content-length: {}\r\n", answer.body.len());
     }
     head += "\r\n";
@@ -327,13 +410,49 @@ fn write_answer(mut stream: &TcpStream, request: &Request, answer: &Answer, cut:
     stream.flush()
 }
 
+/// The time as HTTP writes it.
+fn http_date() -> String {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a server tells the time; clients compare it with theirs"
+    )]
+    let seconds = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs());
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // Days since the first of March of the year 0, in eras of 400 years.
+    let shifted = days + 719_468;
+    let (era, day) = (shifted / 146_097, shifted % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let names = [
+        "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Jan", "Feb",
+    ];
+    let weekdays = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    let index = |value: u64| usize::try_from(value).unwrap_or(0);
+    format!(
+        "{}, {:02} {} {} {:02}:{:02}:{:02} GMT",
+        weekdays[index(days % 7)],
+        day - (153 * month + 2) / 5 + 1,
+        names[index(month)],
+        era * 400 + year + u64::from(month >= 10),
+        rest / 3600,
+        rest / 60 % 60,
+        rest % 60,
+    )
+}
+
 /// Pairs of a query or a form, decoded.
 fn pairs(text: &str) -> BTreeMap<String, String> {
     text.split('&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(&name.replace('+', " ")), decode(&value.replace('+', " ")))
+            (
+                decode(&name.replace('+', " ")),
+                decode(&value.replace('+', " ")),
+            )
         })
         .collect()
 }
@@ -344,7 +463,9 @@ pub(super) fn decode(text: &str) -> String {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
-        let digits = text.get(at + 1..at + 3).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let digits = text
+            .get(at + 1..at + 3)
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
         match digits {
             Some(value) if byte == b'%' => {
                 decoded.push(value);
@@ -361,5 +482,9 @@ pub(super) fn decode(text: &str) -> String {
 
 /// Bytes as lower-case hexadecimal digits.
 pub(super) fn hex(bytes: impl AsRef<[u8]>) -> String {
-    bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
