@@ -7,6 +7,8 @@
 //! and the test needs nothing from its neighbours: processors do many of them at a time.
 
 use super::table;
+#[cfg(target_arch = "x86_64")]
+use super::vbmi::{self, Vbmi};
 
 /// Finds cuts. Holds the table of one repository.
 pub(super) struct Buzhash {
@@ -15,6 +17,9 @@ pub(super) struct Buzhash {
     mask: u32,
     /// Prefixes of the bytes last looked at.
     prefixes: Vec<u32>,
+    /// A faster form, where the processor has it and the window is the usual one.
+    #[cfg(target_arch = "x86_64")]
+    vbmi: Option<Vbmi>,
 }
 
 /// Bytes looked up between two rounds of tests.
@@ -27,8 +32,13 @@ impl Buzhash {
     /// `window` is odd, `mask_bits` at most 32.
     pub(super) fn new(seed: u32, window: usize, mask_bits: u8) -> Self {
         let mask = u32::try_from((1u64 << mask_bits) - 1).unwrap_or(u32::MAX);
+        let table = table::seeded(seed);
         Self {
-            table: table::seeded(seed),
+            #[cfg(target_arch = "x86_64")]
+            vbmi: (window == vbmi::WINDOW)
+                .then(|| Vbmi::new(&table, mask))
+                .flatten(),
+            table,
             window,
             mask,
             prefixes: Vec::new(),
@@ -44,16 +54,36 @@ impl Buzhash {
         hash(&self.table, std::iter::repeat_n(0, self.window)) & self.mask == 0
     }
 
-    /// The first place to cut `data` at or behind `from`.
+    /// The first place to cut `data` at or behind `from`, or else the first place that has not
+    /// been looked at.
     ///
-    /// Only places with more than a window of bytes behind them count.
-    pub(super) fn find(&mut self, data: &[u8], from: usize) -> Option<usize> {
-        let to = data.len().checked_sub(self.window)?;
-        if from >= to {
-            return None;
+    /// Only places with more than a window of bytes behind them count. All of them are looked
+    /// at if these are the `last` bytes; otherwise some may be left for when there are more.
+    pub(super) fn find(&mut self, data: &[u8], from: usize, last: bool) -> Result<usize, usize> {
+        let to = data.len().saturating_sub(self.window);
+        let Some(bytes) = data.get(from..).filter(|_| from < to) else {
+            return Err(from);
+        };
+        #[cfg(target_arch = "x86_64")]
+        if let Some(vbmi) = &mut self.vbmi {
+            let looked_at = match vbmi.find(bytes) {
+                Ok(cut) => return Ok(from + cut),
+                Err(count) => from + count,
+            };
+            if !last {
+                return Err(looked_at);
+            }
+            let rest = data.get(looked_at..).unwrap_or_default();
+            return match self.find_portable(rest, to - looked_at) {
+                Some(cut) => Ok(looked_at + cut),
+                None => Err(to),
+            };
         }
-        let bytes = data.get(from..)?;
-        self.find_portable(bytes, to - from).map(|at| from + at)
+        let _ = last;
+        match self.find_portable(bytes, to - from) {
+            Some(cut) => Ok(from + cut),
+            None => Err(to),
+        }
     }
 
     /// The first of the places `0..count` to cut `bytes`, which go on for a window behind them.
@@ -194,20 +224,59 @@ mod tests {
         ) {
             let mut buzhash = Buzhash::new(seed, window, mask_bits);
             let plainly = find_plainly(&buzhash, &data, from);
-            prop_assert_eq!(buzhash.find(&data, from), plainly);
+            prop_assert_eq!(buzhash.find(&data, from, true).ok(), plainly);
         }
+    }
+
+    fn noise(length: usize) -> Vec<u8> {
+        let mut data = vec![0; length];
+        crate::Random::fill(&mut crate::SystemRandom, &mut data).unwrap();
+        data
     }
 
     #[test]
     fn long_content_with_the_usual_window() {
-        let mut data = vec![0; 300_000];
-        crate::Random::fill(&mut crate::SystemRandom, &mut data).unwrap();
+        let data = noise(300_000);
         for mask_bits in [10, 14, 30] {
             let mut buzhash = Buzhash::new(7, 4095, mask_bits);
-            let mut rolling = Rolling::new(&buzhash, &data);
-            for from in [0, 1, 31, 77_777] {
-                assert_eq!(buzhash.find(&data, from), rolling.find(from));
+            let rolling = Rolling::new(&buzhash, &data);
+            for from in [0, 1, 31, 77_777, 295_000] {
+                assert_eq!(buzhash.find(&data, from, true).ok(), rolling.find(from));
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn all_forms_find_the_same(
+            seed: u32,
+            mask_bits in 1..20u8,
+            length in 0..30_000usize,
+            zeros in 0..20_000usize,
+            from in 0..10_000usize,
+            more in 0..9000usize,
+        ) {
+            // Stretches of zeros, where all places look alike.
+            let mut data = noise(length);
+            data.splice(length / 2..length / 2, std::iter::repeat_n(0, zeros));
+            let mut buzhash = Buzhash::new(seed, 4095, mask_bits);
+            let to = data.len().saturating_sub(4095);
+            let portable = data.get(from..).filter(|_| from < to).and_then(|bytes| {
+                buzhash.find_portable(bytes, to - from)
+            });
+            let expected = portable.map(|at| from + at);
+            prop_assert_eq!(buzhash.find(&data, from, true).ok(), expected);
+            if data.len() > 4095 {
+                let rolling = Rolling::new(&buzhash, &data);
+                prop_assert_eq!(rolling.find(from), expected);
+            }
+            // In two steps, as a stream comes.
+            let early = data.len().saturating_sub(more);
+            let found = match buzhash.find(&data[..early], from, false) {
+                Ok(cut) => Ok(cut),
+                Err(looked_at) => buzhash.find(&data, looked_at, true),
+            };
+            prop_assert_eq!(found.ok(), expected);
         }
     }
 
@@ -232,7 +301,7 @@ mod tests {
             )
         }
 
-        fn find(&mut self, from: usize) -> Option<usize> {
+        fn find(&self, from: usize) -> Option<usize> {
             (from..self.0.len()).find(|&at| self.0[at])
         }
     }

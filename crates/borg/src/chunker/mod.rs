@@ -11,6 +11,8 @@
 mod buzhash;
 mod params;
 mod table;
+#[cfg(target_arch = "x86_64")]
+mod vbmi;
 
 use std::ops::Range;
 
@@ -84,7 +86,7 @@ impl Chunker {
                     size_min,
                     size_max: 1 << max_exponent,
                     step: (1usize << mask_bits >> 3)
-                        .clamp(1 << 8, 1 << 17)
+                        .clamp(1 << 8, 1 << 18)
                         .max(window as usize),
                     candidate: size_min,
                 }
@@ -131,7 +133,7 @@ impl Chunker {
                 } => {
                     let end = rest.len().min(*size_max);
                     let window = rest.get(..end).unwrap_or(rest);
-                    buzhash.find(window, *size_min).unwrap_or(end)
+                    buzhash.find(window, *size_min, true).unwrap_or(end)
                 }
                 Rule::Fixed {
                     block_size,
@@ -158,7 +160,7 @@ impl Chunker {
             }
             self.pending.extend_from_slice(now);
             bytes = later;
-            while self.cut(emit) {}
+            while self.cut(false, emit) {}
         }
     }
 
@@ -192,6 +194,7 @@ impl Chunker {
 
     /// Ends the file: what is left is its last chunk. The next file may begin.
     pub fn finish(&mut self, emit: &mut impl FnMut(Chunk)) {
+        while self.cut(true, emit) {}
         self.emit_all(emit);
         if let Rule::Fixed {
             header_size,
@@ -248,7 +251,8 @@ impl Chunker {
     }
 
     /// Hands out the pending chunk if it is complete. True when there may be another behind it.
-    fn cut(&mut self, emit: &mut impl FnMut(Chunk)) -> bool {
+    /// Before the end of a file, the `last` look must not leave any place out.
+    fn cut(&mut self, last: bool, emit: &mut impl FnMut(Chunk)) -> bool {
         match &mut self.rule {
             Rule::Buzhash {
                 buzhash,
@@ -257,19 +261,18 @@ impl Chunker {
                 candidate,
                 ..
             } => {
-                if let Some(cut) = buzhash.find(&self.pending, *candidate) {
-                    let mut next = self.spare.pop().unwrap_or_default();
-                    next.extend_from_slice(self.pending.get(cut..).unwrap_or_default());
-                    self.pending.truncate(cut);
-                    self.emit_all(emit);
-                    self.pending = next;
-                    return true;
-                }
-                if self.pending.len() >= *size_max {
-                    self.emit_all(emit);
-                } else {
-                    let examined = self.pending.len().saturating_sub(buzhash.window());
-                    *candidate = examined.max(*size_min);
+                let full = self.pending.len() >= *size_max;
+                match buzhash.find(&self.pending, *candidate, last || full) {
+                    Ok(cut) => {
+                        let mut next = self.spare.pop().unwrap_or_default();
+                        next.extend_from_slice(self.pending.get(cut..).unwrap_or_default());
+                        self.pending.truncate(cut);
+                        self.emit_all(emit);
+                        self.pending = next;
+                        return true;
+                    }
+                    Err(_) if full => self.emit_all(emit),
+                    Err(looked_at) => *candidate = looked_at,
                 }
             }
             Rule::Fixed {
