@@ -39,7 +39,7 @@ pub struct Archive {
     /// What else there is, as it was read.
     pub(crate) others: Others,
     /// The parameters as they were read, when they were spelt in the way of old.
-    params_spelling: Option<Vec<u8>>,
+    pub(crate) params_spelling: Option<Vec<u8>>,
 }
 
 /// Sums over the items of an archive. Those with `parts` are about what checkpoints have added:

@@ -305,3 +305,147 @@ fn read_item_keys(reader: &mut Reader<'_>) -> Result<BTreeSet<BString>, Malforme
     }
     (0..length).map(|_| Ok(reader.raw()?.into())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Encryption, SystemRandom};
+
+    const SALT: [u8; TAM_SIZE] = [5; TAM_SIZE];
+
+    fn key() -> Key {
+        Key::generate(Encryption::Repokey, Id([1; 32]), &mut SystemRandom).unwrap()
+    }
+
+    fn instant(text: &str) -> jiff::Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn manifest() -> Manifest {
+        let mut manifest = Manifest::default();
+        manifest.archives.insert(
+            "a".into(),
+            ArchiveEntry {
+                id: Id([2; 32]),
+                time: Timestamp::parse("2016-01-01T00:00:00").unwrap(),
+            },
+        );
+        manifest.advance(instant("2026-01-01T00:00:00Z"));
+        manifest
+    }
+
+    /// A manifest whose `config` is this MessagePack.
+    fn with_config(config: &[u8]) -> Manifest {
+        let mut manifest = manifest();
+        let mut reader = Reader::new(config);
+        manifest.config = read_config(&mut reader).unwrap();
+        reader.end().unwrap();
+        manifest
+    }
+
+    #[test]
+    fn a_manifest_is_believed_only_if_it_is_authentic() {
+        let key = key();
+        let packed = manifest().pack(&key, &SALT).unwrap();
+        let (read, tam) = Manifest::open(&key, &packed, true).unwrap();
+        assert_eq!(tam, Tam::Verified { salt: SALT });
+        assert_eq!(read.archives, manifest().archives);
+        assert!(read.tam_required());
+        for at in 0..packed.len() {
+            let mut forged = packed.clone();
+            forged[at] ^= 1;
+            assert!(Manifest::open(&key, &forged, true).is_err(), "byte {at}");
+        }
+        let stranger = Manifest::open(&self::key(), &packed, false);
+        assert_eq!(stranger, Err(BadManifest::Tam(BadTam::Wrong)));
+        // An archive in the place of the manifest, or the other way round.
+        let misplaced = tam::verify(&key, Purpose::Archive, &packed, false);
+        assert_eq!(misplaced, Err(BadTam::Wrong));
+    }
+
+    #[test]
+    fn a_manifest_without_authentication_is_read_only_if_none_is_asked_for() {
+        let key = key();
+        let none = Others::new();
+        let mut packed = Vec::new();
+        let mut map = MapWriter::new(&mut packed, &none);
+        map.key("archives").map(0);
+        map.key("config").map(0);
+        map.key("version").unsigned(1);
+        map.finish();
+        let refused = Manifest::open(&key, &packed, true);
+        assert_eq!(refused, Err(BadManifest::Tam(BadTam::Missing)));
+        let (manifest, tam) = Manifest::open(&key, &packed, false).unwrap();
+        assert_eq!((manifest, tam), (Manifest::default(), Tam::Absent));
+
+        let mut packed = Vec::new();
+        let mut map = MapWriter::new(&mut packed, &none);
+        map.key("archives").map(0);
+        map.key("config").map(0);
+        let mut w = map.key("tam");
+        w.map(1);
+        w.raw("type");
+        w.raw("NEW");
+        map.key("version").unsigned(1);
+        map.finish();
+        let suite = "NEW".to_owned();
+        let refused = Manifest::open(&key, &packed, true);
+        assert_eq!(
+            refused,
+            Err(BadManifest::Tam(BadTam::Unsupported { suite }))
+        );
+        let (_, tam) = Manifest::open(&key, &packed, false).unwrap();
+        assert_eq!(tam, Tam::Absent);
+    }
+
+    #[test]
+    fn a_manifest_of_the_future_is_refused() {
+        let refused = Manifest::open(&key(), b"\xc1\xc1\xc1\xc1whatever", false);
+        assert_eq!(refused, Err(BadManifest::Future));
+    }
+
+    #[test]
+    fn time_only_goes_forward() {
+        let mut manifest = manifest();
+        let first = manifest.timestamp.clone().unwrap();
+        manifest.advance(instant("2020-01-01T00:00:00Z"));
+        let second = manifest.timestamp.clone().unwrap();
+        assert_eq!(second.as_str(), "2026-01-01T00:00:00.000001");
+        assert!(second.as_str() > first.as_str());
+        manifest.advance(instant("2026-01-01T00:00:01.5Z"));
+        let third = manifest.timestamp.unwrap();
+        assert_eq!(third.as_str(), "2026-01-01T00:00:01.500000");
+    }
+
+    #[test]
+    fn a_feature_forbids_what_it_is_mandatory_for() {
+        let config = b"\x81\xadfeature_flags\x82\
+            \xa5write\x81\xa9mandatory\x91\xa3new\xa6delete\x81\xa9mandatory\x90";
+        let manifest = with_config(config);
+        assert_eq!(
+            manifest.check_features(Operation::Write),
+            Err(BadManifest::Features {
+                features: "new".into()
+            })
+        );
+        for operation in [Operation::Read, Operation::Delete, Operation::Check] {
+            assert_eq!(manifest.check_features(operation), Ok(()));
+        }
+        // They survive being written.
+        let key = key();
+        let packed = manifest.pack(&key, &SALT).unwrap();
+        let (again, _) = Manifest::open(&key, &packed, true).unwrap();
+        assert!(again.check_features(Operation::Write).is_err());
+        let nonsense = with_config(b"\x81\xadfeature_flags\x01");
+        assert!(nonsense.check_features(Operation::Read).is_err());
+    }
+
+    #[test]
+    fn what_readers_would_refuse_is_not_written() {
+        let mut manifest = manifest();
+        let entry = manifest.archives.values().next().unwrap().clone();
+        manifest.archives.insert("x".repeat(256).into(), entry);
+        let result = manifest.pack(&key(), &SALT);
+        assert!(matches!(result, Err(BadManifest::Limit { limit: 255, .. })));
+    }
+}

@@ -142,9 +142,15 @@ fn hash(table: &[u32; 256], window: impl Iterator<Item = u8>) -> u32 {
     })
 }
 
+/// Rotations of 32 bits repeat.
+#[expect(clippy::cast_possible_truncation, reason = "below 32")]
+pub(super) const fn rotation(at: usize) -> u32 {
+    (at % CYCLE) as u32
+}
+
 /// `rotr(mask, i+w-1)` for each `i` of a cycle.
 fn masks(mask: u32, window: usize) -> [u32; CYCLE] {
-    std::array::from_fn(|i| mask.rotate_right(((i + window - 1) % CYCLE) as u32))
+    std::array::from_fn(|i| mask.rotate_right(rotation(i + window - 1)))
 }
 
 /// Puts `P(n)` for each byte `n` of the block into `out`, going on from `prefix`. A block shorter
@@ -156,14 +162,14 @@ fn look_up(table: &[u32; 256], block: &[u8], mut prefix: u32, out: &mut [u32]) -
     for (cycle, out) in cycles.iter().zip(&mut out) {
         for i in 0..CYCLE {
             out[i] = prefix;
-            prefix ^= table[usize::from(cycle[i])].rotate_right(i as u32);
+            prefix ^= table[usize::from(cycle[i])].rotate_right(rotation(i));
         }
     }
     if let Some(out) = out.next() {
         for (i, out) in out.iter_mut().enumerate() {
             *out = prefix;
             if let Some(byte) = rest.get(i) {
-                prefix ^= table[usize::from(*byte)].rotate_right(i as u32);
+                prefix ^= table[usize::from(*byte)].rotate_right(rotation(i));
             }
         }
     }
@@ -293,7 +299,7 @@ mod tests {
                     .map(|at| {
                         let cut = sum & buzhash.mask == 0;
                         sum = sum.rotate_left(1)
-                            ^ number(at).rotate_left((window % 32) as u32)
+                            ^ number(at).rotate_left(rotation(window))
                             ^ number(at + window);
                         cut
                     })

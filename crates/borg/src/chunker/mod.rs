@@ -40,7 +40,7 @@ pub struct Chunker {
 
 enum Rule {
     Buzhash {
-        buzhash: Buzhash,
+        buzhash: Box<Buzhash>,
         size_min: usize,
         size_max: usize,
         /// Bytes that are added to a chunk before it is examined: what was added in excess has
@@ -79,7 +79,7 @@ impl Chunker {
                 window,
             } => {
                 let size_min = 1 << min_exponent;
-                let buzhash = Buzhash::new(seed, window as usize, mask_bits);
+                let buzhash = Box::new(Buzhash::new(seed, window as usize, mask_bits));
                 Rule::Buzhash {
                     zeros_uncut: !buzhash.cuts_zeros(),
                     buzhash,
@@ -256,7 +256,6 @@ impl Chunker {
         match &mut self.rule {
             Rule::Buzhash {
                 buzhash,
-                size_min,
                 size_max,
                 candidate,
                 ..

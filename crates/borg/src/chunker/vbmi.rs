@@ -28,6 +28,8 @@ use std::arch::x86_64::{
     _mm512_xor_si512,
 };
 
+use super::buzhash::rotation;
+
 /// The window that the lanes are laid out for.
 pub(super) const WINDOW: usize = 4095;
 
@@ -95,8 +97,8 @@ impl Vbmi {
             }
         }
         let masks = std::array::from_fn(|place| {
-            let rotation = ((place + WINDOW - 1) % 32) as u32;
-            mask.rotate_right(rotation).to_le_bytes()
+            mask.rotate_right(rotation(place + WINDOW - 1))
+                .to_le_bytes()
         });
         let region = || Region {
             prefixes: [[ZERO; PLANES]; WIDTH],
@@ -189,25 +191,23 @@ fn look_up(
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 fn test(older: &Region, newer: &Region, masks: &[[u8; PLANES]; WIDTH]) -> Option<usize> {
     let mut between = [_mm512_setzero_si512(); PLANES];
-    for plane in 0..PLANES {
-        between[plane] = _mm512_xor_si512(
-            load(&older.before_lane[plane]),
-            load(&newer.before_lane[plane]),
-        );
+    for (plane, between) in between.iter_mut().enumerate() {
+        let (older, newer) = (&older.before_lane[plane], &newer.before_lane[plane]);
+        *between = _mm512_xor_si512(load(older), load(newer));
     }
     // The window of a lane's first place ends before the last byte of the lane before it.
     let mut differs = _mm512_setzero_si512();
     for plane in 0..PLANES {
         let last = load(&newer.last_number[plane]);
-        let first = i32::from(older.last_number[plane].0[WIDTH - 1]);
-        let first = _mm512_set1_epi8(first as i8);
+        let first = older.last_number[plane].0[WIDTH - 1].cast_signed();
+        let first = _mm512_set1_epi8(first);
         let last = _mm512_mask_blend_epi8(1, shifted(last, 1), first);
         let difference = _mm512_xor_si512(between[plane], last);
         let mask = _mm512_set1_epi8(masks[0][plane].cast_signed());
         differs = _mm512_ternarylogic_epi32::<OR_AND>(differs, difference, mask);
     }
     let mut found = first_place(_mm512_testn_epi8_mask(differs, differs), 0);
-    for place in 1..WIDTH {
+    for (place, masks) in masks.iter().enumerate().skip(1) {
         let mut differs = _mm512_setzero_si512();
         for plane in 0..PLANES {
             let difference = _mm512_ternarylogic_epi32::<XOR3>(
@@ -215,7 +215,7 @@ fn test(older: &Region, newer: &Region, masks: &[[u8; PLANES]; WIDTH]) -> Option
                 load(&newer.prefixes[place - 1][plane]),
                 between[plane],
             );
-            let mask = _mm512_set1_epi8(masks[place][plane].cast_signed());
+            let mask = _mm512_set1_epi8(masks[plane].cast_signed());
             differs = _mm512_ternarylogic_epi32::<OR_AND>(differs, difference, mask);
         }
         let cuts = _mm512_testn_epi8_mask(differs, differs);
@@ -272,6 +272,7 @@ fn interleave_thrice(rows: &mut [__m512i; 8]) {
 }
 
 /// Bytes from `start` on of one vector and another in turn.
+#[expect(clippy::cast_possible_truncation, reason = "indices below 128")]
 const fn interleaving(start: usize) -> Vector {
     let mut indices = ZERO;
     let mut k = 0;
@@ -287,7 +288,7 @@ const fn interleaving(start: usize) -> Vector {
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 fn shifted(vector: __m512i, distance: usize) -> __m512i {
     let indices = Vector(std::array::from_fn(|lane| {
-        lane.wrapping_sub(distance) as u8
+        lane.wrapping_sub(distance).to_le_bytes()[0]
     }));
     _mm512_maskz_permutexvar_epi8(u64::MAX << distance, load(&indices), vector)
 }

@@ -228,3 +228,191 @@ fn flags(bsd: u64) -> Flags {
         append_only: bsd & bsd::APPEND != 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tree::{Acl, AclEntry, AclWho, Time};
+
+    use super::*;
+    use crate::ItemReader;
+
+    fn entry(kind: EntryKind) -> Entry {
+        Entry {
+            path: TreePath::new(b"a/\xff").unwrap(),
+            kind,
+            mode: 0o4751,
+            owner: Owner {
+                uid: 1000,
+                gid: 100,
+                user: Some("ada".into()),
+                group: None,
+            },
+            mtime: Time { nanoseconds: 3 },
+            ctime: Time { nanoseconds: 2 },
+            atime: Time { nanoseconds: 1 },
+            size: 0,
+            device: 0,
+            inode: 0,
+            links: 1,
+            hard_link: None,
+            xattrs: [(b"user.a".to_vec(), vec![]), (b"user.b".to_vec(), vec![1])].into(),
+            acl_access: Some(Acl {
+                entries: vec![AclEntry {
+                    who: AclWho::User(7, Some("eve".into())),
+                    permissions: 5,
+                }],
+            }),
+            acl_default: None,
+            flags: Flags {
+                no_dump: true,
+                immutable: false,
+                append_only: true,
+            },
+        }
+    }
+
+    fn every_kind() -> Vec<Entry> {
+        let device = DeviceNumber {
+            major: 259,
+            minor: 70_000,
+        };
+        let target = b"../\xfe".to_vec();
+        vec![
+            entry(EntryKind::File),
+            entry(EntryKind::Directory),
+            entry(EntryKind::Symlink { target }),
+            entry(EntryKind::Fifo),
+            entry(EntryKind::CharDevice(device)),
+            entry(EntryKind::BlockDevice(device)),
+            Entry {
+                hard_link: Some(Arc::new(TreePath::new("first").unwrap())),
+                links: 2,
+                ..entry(EntryKind::File)
+            },
+            Entry {
+                path: TreePath::root(),
+                ..entry(EntryKind::Directory)
+            },
+        ]
+    }
+
+    #[test]
+    fn an_entry_comes_back_from_its_item_through_bytes() {
+        let options = ItemOptions {
+            atime: true,
+            ..ItemOptions::default()
+        };
+        let mut stream = Vec::new();
+        for entry in every_kind() {
+            Item::from_entry(&entry, options)
+                .unwrap()
+                .write(&mut stream);
+        }
+        let mut reader = ItemReader::new();
+        reader.push(&stream);
+        for entry in every_kind() {
+            let item = reader.next_item().unwrap().unwrap();
+            assert_eq!(item.to_entry(), Ok(entry));
+        }
+        assert_eq!(reader.next_item(), Ok(None));
+        reader.finish().unwrap();
+    }
+
+    #[test]
+    fn options_leave_things_out() {
+        let options = ItemOptions {
+            numeric_ids: true,
+            atime: false,
+            ctime: false,
+            flags: false,
+            acls: false,
+            xattrs: false,
+        };
+        let item = Item::from_entry(&entry(EntryKind::File), options).unwrap();
+        assert_eq!((item.user, item.ctime, item.atime), (None, None, None));
+        assert_eq!((item.bsdflags, item.acl_access), (None, None));
+        assert!(item.xattrs.is_empty());
+        assert_eq!(item.uid, Some(1000));
+        assert_eq!(Item::from_entry(&entry(EntryKind::Socket), options), None);
+    }
+
+    #[test]
+    fn the_first_of_several_names_is_the_master() {
+        let options = ItemOptions::default();
+        let item = |links, hard_link: Option<&str>, kind| {
+            let entry = Entry {
+                links,
+                hard_link: hard_link.map(|path| Arc::new(TreePath::new(path).unwrap())),
+                ..entry(kind)
+            };
+            Item::from_entry(&entry, options).unwrap()
+        };
+        assert_eq!(item(1, None, EntryKind::File).hardlink_master, Some(false));
+        assert_eq!(item(2, None, EntryKind::Fifo).hardlink_master, Some(true));
+        let second = item(2, Some("first"), EntryKind::File);
+        assert_eq!(second.hardlink_master, None);
+        assert_eq!(second.source, Some("first".into()));
+        assert_eq!(item(2, None, EntryKind::Directory).hardlink_master, None);
+        // The source of a symbolic link is its target, so it can be no further name.
+        let target = b"target".to_vec();
+        let link = item(2, Some("first"), EntryKind::Symlink { target });
+        assert_eq!(link.source, Some("target".into()));
+        assert_eq!(link.hardlink_master, None);
+    }
+
+    #[test]
+    fn an_item_that_leads_out_of_the_tree_is_refused() {
+        let item = |path: &str, source: &str| Item {
+            path: path.into(),
+            mode: 0o100_644,
+            source: Some(source.into()),
+            ..Item::default()
+        };
+        for path in ["/etc/passwd", "../x", "a/../../b", "a\0b"] {
+            assert!(matches!(item(path, "x").to_entry(), Err(BadItem::Path(_))));
+            assert!(matches!(
+                item("x", path).to_entry(),
+                Err(BadItem::HardLink(_))
+            ));
+        }
+        let mode = |mode| {
+            Item {
+                mode,
+                ..Item::default()
+            }
+            .to_entry()
+        };
+        assert_eq!(mode(0o644), Err(BadItem::Kind { mode: 0o644 }));
+        assert_eq!(mode(0o120_777), Err(BadItem::NoTarget));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_read_can_be_written_and_read_again(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            if let Ok(item) = Item::read(&bytes) {
+                let _ = item.to_entry();
+                let mut again = Vec::new();
+                item.write(&mut again);
+                prop_assert_eq!(Item::read(&again).unwrap().path, item.path);
+            }
+        }
+
+        #[test]
+        fn a_damaged_item_never_panics(
+            kind in 0..8usize, at in any::<prop::sample::Index>(), byte: u8,
+        ) {
+            let mut bytes = Vec::new();
+            let mut item = Item::from_entry(&every_kind()[kind], ItemOptions::default()).unwrap();
+            item.chunks = Some(vec![crate::ChunkRef { id: crate::Id([1; 32]), size: 1, csize: 2 }]);
+            item.write(&mut bytes);
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Ok(item) = Item::read(&bytes) {
+                let _ = item.to_entry();
+            }
+        }
+    }
+}

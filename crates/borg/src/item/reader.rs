@@ -84,3 +84,82 @@ impl ItemReader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream() -> Vec<u8> {
+        let mut stream = Vec::new();
+        for name in ["a", "b", "c"] {
+            let path = name.repeat(40).into();
+            Item {
+                path,
+                ..Item::default()
+            }
+            .write(&mut stream);
+        }
+        stream
+    }
+
+    #[test]
+    fn an_item_may_begin_in_one_chunk_and_end_in_another() {
+        let stream = stream();
+        for size in 1..stream.len() {
+            let mut reader = ItemReader::new();
+            let mut names = String::new();
+            for chunk in stream.chunks(size) {
+                reader.push(chunk);
+                while let Some(item) = reader.next_item().unwrap() {
+                    names.push_str(&item.path.to_string()[..1]);
+                }
+            }
+            reader.finish().unwrap();
+            assert_eq!(names, "abc");
+        }
+    }
+
+    #[test]
+    fn a_stream_that_ends_within_an_item_is_an_error() {
+        let stream = stream();
+        for length in 1..stream.len() {
+            let mut reader = ItemReader::new();
+            reader.push(&stream[..length]);
+            let mut count = 0;
+            while reader.next_item().unwrap().is_some() {
+                count += 1;
+            }
+            let whole = length == count * stream.len() / 3;
+            assert_eq!(reader.finish().is_ok(), whole, "{length}");
+        }
+    }
+
+    #[test]
+    fn a_bad_item_does_not_hide_those_behind_it() {
+        let good = stream();
+        let mut reader = ItemReader::new();
+        reader.push(b"\x81\xa4path\xa1x");
+        reader.push(&good);
+        assert_eq!(
+            reader.next_item(),
+            Err(Malformed::MissingKey { key: "mtime" })
+        );
+        assert!(reader.next_item().unwrap().is_some());
+    }
+
+    #[test]
+    fn an_endless_item_is_given_up() {
+        let mut reader = ItemReader::new();
+        reader.push(b"\x81\xdb\xff\xff\xff\xff");
+        let chunk = vec![0; 8 << 20];
+        let mut result = Ok(None);
+        for _ in 0..10 {
+            reader.push(&chunk);
+            result = reader.next_item();
+            if result.is_err() {
+                break;
+            }
+        }
+        assert!(matches!(result, Err(Malformed::TooLong { .. })));
+    }
+}

@@ -32,7 +32,7 @@ pub enum Encryption {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyStorage {
     /// There is none.
-    None,
+    Nowhere,
     /// In the configuration of the repository.
     Repository,
     /// In a file on this machine.
@@ -110,7 +110,7 @@ impl Encryption {
     #[must_use]
     pub fn key_storage(self) -> KeyStorage {
         match self {
-            Self::None => KeyStorage::None,
+            Self::None => KeyStorage::Nowhere,
             Self::Keyfile | Self::KeyfileBlake2 => KeyStorage::File,
             _ => KeyStorage::Repository,
         }

@@ -209,8 +209,8 @@ impl Key {
                 decrypted.clear();
                 let room = decrypted.room(envelope.payload.len());
                 let mut keystream = cipher.keystream(envelope.counter);
-                // The two have the same length.
-                let _ = keystream.apply_keystream_b2b(envelope.payload, room);
+                // The two have the same length, so this cannot panic.
+                keystream.apply_keystream_b2b(envelope.payload, room);
                 room
             }
         };

@@ -1,4 +1,5 @@
 //! What is written by ours is read by stock Borg, and the other way round, piece by piece.
 
+mod bounds;
 mod chunks;
 mod pieces;
