@@ -4,10 +4,14 @@ mod acl;
 mod entry;
 mod path;
 mod problem;
+mod read_ahead;
+mod scan;
 mod step;
 
 pub use acl::{ACL_ACCESS_XATTR, ACL_DEFAULT_XATTR, AccountNames, AccountNumbers, BadAcl};
 pub use entry::{Acl, AclEntry, AclWho, DeviceNumber, Entry, EntryKind, Flags, Owner, Time};
 pub use path::{BadPath, TreePath};
 pub use problem::{Problem, ProblemKind};
+pub use read_ahead::{Options, read_ahead};
+pub use scan::{BadPattern, Omission, Pattern, Preset, Rule, Rules, Source, Verdict, explain};
 pub use step::{Block, Body, Ending, Step};

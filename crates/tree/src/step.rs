@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use crate::read_ahead::Budget;
 use crate::{Entry, Problem};
 
 /// One step of reading a tree. Steps come in scan order, whatever was read ahead.
@@ -59,14 +60,37 @@ pub struct Block(pub(crate) Arc<BlockBytes>);
 /// The bytes of a [`Block`] with their share of the budget.
 #[derive(Debug)]
 pub(crate) struct BlockBytes {
-    pub(crate) bytes: Vec<u8>,
+    bytes: Vec<u8>,
+    budget: Option<Arc<Budget>>,
+}
+
+impl BlockBytes {
+    /// Waits until the budget has room for these bytes.
+    pub(crate) fn counted(bytes: Vec<u8>, budget: &Arc<Budget>) -> Self {
+        budget.take(bytes.len());
+        Self {
+            bytes,
+            budget: Some(Arc::clone(budget)),
+        }
+    }
+}
+
+impl Drop for BlockBytes {
+    fn drop(&mut self) {
+        if let Some(budget) = &self.budget {
+            budget.give_back(self.bytes.len());
+        }
+    }
 }
 
 impl Block {
     /// A block outside any budget: for tests and for content that does not come from a file.
     #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {
-        Self(Arc::new(BlockBytes { bytes }))
+        Self(Arc::new(BlockBytes {
+            bytes,
+            budget: None,
+        }))
     }
 }
 

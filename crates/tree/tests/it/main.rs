@@ -1,0 +1,5 @@
+//! Trees of real files: scanned, read and restored.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod read_ahead;
+mod scan;
