@@ -8,6 +8,7 @@
 
 pub mod corpus;
 pub mod emulator;
+pub mod kill;
 mod program;
 mod random;
 mod skip;

@@ -4,5 +4,6 @@
 
 mod architecture;
 mod corpus;
+mod kill;
 mod stock;
 mod tree;
