@@ -14,8 +14,8 @@ const WORDS_MAX: usize = 1 << 18;
 pub struct Archive {
     /// Its name, as in the manifest.
     pub name: BString,
-    /// What a person wrote about it.
-    pub comment: BString,
+    /// What a person wrote about it. Absent in archives of Borg 1.0.
+    pub comment: Option<BString>,
     /// The chunks of the stream of items, in order.
     pub items: Vec<Id>,
     /// The command line that made it.
@@ -69,7 +69,7 @@ impl Archive {
     pub fn new(name: impl Into<BString>, time: Timestamp) -> Self {
         Self {
             name: name.into(),
-            comment: BString::default(),
+            comment: Some(BString::default()),
             items: Vec::new(),
             cmdline: Vec::new(),
             recreate_cmdline: None,
@@ -152,7 +152,7 @@ impl Archive {
             .transpose()?;
         let mut archive = Self {
             name: required(name, "name")?,
-            comment: comment.unwrap_or_default(),
+            comment,
             items: required(items, "items")?,
             cmdline: required(cmdline, "cmdline")?,
             recreate_cmdline,
@@ -219,7 +219,6 @@ impl Archive {
             }
         }
         write_words(&mut map, "cmdline", Some(&self.cmdline));
-        map.key("comment").raw(&self.comment);
         let total = |map: &mut MapWriter<'_>, key, value: fn(&Totals) -> u64| {
             if let Some(totals) = &self.totals {
                 map.key(key).unsigned(value(totals));
@@ -230,6 +229,11 @@ impl Archive {
                 map.key(key).raw(value);
             }
         };
+        text(
+            &mut map,
+            "comment",
+            self.comment.as_deref().map(Vec::as_slice),
+        );
         total(&mut map, "csize", |totals| totals.csize);
         total(&mut map, "csize_parts", |totals| totals.csize_parts);
         text(&mut map, "cwd", self.cwd.as_deref().map(Vec::as_slice));

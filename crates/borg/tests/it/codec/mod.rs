@@ -2,4 +2,5 @@
 
 mod bounds;
 mod chunks;
+mod golden;
 mod pieces;
