@@ -4,12 +4,20 @@ mod archive;
 mod buffer;
 mod chunker;
 mod compress;
+mod error;
+mod hash_index;
+mod host;
 mod id;
+mod ini;
+mod integrity;
 mod item;
 mod key;
+mod lock;
 mod manifest;
 mod msgpack;
 mod random;
+mod repository;
+mod save_file;
 mod tam;
 mod timestamp;
 
@@ -19,6 +27,9 @@ pub use chunker::{BadChunkerParams, Chunk, Chunker, ChunkerParams, is_zero};
 pub use compress::{
     BadCompression, BadPayload, Compression, Compressor, Decompressor, PLAIN_SIZE_MAX, Padding,
 };
+pub use error::Error;
+pub use hash_index::{HashIndex, IndexError, VALUE_MAX};
+pub use host::Host;
 pub use id::{BadId, Id};
 pub use item::{BadItem, ChunkRef, ITEM_KEYS, Item, ItemOptions, ItemReader};
 pub use key::{
@@ -26,8 +37,13 @@ pub use key::{
     Passphrase, Reservation, Sealed, UnknownEncryption, find_key_file, key_file_text, new_key_file,
     plan_reservation, read_key_file,
 };
+pub use lock::Lock;
 pub use manifest::{ArchiveEntry, BadManifest, Manifest, Operation};
 pub use msgpack::Malformed;
 pub use random::{Random, SystemRandom};
+pub use repository::{
+    Access, Config, Damage, DamageKind, LogEntry, OBJECT_SIZE_MAX, OpenOptions, Position,
+    Repository, RepositoryOptions, Tag, Tail, Transaction, frame_put,
+};
 pub use tam::{BadTam, Tam};
 pub use timestamp::{BadTimestamp, Timestamp};
