@@ -140,7 +140,7 @@ fn item_as_json(item: &Item, content: Option<Vec<u8>>) -> Value {
         });
         put("xattrs", Some(Value::Object(xattrs.collect())));
     }
-    let digest = |content| borg::Id(Sha256::digest(content).into()).to_string();
+    let digest = |content| Id(Sha256::digest(content).into()).to_string();
     put("sha256", content.map(|content| digest(content).into()));
     map.into()
 }
