@@ -5,6 +5,7 @@ mod entry;
 mod path;
 mod problem;
 mod read_ahead;
+mod restore;
 mod scan;
 mod step;
 
@@ -13,5 +14,9 @@ pub use entry::{Acl, AclEntry, AclWho, DeviceNumber, Entry, EntryKind, Flags, Ow
 pub use path::{BadPath, TreePath};
 pub use problem::{Problem, ProblemKind};
 pub use read_ahead::{Options, read_ahead};
+pub use restore::{
+    Action, Conflict, Fidelity, FileWriter, LeftOut, Owners, Placed, Planner, Refusal, Restore,
+    RestoreError, RestoreOptions, RestorePlan, RestoreReport, Restorer, Tally, Zeros,
+};
 pub use scan::{BadPattern, Omission, Pattern, Preset, Rule, Rules, Source, Verdict, explain};
 pub use step::{Block, Body, Ending, Step};
