@@ -19,6 +19,8 @@ pub struct Error {
     pub retry_after: Option<Duration>,
     /// Retrying has been tried for as long as allowed: a wrapper above must not start over.
     pub gave_up: bool,
+    /// An earlier try of the same request broke off, and may have been carried out.
+    pub doubtful: bool,
     /// What the system or the service said.
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -87,6 +89,7 @@ impl Error {
             object: None,
             retry_after: None,
             gave_up: false,
+            doubtful: false,
             source: None,
         }
     }

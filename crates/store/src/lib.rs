@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+mod auth;
 mod b2;
 mod bandwidth;
 mod body;
@@ -24,6 +25,7 @@ mod content;
 mod counters;
 mod digest;
 mod disk;
+mod dropbox;
 mod environment;
 mod error;
 mod faulty;
@@ -45,12 +47,14 @@ mod transfer;
 mod webdav;
 mod xml;
 
+pub use auth::{Client, DeviceSignIn, Provider, SignIn, token_path};
 pub use b2::B2;
 pub use bandwidth::Bandwidth;
 pub use content::{Content, FileContent, Spool};
 pub use counters::Counters;
 pub use digest::{Digest, DigestKind, Hasher, digest_of};
 pub use disk::Disk;
+pub use dropbox::Dropbox;
 pub use environment::{Clock, Endpoints, Environment, Random, Variables};
 pub use error::{Error, ErrorKind, Operation};
 pub use faulty::{Fault, Faulty};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    B2, Disk, Environment, Error, ErrorKind, Location, Memory, Operation, Rclone, Retry, S3, Sftp,
-    Store, WebDav,
+    B2, Disk, Dropbox, Environment, Error, ErrorKind, Location, Memory, Operation, Rclone, Retry,
+    S3, Sftp, Store, WebDav,
 };
 
 /// Opens the store at a location, with patience around it.
@@ -30,6 +30,9 @@ pub fn open(location: &Location, environment: &Environment) -> Result<Arc<dyn St
             bucket,
             prefix,
         } => Arc::new(B2::new(key.as_ref(), bucket, prefix, environment)?),
+        Location::Dropbox { account, path } => {
+            Arc::new(Dropbox::new(account.as_deref(), path, environment)?)
+        }
         Location::Rclone(remote) => Arc::new(Rclone::new(remote, environment)),
         _ => return Err(Error::new(ErrorKind::Unsupported, Operation::Open).on(location)),
     };

@@ -96,7 +96,9 @@ impl Store for Retry {
         let mut doubtful = false;
         self.rules
             .run(|_| match self.inner.write(name, content, mode) {
-                Err(error) if error.kind == ErrorKind::AlreadyExists && doubtful => {
+                Err(error)
+                    if error.kind == ErrorKind::AlreadyExists && (doubtful || error.doubtful) =>
+                {
                     if same_bytes(&*self.inner, name, content)? {
                         self.inner.stat(name)
                     } else {
@@ -121,7 +123,7 @@ impl Store for Retry {
             // It never replaces, so when the old name is gone and the new one is there, the first
             // try did it.
             Err(error)
-                if doubtful
+                if (doubtful || error.doubtful)
                     && matches!(error.kind, ErrorKind::NotFound | ErrorKind::AlreadyExists) =>
             {
                 let old = self.inner.stat(from).map(drop).map_err(|error| error.kind);

@@ -193,7 +193,7 @@ impl B2 {
         if self.stat(name).is_ok() {
             return Err(taken());
         }
-        let object = self.upload(name, content)?;
+        let (object, repeated) = self.upload(name, content)?;
         // Versions older than the last hiding are no longer alive.
         let versions = self.versions(name, Operation::Write)?;
         let alive = versions.iter().take_while(|file| file.action == "upload");
@@ -201,12 +201,13 @@ impl B2 {
         if oldest.and_then(|file| file.file_id.as_ref()) == object.version.as_ref() {
             return Ok(object);
         }
-        self.delete_version(
-            name,
-            object.version.as_deref().unwrap_or_default(),
-            Operation::Write,
-        )?;
-        Err(taken())
+        let id = object.version.clone().unwrap_or_default();
+        self.delete_version(name, &id, Operation::Write)?;
+        // The older one may be our own, of a try whose answer was lost.
+        Err(Error {
+            doubtful: repeated,
+            ..taken()
+        })
     }
 
     fn object_of(answer: &Answer, name: &Name, size: u64) -> Object {
@@ -333,7 +334,7 @@ impl Store for B2 {
 
     fn write(&self, name: &Name, content: &dyn Content, mode: WriteMode) -> Result<Object, Error> {
         match mode {
-            WriteMode::Replace => self.upload(name, content),
+            WriteMode::Replace => self.upload(name, content).map(|(object, _)| object),
             WriteMode::Create => self.create(name, content),
         }
     }

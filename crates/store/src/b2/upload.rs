@@ -56,19 +56,27 @@ impl Service for Token {
 }
 
 impl B2 {
-    pub(super) fn upload(&self, name: &Name, content: &dyn Content) -> Result<Object, Error> {
+    /// Gives the object, and whether more than one try was made.
+    pub(super) fn upload(
+        &self,
+        name: &Name,
+        content: &dyn Content,
+    ) -> Result<(Object, bool), Error> {
         if content.size() <= SINGLE_MAX {
             self.upload_whole(name, content)
         } else {
             self.upload_parts(name, content, PART_MIN)
+                .map(|object| (object, false))
         }
     }
 
-    fn upload_whole(&self, name: &Name, content: &dyn Content) -> Result<Object, Error> {
+    fn upload_whole(&self, name: &Name, content: &dyn Content) -> Result<(Object, bool), Error> {
         let sha1 = digest_of(content, DigestKind::Sha1)
             .map_err(|error| Error::from_io(error, Operation::Write, name))?;
         let bucket = self.account.bucket_id(&self.http)?;
+        let mut tries = 0;
         let file: super::File = self.patiently(|| {
+            tries += 1;
             let free = self
                 .uploads
                 .0
@@ -107,7 +115,7 @@ impl B2 {
             answer.json()
         })?;
         confirm(file.content_sha1.as_deref(), sha1, name)?;
-        Ok(file.object(name.clone()))
+        Ok((file.object(name.clone()), tries > 1))
     }
 
     /// Addresses are for one try: with patience around getting one and using it.

@@ -113,21 +113,36 @@ impl Http {
         request: &Request<'_>,
     ) -> Result<Answer, Error> {
         let mut renewed = false;
-        self.environment
-            .patience
-            .run(&*self.environment.random, |_| {
-                loop {
-                    let (error, refusal) = match self.attempt(service, request)? {
-                        Ok(answer) => return Ok(answer),
-                        Err(refused) => refused,
-                    };
-                    let renewable = matches!(error.kind, ErrorKind::SignIn | ErrorKind::ClockSkew);
-                    if !renewable || renewed || !service.renew(self, &refusal)? {
-                        return Err(error);
-                    }
-                    renewed = true;
-                }
+        let mut doubtful = false;
+        let patience = self.environment.patience;
+        patience.run(&*self.environment.random, |_| {
+            let answer = self.renewing(service, request, &mut renewed);
+            answer.map_err(|error| {
+                let error = Error { doubtful, ..error };
+                doubtful |= error.is_passing();
+                error
             })
+        })
+    }
+
+    /// One try, with another one when the service wants a new token.
+    fn renewing(
+        &self,
+        service: &dyn Service,
+        request: &Request<'_>,
+        renewed: &mut bool,
+    ) -> Result<Answer, Error> {
+        loop {
+            let (error, refusal) = match self.attempt(service, request)? {
+                Ok(answer) => return Ok(answer),
+                Err(refused) => refused,
+            };
+            let renewable = matches!(error.kind, ErrorKind::SignIn | ErrorKind::ClockSkew);
+            if !renewable || *renewed || !service.renew(self, &refusal)? {
+                return Err(error);
+            }
+            *renewed = true;
+        }
     }
 
     /// Sends a request once, with no patience: for those who have their own.

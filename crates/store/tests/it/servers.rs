@@ -211,3 +211,27 @@ pub(crate) fn sshd() -> Option<(Server, std::path::PathBuf)> {
 pub(crate) fn holds(path: &Path, bytes: &[u8]) -> bool {
     std::fs::read(path).is_ok_and(|found| found == bytes)
 }
+
+/// What a browser would show of an address of this machine; follows redirects. Empty when the
+/// server just hangs up.
+pub(crate) fn fetch(url: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let rest = url.strip_prefix("http://").unwrap();
+    let (host, path) = rest.split_at(rest.find('/').unwrap());
+    let mut stream = TcpStream::connect(host).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    match head
+        .lines()
+        .find_map(|line| line.strip_prefix("location: "))
+    {
+        Some(target) => fetch(target),
+        None => body.to_owned(),
+    }
+}

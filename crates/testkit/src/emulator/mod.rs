@@ -5,7 +5,10 @@
 //! address, and stop when dropped.
 
 mod b2;
+mod dropbox;
 mod http;
+mod oauth;
 
 pub use b2::B2Emulator;
+pub use dropbox::DropboxEmulator;
 pub use http::{Fault, Faults, Trouble};
