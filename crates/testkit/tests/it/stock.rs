@@ -48,3 +48,37 @@ fn two_clients_do_not_share_what_they_know() {
     };
     assert_ne!(one.base_dir(), other.base_dir());
 }
+
+#[test]
+fn stock_duplicity_encrypts_to_a_folder_and_back() {
+    let Some(duplicity) = testkit::stock_duplicity() else {
+        return;
+    };
+    let scratch = tempfile::tempdir().unwrap();
+    let (source, back) = (scratch.path().join("source"), scratch.path().join("back"));
+    std::fs::create_dir(&source).unwrap();
+    std::fs::write(source.join("file"), "content").unwrap();
+    let store = format!("file://{}", scratch.path().join("store").display());
+
+    let mut backup = duplicity.command(["full".as_ref(), source.as_os_str(), store.as_ref()]);
+    let said = testkit::run(backup.env("PASSPHRASE", "correct horse"));
+    assert!(said.contains("Errors 0"), "{said}");
+    let mut restore = duplicity.command(["restore".as_ref(), store.as_ref(), back.as_os_str()]);
+    let _ = testkit::run(restore.env("PASSPHRASE", "correct horse"));
+
+    assert_eq!(
+        std::fs::read_to_string(back.join("file")).unwrap(),
+        "content"
+    );
+    let version = testkit::run(std::process::Command::new(duplicity.program()).arg("--version"));
+    assert!(version.starts_with("duplicity 3.2.1"), "{version}");
+}
+
+#[test]
+fn a_missing_program_is_a_failure_in_ci() {
+    if testkit::in_ci() {
+        assert!(std::panic::catch_unwind(|| testkit::missing("it", "no reason")).is_err());
+    } else {
+        testkit::missing("a program that nobody has", "this line belongs to a test");
+    }
+}
