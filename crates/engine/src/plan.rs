@@ -1,12 +1,14 @@
 //! What a run would do, as a value that can be shown before it is done.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use jiff::ZonedDateTime;
 
 use crate::event::{Event, Totals, Verb};
 use crate::history::History;
 use crate::machine::Context;
+use crate::source::Reading;
 use crate::{Error, Schedule, config};
 
 /// Which layers are asked for.
@@ -21,16 +23,20 @@ pub enum Wanted {
 }
 
 /// What a run would do.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     /// When it was made. Snapshots carry this time.
     pub now: ZonedDateTime,
-    /// What would be read.
-    pub sources: Vec<config::Source>,
+    /// The paths that would be read.
+    pub paths: Vec<PathBuf>,
+    /// How they would be read.
+    pub reading: Reading,
     /// The layers that would get a snapshot.
     pub layers: Vec<config::Layer>,
     /// The layers that are not due, with the time when they will be; `None`: when asked for.
     pub waiting: Vec<(String, Option<ZonedDateTime>)>,
+    /// The layers that are left out because this version cannot run them.
+    pub not_runnable: Vec<String>,
     /// What the sources would be called in snapshot names: `HOST-2026-11-24T07:30:00`.
     pub snapshot: String,
     /// What the last run that read everything found.
@@ -53,6 +59,7 @@ pub fn plan(context: Context<'_>, wanted: &Wanted) -> Result<Plan, Error> {
     }
     let mut layers = Vec::new();
     let mut waiting = Vec::new();
+    let mut not_runnable = Vec::new();
     for layer in &context.config.layers {
         let last = past.last_success.get(&layer.name);
         let last = last.map(|last| last.to_zoned_datetime(now.time_zone().clone()));
@@ -61,7 +68,11 @@ pub fn plan(context: Context<'_>, wanted: &Wanted) -> Result<Plan, Error> {
             Wanted::All => true,
             Wanted::Named(names) => names.contains(&layer.name),
         };
-        if takes_part {
+        // Named, it is tried and says why it cannot; otherwise the others must not end in a
+        // failure every time because of it.
+        if !layer.is_runnable() && !matches!(wanted, Wanted::Named(_)) {
+            not_runnable.push(layer.name.clone());
+        } else if takes_part {
             layers.push(layer.clone());
         } else {
             waiting.push((
@@ -70,13 +81,15 @@ pub fn plan(context: Context<'_>, wanted: &Wanted) -> Result<Plan, Error> {
             ));
         }
     }
-    let sources = context.config.sources.clone();
-    let paths: Vec<_> = sources.iter().flat_map(|source| &source.paths).collect();
+    let sources = context.config.sources.iter();
+    let paths: Vec<PathBuf> = sources.flat_map(|source| source.paths.clone()).collect();
     if !layers.is_empty() && !paths.iter().any(|path| path.symlink_metadata().is_ok()) {
-        return Err(Error::NoSource {
-            paths: paths.into_iter().cloned().collect(),
-        });
+        return Err(Error::NoSource { paths });
     }
+    let reading = Reading::new(context.config).map_err(|source| Error::BadPath {
+        typed: "a path of a source".to_owned(),
+        source,
+    })?;
     Ok(Plan {
         snapshot: format!(
             "{}-{}",
@@ -84,9 +97,11 @@ pub fn plan(context: Context<'_>, wanted: &Wanted) -> Result<Plan, Error> {
             now.strftime("%Y-%m-%dT%H:%M:%S")
         ),
         now,
-        sources,
+        paths,
+        reading,
         layers,
         waiting,
+        not_runnable,
         expected: past.last_totals,
     })
 }
@@ -105,6 +120,21 @@ pub fn find_layer<'a>(config: &'a config::Config, name: &str) -> Result<&'a conf
             .map(|layer| layer.name.clone())
             .collect(),
     })
+}
+
+/// The layer that is meant where only one can be: the one of that name, or the first.
+///
+/// # Errors
+///
+/// [`Error::NoLayer`] when there is none of that name.
+pub fn choose_layer<'a>(
+    config: &'a config::Config,
+    name: Option<&str>,
+) -> Result<&'a config::Layer, Error> {
+    match (name, config.layers.first()) {
+        (None, Some(first)) => Ok(first),
+        (name, _) => find_layer(config, name.unwrap_or_default()),
+    }
 }
 
 /// What the history says that a plan needs.

@@ -14,6 +14,20 @@ use crate::machine::Context;
 use crate::report::{LayerReport, LayerResult, Outcome, Problems, Report};
 use crate::{Error, Plan};
 
+/// Does what the plan says.
+///
+/// The history keeps the events that `watch` hears.
+///
+/// # Errors
+///
+/// When the run could not begin. What goes wrong with a layer or a file stands in the report.
+pub fn run(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Report, Error> {
+    run_with(plan, context, watch, |appetite, take| {
+        // The plan was made from these very paths.
+        let _ = plan.reading.read(&|entry| appetite.wants(entry), take);
+    })
+}
+
 /// The same with another way to read.
 pub(crate) fn run_with(
     plan: &Plan,

@@ -70,6 +70,8 @@ pub enum State {
     Damaged,
     /// It never got a snapshot.
     Never,
+    /// It never will: this version cannot run it.
+    NotRunnable,
 }
 
 /// A snapshot of the past.
@@ -212,6 +214,7 @@ fn of_layer(layer: &config::Layer, known: Known, now: &ZonedDateTime) -> LayerSt
         .as_ref()
         .is_some_and(|verified| !verified.findings.is_empty());
     let state = match (&last_at, &due) {
+        _ if !layer.is_runnable() => State::NotRunnable,
         _ if is_damaged => State::Damaged,
         _ if known.failure.is_some() => State::Failed,
         (None, _) => State::Never,

@@ -27,6 +27,14 @@ pub struct Layer {
     pub line: usize,
 }
 
+impl Layer {
+    /// Whether this version can run it: others are understood and left alone.
+    #[must_use]
+    pub fn is_runnable(&self) -> bool {
+        matches!(self.kind, Kind::Borg { .. }) && self.store.starts_with('/')
+    }
+}
+
 /// The format of a layer, with the settings of that format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {

@@ -140,6 +140,43 @@ impl Config {
         })
     }
 
+    /// What the file asks for and this version does not do yet, one sentence each.
+    ///
+    /// It is understood, so that a file may be written for the whole strategy; that it does nothing
+    /// yet must not go unsaid.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        for layer in &self.layers {
+            let name = &layer.name;
+            if !layer.is_runnable() {
+                let kind = layer.kind.name();
+                notes.push(format!(
+                    "layer `{name}` (kind `{kind}`, store `{}`) cannot be run yet",
+                    layer.store
+                ));
+            }
+            if !layer.keep.is_everything() {
+                notes.push(format!(
+                    "`keep` of layer `{name}` is not acted on yet: all snapshots stay"
+                ));
+            }
+        }
+        let has = |key: &str| {
+            let is_set = |setting: &Setting| matches!(setting.origin, Origin::Line(_));
+            self.settings
+                .iter()
+                .any(|setting| setting.key.starts_with(key) && is_set(setting))
+        };
+        if has("verify.") {
+            notes.push("`verify` is not scheduled yet: run `ravelin verify`".to_owned());
+        }
+        if !self.notify.is_empty() {
+            notes.push("`notify` is not acted on yet: nobody is told".to_owned());
+        }
+        notes
+    }
+
     /// The layer of that name.
     #[must_use]
     pub fn layer(&self, name: &str) -> Option<&Layer> {
@@ -184,6 +221,10 @@ fn absolute(section: &Section<'_>, key: &'static str, typed: &str, places: &Plac
     if !path.is_absolute() {
         let path = typed.to_owned();
         section.mistake(key, Fault::RelativePath { path });
+    } else if tree::TreePath::from_local(&path).is_err() {
+        let value = typed.to_owned();
+        let expected = "a path without `..`";
+        section.mistake(key, Fault::BadValue { value, expected });
     }
     path
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use tree::{Preset, Rules};
+
 use super::reader::Section;
 use super::{Fault, absolute, value};
 use crate::Places;
@@ -14,7 +16,7 @@ pub struct Source {
     /// Files and folders to back up; absolute, at least one.
     pub paths: Vec<PathBuf>,
     /// Named sets of rules: caches, trash and so on.
-    pub presets: Vec<String>,
+    pub presets: Vec<Preset>,
     /// Rules of what is left out, in their order, `~` expanded.
     pub exclude: Vec<String>,
     /// A folder that holds an entry of one of these names is left out.
@@ -28,16 +30,6 @@ pub struct Source {
     /// Do not leave the file systems that the paths stand on.
     pub one_file_system: bool,
 }
-
-/// The named sets of rules.
-const PRESETS: [&str; 6] = [
-    "caches",
-    "trash",
-    "build-folders",
-    "virtual-machines",
-    "containers",
-    "browser-caches",
-];
 
 pub(super) fn read(root: &Section<'_>, places: &Places) -> Vec<Source> {
     if !root.has("source") {
@@ -69,19 +61,25 @@ fn read_one(section: Section<'_>, places: &Places) -> Source {
 
     let mut presets = Vec::new();
     for word in section.strings("presets") {
-        if PRESETS.contains(&word) {
-            presets.push(word.to_owned());
-        } else {
-            section.unknown_word("presets", word, PRESETS.iter().copied());
+        match Preset::ALL.iter().find(|preset| preset.name() == word) {
+            Some(&preset) => presets.push(preset),
+            None => {
+                let names = Preset::ALL.iter().map(|preset| preset.name());
+                section.unknown_word("presets", word, names);
+            }
         }
     }
-    section.settled("presets", list(presets.iter().cloned()));
+    let names = presets
+        .iter()
+        .map(|preset: &Preset| preset.name().to_owned());
+    section.settled("presets", list(names));
 
     let mut exclude = Vec::new();
     for rule in section.strings("exclude") {
         let rule = expand_rule(rule, places);
-        if rule.is_empty() {
-            section.mistake("exclude", Fault::Empty);
+        if let Err(error) = Rules::default().add(&rule) {
+            let message = error.to_string();
+            section.mistake("exclude", Fault::BadRule { message });
         }
         exclude.push(rule);
     }

@@ -212,7 +212,10 @@ fn one_mistake_each() {
             "11: layer.two.passphrase.command: `a 'b` is not a command like `pass show disk`",
         ),
     ] {
-        assert_eq!(mistakes(&with_layer_lines(lines)), [mistake], "{lines}");
+        let [found] = &mistakes(&with_layer_lines(lines))[..] else {
+            panic!("one mistake in {lines}");
+        };
+        assert!(found.starts_with(mistake), "{found}");
     }
 }
 

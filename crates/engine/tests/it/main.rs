@@ -1,10 +1,10 @@
 //! The engine from outside: configurations, runs over real folders, the papers that are made of it.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on fails"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod browsing;
 mod configuration;
+mod memory;
 mod papers;
+mod runs;
+mod workshop;

@@ -1,0 +1,349 @@
+//! Reading the sources, and saying why a path is in them or not.
+//!
+//! Each path is read once. Where the paths of two sources lie in one another, the rules of the
+//! source that names the inner one hold there. The stores of layers on this machine are never
+//! part of a source: a backup of itself would grow with every run.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use tree::{BadPath, Entry, Options, Pattern, Preset, ProblemKind, Rules, Step, TreePath, Verdict};
+
+use crate::Config;
+use crate::config::Source;
+use crate::event::chain;
+
+/// What is read for the sources of a configuration.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    sources: Vec<tree::Source>,
+    /// Stores on this machine, and whose they are.
+    stores: Vec<(TreePath, String)>,
+}
+
+/// Why a path of this machine is, or is not, in the backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// It is in the backup.
+    Included {
+        /// The rule that keeps it, where one is about it.
+        rule: Option<String>,
+    },
+    /// It is left out, or a folder above it is.
+    LeftOut {
+        /// What is left out: the path itself or the folder above it.
+        at: TreePath,
+        /// The reason, as the end of “it is left out because …”.
+        because: String,
+    },
+    /// No source names it or a folder above it.
+    NotInSources,
+    /// It cannot be looked at, or is not there.
+    Unreadable {
+        /// Where it failed.
+        at: TreePath,
+        /// What the system says.
+        because: String,
+    },
+}
+
+impl Reading {
+    /// Turns what is configured into what is read.
+    ///
+    /// # Errors
+    ///
+    /// [`BadPath`] of a path with a `..` in it.
+    pub fn new(config: &Config) -> Result<Self, BadPath> {
+        let local = config
+            .layers
+            .iter()
+            .filter(|layer| layer.store.starts_with('/'));
+        let stores: Vec<(&Path, &str)> = local
+            .map(|layer| (Path::new(&layer.store), layer.name.as_str()))
+            .collect();
+        let mut named: HashSet<PathBuf> = HashSet::new();
+        let mut sources = Vec::new();
+        for (index, source) in config.sources.iter().enumerate() {
+            let mut roots = source.paths.clone();
+            roots.retain(|root| named.insert(root.clone()));
+            let others = config
+                .sources
+                .iter()
+                .enumerate()
+                .filter(|&(other, _)| other != index)
+                .flat_map(|(_, other)| &other.paths);
+            let inner = others.filter(|path| !source.paths.contains(path));
+            let left_out: Vec<&Path> = stores
+                .iter()
+                .map(|&(store, _)| store)
+                .chain(inner.map(PathBuf::as_path))
+                .collect();
+            sources.push(tree_source(source, roots, &left_out)?);
+        }
+        let stores = stores.into_iter().map(|(store, layer)| {
+            TreePath::from_local(store).map(|store| (store, layer.to_owned()))
+        });
+        Ok(Self {
+            sources,
+            stores: stores.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Reads everything once, in order. `wants` is asked about each regular file, from any
+    /// thread; `take` gets each step and ends the reading by saying no.
+    ///
+    /// # Errors
+    ///
+    /// [`BadPath`] of a path with a `..` in it.
+    pub fn read(
+        &self,
+        wants: &(dyn Fn(&Entry) -> bool + Sync),
+        take: &mut dyn FnMut(Step) -> bool,
+    ) -> Result<(), BadPath> {
+        let mut going = true;
+        for source in &self.sources {
+            if !going {
+                break;
+            }
+            tree::read_ahead(source, Options::default(), wants, |step| {
+                going = take(step);
+                if going {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Says whether a path of this machine is read, and if not, why.
+    ///
+    /// # Errors
+    ///
+    /// [`BadPath`] when the path has a `..` in it.
+    pub fn explain(&self, path: &Path) -> Result<Why, BadPath> {
+        let tree_path = TreePath::from_local(path)?;
+        let store = self
+            .stores
+            .iter()
+            .find(|(store, _)| tree_path.starts_with(store));
+        if let Some((at, layer)) = store {
+            return Ok(Why::LeftOut {
+                at: at.clone(),
+                because: format!("it is the store of layer `{layer}`"),
+            });
+        }
+        let mut why = Why::NotInSources;
+        for source in &self.sources {
+            let found = Why::from(tree::explain(source, path)?);
+            if matches!(why, Why::NotInSources) || matches!(found, Why::Included { .. }) {
+                why = found;
+            }
+        }
+        Ok(why)
+    }
+}
+
+impl From<Verdict> for Why {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Included { rule } => Self::Included { rule },
+            Verdict::Omitted { at, omission } => Self::LeftOut {
+                at,
+                because: omission.to_string(),
+            },
+            Verdict::NotInRoots => Self::NotInSources,
+            Verdict::Unreadable { at, what } => Self::Unreadable {
+                at,
+                because: match what {
+                    ProblemKind::Vanished => "it is not there".to_owned(),
+                    what => chain(&what).join(": "),
+                },
+            },
+        }
+    }
+}
+
+fn tree_source(
+    source: &Source,
+    roots: Vec<PathBuf>,
+    left_out: &[&Path],
+) -> Result<tree::Source, BadPath> {
+    let mut rules = Rules::default();
+    let roots_in_tree: Vec<TreePath> = roots
+        .iter()
+        .map(|root| TreePath::from_local(root))
+        .collect::<Result<_, _>>()?;
+    for path in left_out {
+        let below = TreePath::from_local(path)?;
+        // Of a path above a root nothing but the root is in question.
+        let holds_root = roots_in_tree.iter().any(|root| root.starts_with(&below));
+        if !holds_root || roots.iter().any(|root| root == path) {
+            add_path(&mut rules, path);
+        }
+    }
+    for rule in &source.exclude {
+        // The configuration was checked for rules that are none.
+        let _ = rules.add(rule);
+    }
+    for &preset in &source.presets {
+        add_preset(&mut rules, preset, &roots_in_tree);
+    }
+    Ok(tree::Source {
+        roots,
+        rules,
+        markers: source
+            .exclude_if_present
+            .iter()
+            .map(|name| name.as_bytes().to_vec())
+            .collect(),
+        leave_out_caches: source.exclude_caches,
+        size_max: source.exclude_larger,
+        leave_out_no_dump: source.exclude_no_dump,
+        one_file_system: source.one_file_system,
+    })
+}
+
+/// Adds the rules of a preset, but for those that would leave out a path that was asked for by
+/// name: somebody who names `/var/tmp/work` means it.
+fn add_preset(rules: &mut Rules, preset: Preset, roots: &[TreePath]) {
+    let spares = |text: &&str| {
+        Pattern::new(text)
+            .is_ok_and(|pattern| roots.iter().all(|root| !pattern.matches(root.as_bytes())))
+    };
+    let patterns = preset.patterns();
+    if patterns.iter().all(spares) {
+        rules.add_preset(preset);
+        return;
+    }
+    for pattern in patterns.iter().filter(|text| spares(text)) {
+        let _ = rules.add(&format!("- {pattern}"));
+    }
+}
+
+/// Adds a rule that leaves out a path of this machine and what is below it.
+fn add_path(rules: &mut Rules, path: &Path) {
+    // Rules are text; a path that is none is matched with `?` for each byte that is none.
+    let mut pattern = String::from("- pp:");
+    match std::str::from_utf8(path.as_os_str().as_bytes()) {
+        Ok(text) => pattern.push_str(text),
+        Err(_) => {
+            pattern = String::from("- sh:");
+            for chunk in path.as_os_str().as_bytes().utf8_chunks() {
+                pattern.push_str(chunk.valid());
+                pattern.extend(chunk.invalid().iter().map(|_| '?'));
+            }
+        }
+    }
+    let _ = rules.add(&pattern);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+
+    use super::*;
+    use crate::Places;
+
+    /// Writes files below a folder and a configuration that uses them, `DIR` for the folder.
+    fn reading(folder: &Path, files: &[&str], config: &str) -> Reading {
+        for file in files {
+            let path = folder.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        }
+        let dir = folder.display().to_string();
+        let text = format!(
+            "{}\n[layer.disk]\nkind = \"borg\"\nencryption = \"none\"\nstore = \"{dir}/home/store\"\n",
+            config.replace("DIR", &dir)
+        );
+        let places = Places::from_environment(Path::new("/nonexistent"), |_| None);
+        let config = Config::parse(&text, Path::new("r.toml"), &places).unwrap();
+        Reading::new(&config).unwrap()
+    }
+
+    /// The files that are read, below the folder, with how often.
+    fn files(reading: &Reading, folder: &Path) -> BTreeMap<String, usize> {
+        let prefix = TreePath::from_local(folder).unwrap().to_string() + "/";
+        let mut found = BTreeMap::new();
+        reading
+            .read(&|_| false, &mut |step| {
+                if let Step::Entry { entry, .. } = step
+                    && entry.is_file()
+                {
+                    let path = entry.path.to_string();
+                    *found
+                        .entry(path.strip_prefix(&prefix).unwrap().to_owned())
+                        .or_default() += 1;
+                }
+                true
+            })
+            .unwrap();
+        found
+    }
+
+    fn once<const N: usize>(paths: [&str; N]) -> BTreeMap<String, usize> {
+        paths.into_iter().map(|path| (path.to_owned(), 1)).collect()
+    }
+
+    #[test]
+    fn a_store_inside_a_source_is_not_backed_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let reading = reading(
+            folder.path(),
+            &["home/a", "home/store/data/0"],
+            "[[source]]\npaths = [\"DIR/home\"]\n",
+        );
+        assert_eq!(files(&reading, folder.path()), once(["home/a"]));
+        let why = reading
+            .explain(&folder.path().join("home/store/data/0"))
+            .unwrap();
+        assert!(matches!(why, Why::LeftOut { .. }), "{why:?}");
+    }
+
+    #[test]
+    fn where_sources_overlap_the_inner_one_decides_and_nothing_is_read_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let reading = reading(
+            folder.path(),
+            &["home/a.o", "home/work/b.o", "home/work/c", "home/d"],
+            "[[source]]\npaths = [\"DIR/home\"]\n\
+             [[source]]\npaths = [\"DIR/home/work\", \"DIR/home/d\"]\nexclude = [\"*.o\"]\n\
+             [[source]]\npaths = [\"DIR/home/work\"]\n",
+        );
+        let expected = once(["home/a.o", "home/work/c", "home/d"]);
+        assert_eq!(files(&reading, folder.path()), expected);
+    }
+
+    #[test]
+    fn a_path_that_is_named_is_read_though_a_preset_is_about_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let reading = reading(
+            folder.path(),
+            &["home/.cache/a", "home/.thumbnails/b"],
+            "[[source]]\npaths = [\"DIR/home/.cache\", \"DIR/home\"]\npresets = [\"caches\"]\n",
+        );
+        assert_eq!(files(&reading, folder.path()), once(["home/.cache/a"]));
+    }
+
+    #[test]
+    fn the_reading_ends_when_nothing_more_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let reading = reading(
+            folder.path(),
+            &["one/a", "two/b"],
+            "[[source]]\npaths = [\"DIR/one\"]\n[[source]]\npaths = [\"DIR/two\"]\n",
+        );
+        let mut steps = 0;
+        let mut take = |_| {
+            steps += 1;
+            false
+        };
+        reading.read(&|_| false, &mut take).unwrap();
+        assert_eq!(steps, 1);
+    }
+}
