@@ -1,6 +1,7 @@
 //! Looking into snapshots: which there are, what they hold, what changed between them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -72,14 +73,14 @@ pub fn list(
 ) -> Result<Vec<Item>, layer::Error> {
     let depth = below.components().count();
     let mut found = Vec::new();
-    for item in layer.entries(snapshot)? {
-        let item = item?;
+    layer.entries(snapshot, &mut |item| {
         let path = &item.entry.path;
         let is_below = path.starts_with(below);
         if is_below && (recursive || path.components().count() <= depth + 1) {
             found.push(item);
         }
-    }
+        ControlFlow::Continue(())
+    })?;
     found.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
     Ok(found)
 }
@@ -117,37 +118,41 @@ pub fn find(layer: &mut dyn Layer, pattern: &Glob) -> Result<Vec<Found>, layer::
     let snapshots = layer.snapshots()?;
     let mut found: BTreeMap<TreePath, Vec<Version>> = BTreeMap::new();
     for (index, snapshot) in snapshots.iter().enumerate() {
-        for item in layer.entries(snapshot)? {
-            let item = item?;
-            if !pattern.matches(&item.entry.path) {
-                continue;
+        layer.entries(snapshot, &mut |item| {
+            if pattern.matches(&item.entry.path) {
+                let versions = found.entry(item.entry.path.clone()).or_default();
+                add_version(versions, item, snapshot, index);
             }
-            let versions = found.entry(item.entry.path.clone()).or_default();
-            match versions.last_mut() {
-                Some(version)
-                    if version.last_index + 1 == index
-                        && version.content == item.content
-                        && is_same_object(&version.entry, &item.entry) =>
-                {
-                    version.last.clone_from(&snapshot.name);
-                    version.last_index = index;
-                    version.snapshots += 1;
-                }
-                _ => versions.push(Version {
-                    entry: item.entry,
-                    first: snapshot.name.clone(),
-                    last: snapshot.name.clone(),
-                    snapshots: 1,
-                    content: item.content,
-                    last_index: index,
-                }),
-            }
-        }
+            ControlFlow::Continue(())
+        })?;
     }
     let found = found.into_iter();
     Ok(found
         .map(|(path, versions)| Found { path, versions })
         .collect())
+}
+
+/// Adds what the snapshot with this index has to the versions of a path.
+fn add_version(versions: &mut Vec<Version>, item: Item, snapshot: &Snapshot, index: usize) {
+    match versions.last_mut() {
+        Some(version)
+            if version.last_index + 1 == index
+                && version.content == item.content
+                && is_same_object(&version.entry, &item.entry) =>
+        {
+            version.last.clone_from(&snapshot.name);
+            version.last_index = index;
+            version.snapshots += 1;
+        }
+        _ => versions.push(Version {
+            entry: item.entry,
+            first: snapshot.name.clone(),
+            last: snapshot.name.clone(),
+            snapshots: 1,
+            content: item.content,
+            last_index: index,
+        }),
+    }
 }
 
 /// How one path differs between two snapshots.
@@ -198,36 +203,20 @@ pub fn diff(
     below: &TreePath,
 ) -> Result<Vec<Change>, layer::Error> {
     let mut before: HashMap<TreePath, Item> = HashMap::new();
-    for item in layer.entries(from)? {
-        let item = item?;
+    layer.entries(from, &mut |item| {
         if item.entry.path.starts_with(below) {
             before.insert(item.entry.path.clone(), item);
         }
-    }
+        ControlFlow::Continue(())
+    })?;
     let mut changes = Vec::new();
-    for item in layer.entries(to)? {
-        let new = item?;
-        if !new.entry.path.starts_with(below) {
-            continue;
+    layer.entries(to, &mut |new| {
+        if new.entry.path.starts_with(below) {
+            let old = before.remove(&new.entry.path);
+            changes.extend(changed(old, new));
         }
-        let kind = match before.remove(&new.entry.path) {
-            None => ChangeKind::Added {
-                size: new.entry.size,
-            },
-            Some(old) if old.content != new.content || !is_same_object(&old.entry, &new.entry) => {
-                ChangeKind::Content {
-                    before: old.entry.size,
-                    after: new.entry.size,
-                }
-            }
-            Some(old) => match changed_metadata(&old.entry, &new.entry) {
-                list if list.is_empty() => continue,
-                list => ChangeKind::Metadata(list),
-            },
-        };
-        let path = new.entry.path;
-        changes.push(Change { path, kind });
-    }
+        ControlFlow::Continue(())
+    })?;
     changes.extend(before.into_iter().map(|(path, old)| Change {
         path,
         kind: ChangeKind::Removed {
@@ -236,6 +225,27 @@ pub fn diff(
     }));
     changes.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(changes)
+}
+
+/// What happened to a path that the newer snapshot has.
+fn changed(old: Option<Item>, new: Item) -> Option<Change> {
+    let kind = match old {
+        None => ChangeKind::Added {
+            size: new.entry.size,
+        },
+        Some(old) if old.content != new.content || !is_same_object(&old.entry, &new.entry) => {
+            ChangeKind::Content {
+                before: old.entry.size,
+                after: new.entry.size,
+            }
+        }
+        Some(old) => match changed_metadata(&old.entry, &new.entry) {
+            list if list.is_empty() => return None,
+            list => ChangeKind::Metadata(list),
+        },
+    };
+    let path = new.entry.path;
+    Some(Change { path, kind })
 }
 
 fn is_same_object(old: &Entry, new: &Entry) -> bool {

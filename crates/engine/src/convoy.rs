@@ -139,7 +139,14 @@ pub(crate) fn cross<'a>(
     let passengers = passengers
         .into_iter()
         .zip(results)
-        .map(|(passenger, result)| (passenger.index, result.map(|()| passenger.intake)))
+        .map(|(passenger, result)| {
+            let landed = match result {
+                Ok(()) => Ok(passenger.intake),
+                Err(layer::Error::Panicked) => Err(layer::Error::Panicked),
+                Err(error) => Err(passenger.intake.failure(error)),
+            };
+            (passenger.index, landed)
+        })
         .collect();
     Crossing {
         passengers,

@@ -35,17 +35,17 @@ pub trait Layer: Send {
     /// When the store cannot be read or the snapshot is damaged.
     fn details(&mut self, snapshot: &Snapshot) -> Result<Details, Error>;
 
-    /// Everything that stands in a snapshot, in the order in which it was stored: a directory
-    /// before what it holds.
+    /// Hands everything that stands in a snapshot to `receive`, in the order in which it was
+    /// stored: a directory before what it holds. Ends early when `receive` breaks.
     ///
     /// # Errors
     ///
-    /// When the store cannot be read. An error inside the sequence is about one stretch of it;
-    /// what comes after it is still good.
-    fn entries<'a>(
-        &'a mut self,
+    /// When the store cannot be read or the snapshot is damaged. What came before is good.
+    fn entries(
+        &mut self,
         snapshot: &Snapshot,
-    ) -> Result<Box<dyn Iterator<Item = Result<Item, Error>> + 'a>, Error>;
+        receive: &mut dyn FnMut(Item) -> ControlFlow<()>,
+    ) -> Result<(), Error>;
 
     /// The content of a regular file in a snapshot.
     ///
@@ -98,8 +98,15 @@ pub trait Intake: Send + Sync {
     ///
     /// # Errors
     ///
-    /// When the layer cannot go on; it gets no further steps and must be dropped.
+    /// When the layer cannot go on; it gets no further steps and is asked for its
+    /// [`failure`](Self::failure).
     fn take(&self, step: Step) -> Result<(), Error>;
+
+    /// Why [`take`](Self::take) failed, when the reason lies deeper than the step at which it
+    /// showed: writers that work ahead fail behind the back of who hands them steps.
+    fn failure(self: Box<Self>, shown: Error) -> Error {
+        shown
+    }
 
     /// Makes the snapshot stand: when this returns, it can be restored.
     ///

@@ -99,17 +99,19 @@ impl Layer for Memory {
         Ok(self.kept(snapshot)?.details)
     }
 
-    fn entries<'a>(
-        &'a mut self,
+    fn entries(
+        &mut self,
         snapshot: &Snapshot,
-    ) -> Result<Box<dyn Iterator<Item = Result<Item, Error>> + 'a>, Error> {
-        let objects = self.kept(snapshot)?.objects;
-        Ok(Box::new(objects.into_iter().map(|object| {
-            Ok(Item {
-                content: object.content.as_ref().map(|content| fingerprint(content)),
-                entry: object.entry,
-            })
-        })))
+        receive: &mut dyn FnMut(Item) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        for object in self.kept(snapshot)?.objects {
+            let content = object.content.as_ref().map(|content| fingerprint(content));
+            let entry = object.entry;
+            if receive(Item { entry, content }).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn content<'a>(
@@ -316,17 +318,20 @@ impl Intake for Taking<'_> {
 
 /// The files of a snapshot with their content.
 pub(crate) fn files(layer: &mut Memory, snapshot: &Snapshot) -> BTreeMap<String, String> {
-    let items: Vec<Item> = layer
-        .entries(snapshot)
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
+    let mut paths = Vec::new();
+    let receive = &mut |item: Item| {
+        if item.entry.is_file() {
+            paths.push(item.entry.path);
+        }
+        ControlFlow::Continue(())
+    };
+    layer.entries(snapshot, receive).unwrap();
     let mut files = BTreeMap::new();
-    for item in items.into_iter().filter(|item| item.entry.is_file()) {
+    for path in paths {
         let mut text = String::new();
-        let mut content = layer.content(snapshot, &item.entry.path).unwrap();
+        let mut content = layer.content(snapshot, &path).unwrap();
         content.read_to_string(&mut text).unwrap();
-        files.insert(item.entry.path.to_string(), text);
+        files.insert(path.to_string(), text);
     }
     files
 }
