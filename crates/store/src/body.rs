@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 
+use crate::digest::{Digest, DigestKind, Hasher};
 use crate::{Error, ErrorKind, Name, Operation};
 
 /// Gives `size` bytes or an error, never fewer: a connection that ends early is not the end of
@@ -43,6 +44,52 @@ impl<R: Read> Read for Exact<R> {
                 .into());
         }
         self.left -= count as u64;
+        Ok(count)
+    }
+}
+
+/// Compares what went through with a checksum, at the end: a body whose bytes are others fails
+/// there, so what was read of it must not be kept.
+pub(crate) struct Verified<R> {
+    inner: R,
+    hasher: Option<Hasher>,
+    digest: Digest,
+    name: Name,
+}
+
+impl<R: Read> Verified<R> {
+    pub(crate) fn new(inner: R, digest: Digest, name: &Name) -> Self {
+        let kind = match digest {
+            Digest::Md5(_) => DigestKind::Md5,
+            Digest::Sha1(_) => DigestKind::Sha1,
+            Digest::Sha256(_) => DigestKind::Sha256,
+            Digest::Dropbox(_) => DigestKind::Dropbox,
+        };
+        Self {
+            inner,
+            hasher: Some(Hasher::new(kind)),
+            digest,
+            name: name.clone(),
+        }
+    }
+}
+
+impl<R: Read> Read for Verified<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        if count > 0 {
+            if let Some(hasher) = &mut self.hasher {
+                hasher.update(&buffer[..count]);
+            }
+        } else if !buffer.is_empty()
+            && let Some(hasher) = self.hasher.take()
+            && hasher.finish() != self.digest
+        {
+            let error = Error::new(ErrorKind::Corrupt, Operation::Read).on(&self.name);
+            return Err(error
+                .because("its checksum is another than the service knows")
+                .into());
+        }
         Ok(count)
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    B2, Disk, Dropbox, Environment, Error, ErrorKind, Location, Memory, Operation, Rclone, Retry,
-    S3, Sftp, Store, WebDav,
+    B2, Disk, Drive, Dropbox, Environment, Error, Location, Memory, Rclone, Retry, S3, Sftp, Store,
+    WebDav,
 };
 
 /// Opens the store at a location, with patience around it.
@@ -14,7 +14,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// [`SignIn`](ErrorKind::SignIn) when credentials are missing, saying where they are looked for.
+/// [`SignIn`](crate::ErrorKind::SignIn) when credentials are missing, saying where they are looked for.
 pub fn open(location: &Location, environment: &Environment) -> Result<Arc<dyn Store>, Error> {
     let store: Arc<dyn Store> = match location {
         // These two know no passing faults.
@@ -33,8 +33,10 @@ pub fn open(location: &Location, environment: &Environment) -> Result<Arc<dyn St
         Location::Dropbox { account, path } => {
             Arc::new(Dropbox::new(account.as_deref(), path, environment)?)
         }
+        Location::Drive { account, path } => {
+            Arc::new(Drive::new(account.as_deref(), path, environment)?)
+        }
         Location::Rclone(remote) => Arc::new(Rclone::new(remote, environment)),
-        _ => return Err(Error::new(ErrorKind::Unsupported, Operation::Open).on(location)),
     };
     Ok(Arc::new(Retry::new(store, environment)))
 }

@@ -3,6 +3,7 @@
 
 mod b2;
 mod conformance;
+mod drive;
 mod dropbox;
 mod s3;
 mod servers;

@@ -27,6 +27,8 @@ pub enum Trouble {
     LoseAnswer,
     /// One byte of the request's body is changed on its way.
     FlipByte,
+    /// One byte of the answer's body is changed on its way.
+    FlipAnswer,
 }
 
 /// A trouble and the requests that it befalls.
@@ -302,6 +304,14 @@ fn serve(
                     *byte ^= 1;
                 }
                 handle(&request)
+            }
+            Some(Trouble::FlipAnswer) => {
+                let mut answer = handle(&request);
+                let middle = answer.body.len() / 2;
+                if let Some(byte) = answer.body.get_mut(middle) {
+                    *byte ^= 1;
+                }
+                answer
             }
             _ => handle(&request),
         };

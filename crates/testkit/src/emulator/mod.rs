@@ -5,10 +5,12 @@
 //! address, and stop when dropped.
 
 mod b2;
+mod drive;
 mod dropbox;
 mod http;
 mod oauth;
 
 pub use b2::B2Emulator;
+pub use drive::DriveEmulator;
 pub use dropbox::DropboxEmulator;
 pub use http::{Fault, Faults, Trouble};
