@@ -97,7 +97,6 @@ const COPIES_MAX: u32 = 999;
 /// # fn entries() -> Vec<tree::Entry> { Vec::new() }
 /// # use tree::{Placed, RestoreOptions, Restorer};
 /// # fn content(entry: &tree::Entry) -> Vec<u8> { Vec::new() }
-/// # use ravelin_tree as tree;
 /// let restorer = Restorer::open("/tmp/restored", RestoreOptions::default())?;
 /// let mut planner = restorer.planner();
 /// for entry in entries() {

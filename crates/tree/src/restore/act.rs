@@ -51,6 +51,10 @@ pub struct Restore {
 
 /// What came of an entry.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it is taken apart at once"
+)]
 pub enum Placed<'a> {
     /// Nothing is left to do.
     Done,
@@ -60,7 +64,7 @@ pub enum Placed<'a> {
     ///
     /// That may be so even for a further name of a file, when its first name could not be
     /// restored.
-    Content(Box<FileWriter<'a>>),
+    Content(FileWriter<'a>),
 }
 
 /// An object whose first name is restored, or about to be.
@@ -314,7 +318,7 @@ impl Restore {
         }
         let attributes = Attributes::new(entry, &self.accounts);
         FileWriter::create(self, task, attributes)
-            .map(|file| Placed::Content(Box::new(file)))
+            .map(Placed::Content)
             .map_err(Trouble::at("make the file"))
     }
 

@@ -265,16 +265,12 @@ impl AttributeWriter<'_> {
         let wanted = acl.map(|acl| acl.encode(&mut &*self.accounts));
         let result = match (wanted, before) {
             (None, Before::Made { with_acl: false }) => return,
+            (wanted, Before::Stood) if object.xattr(name.as_bytes()).ok() == wanted => return,
             (None, _) => match object.remove_xattr(name.as_bytes()) {
                 Err(Errno::NODATA | Errno::OPNOTSUPP) => return,
                 result => result,
             },
-            (Some(value), before) => {
-                if before == Before::Stood && object.xattr(name.as_bytes()).as_ref() == Ok(&value) {
-                    return;
-                }
-                object.set_xattr(name.as_bytes(), &value)
-            }
+            (Some(value), _) => object.set_xattr(name.as_bytes(), &value),
         };
         match result {
             Ok(()) => {}

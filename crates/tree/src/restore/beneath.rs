@@ -30,8 +30,8 @@ const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_SYMLINKS)
     .union(ResolveFlags::NO_MAGICLINKS);
 
-/// Longest path handed to the kernel at once: `PATH_MAX`, with some room.
-const PIECE_SIZE_MAX: usize = 4000;
+/// Longest path that the kernel takes at once: `PATH_MAX`, with some room.
+pub(super) const PIECE_SIZE_MAX: usize = 4000;
 
 /// Set once `openat2` has turned out to be missing.
 static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
@@ -67,29 +67,22 @@ impl Folder {
         }
     }
 
-    /// Opens the folder at `path`, relative to this one, any number of levels down.
+    /// Opens the folder at `path`, relative to this one: one or several levels down, at most
+    /// [`PIECE_SIZE_MAX`] bytes.
     ///
     /// # Errors
     ///
     /// `NOENT` when something is missing, `NOTDIR` when something on the way, or at its end, is a
     /// symbolic link or another thing that is no folder.
     pub(super) fn open_below(&self, path: &[u8]) -> Result<Self, Errno> {
-        let mut rest = path;
-        let mut reached: Option<Self> = None;
-        while !rest.is_empty() {
-            let (piece, after) = split_piece(rest);
-            let from = reached.as_ref().unwrap_or(self);
-            reached = Some(open_piece(from.as_fd(), piece)?);
-            rest = after;
-        }
-        match reached {
-            Some(folder) => Ok(folder),
-            None => Ok(Self::from_handle(fs::openat(
-                self,
-                c".",
-                FOLDER,
-                Mode::empty(),
-            )?)),
+        match open_with(self.as_fd(), path, FOLDER) {
+            Ok(handle) => Ok(Self::from_handle(handle)),
+            Err(Errno::ACCESS) => Ok(Self {
+                handle: open_with(self.as_fd(), path, FOLDER_UNREAD)?,
+                passes_acl_on: true,
+                readable: false,
+            }),
+            Err(errno) => Err(errno),
         }
     }
 
@@ -105,29 +98,6 @@ impl Folder {
                 readable: true,
             }
         })
-    }
-}
-
-/// Cuts off the first components, as many as the kernel takes at once.
-fn split_piece(path: &[u8]) -> (&[u8], &[u8]) {
-    let Some(head) = path.get(..PIECE_SIZE_MAX) else {
-        return (path, b"");
-    };
-    // No component is longer than 255 bytes, so there is a slash; if one is, the kernel says so.
-    let end = head.iter().rposition(|&byte| byte == b'/');
-    let (piece, rest) = path.split_at(end.unwrap_or(path.len()));
-    (piece, rest.strip_prefix(b"/").unwrap_or(rest))
-}
-
-fn open_piece(from: BorrowedFd<'_>, piece: &[u8]) -> Result<Folder, Errno> {
-    match open_with(from, piece, FOLDER) {
-        Ok(handle) => Ok(Folder::from_handle(handle)),
-        Err(Errno::ACCESS) => Ok(Folder {
-            handle: open_with(from, piece, FOLDER_UNREAD)?,
-            passes_acl_on: true,
-            readable: false,
-        }),
-        Err(errno) => Err(errno),
     }
 }
 
@@ -193,14 +163,5 @@ mod tests {
             let stepwise = open_stepwise(root.as_fd(), path, FOLDER);
             assert_eq!(stepwise.unwrap_err(), Errno::NOTDIR);
         }
-    }
-
-    #[test]
-    fn a_path_longer_than_the_kernel_takes_is_opened_in_pieces() {
-        let path = [b"0123456789".as_slice(); 900].join(&b'/');
-        let (piece, rest) = split_piece(&path);
-        assert!(piece.len() <= PIECE_SIZE_MAX && piece.ends_with(b"9"));
-        assert_eq!(piece.len() + 1 + rest.len(), path.len());
-        assert!(rest.starts_with(b"0"));
     }
 }

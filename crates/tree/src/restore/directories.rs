@@ -111,13 +111,15 @@ impl Directories {
         let keys = self.keys.clone();
         let prefixes = prefixes(&keys, path);
         let (mut folder, depth) = self.handles.nearest(&prefixes);
-        for prefix in prefixes.iter().skip(depth) {
+        for (index, prefix) in prefixes.iter().enumerate().skip(depth) {
             folder = match folder.open_below(prefix.name()) {
                 Ok(below) => {
                     self.sweep(prefix.key, &below);
                     Arc::new(below)
                 }
-                Err(Errno::NOENT) => self.make(&folder, &prefixes, *prefix)?,
+                Err(Errno::NOENT) => {
+                    self.make(&folder, prefixes.get(..=index).unwrap_or_default(), *prefix)?
+                }
                 Err(errno) => return Err(Trouble::at("open its folder")(errno)),
             };
             self.handles.insert(prefix.key, Arc::clone(&folder));
@@ -149,7 +151,7 @@ impl Directories {
             Err(errno) => return Err(Trouble::at("open the folder")(errno)),
         };
         if made {
-            let node = self.node(prefixes, prefix.key);
+            let node = self.node(prefixes);
             let remembered = self.remember(node, &folder, true, None);
             remembered.map_err(Trouble::at("examine the folder"))?;
             self.swept.insert(prefix.key);
@@ -182,7 +184,7 @@ impl Directories {
                     None => self.make(&home, &prefixes, *last)?,
                 };
                 self.handles.insert(last.key, Arc::clone(&folder));
-                (folder, self.node(&prefixes, last.key))
+                (folder, self.node(&prefixes))
             }
             _ => (Arc::clone(&self.handles.root), 0),
         };
@@ -190,28 +192,24 @@ impl Directories {
         remembered.map_err(Trouble::at("examine the folder"))
     }
 
-    /// The node of a path; those above it are there or are added before.
-    fn node(&mut self, prefixes: &[Prefix<'_>], key: PathKey) -> usize {
-        let mut parent = 0;
-        for prefix in prefixes {
-            parent = match self.index.get(&prefix.key) {
-                Some(&node) => node,
-                None => {
-                    self.nodes.push(Node {
-                        parent,
-                        name: prefix.name().into(),
-                        pending: None,
-                    });
-                    let node = self.nodes.len() - 1;
-                    self.index.insert(prefix.key, node);
-                    node
-                }
-            };
-            if prefix.key == key {
-                break;
-            }
+    /// The node that the last of the prefixes leads to; those on the way are added before it.
+    fn node(&mut self, prefixes: &[Prefix<'_>]) -> usize {
+        let known = prefixes.iter().enumerate().rev();
+        let known = known.map(|(index, prefix)| (index + 1, self.index.get(&prefix.key)));
+        let (depth, mut node) = known
+            .filter_map(|(depth, node)| Some((depth, *node?)))
+            .next()
+            .unwrap_or((0, 0));
+        for prefix in prefixes.iter().skip(depth) {
+            self.nodes.push(Node {
+                parent: node,
+                name: prefix.name().into(),
+                pending: None,
+            });
+            node = self.nodes.len() - 1;
+            self.index.insert(prefix.key, node);
         }
-        parent
+        node
     }
 
     fn remember(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::beneath::Folder;
+use super::beneath::{Folder, PIECE_SIZE_MAX};
 use super::key::{PathKey, PathKeys};
 use crate::TreePath;
 
@@ -37,11 +37,6 @@ impl<'a> Prefix<'a> {
     /// The last component.
     pub(super) fn name(&self) -> &'a [u8] {
         self.path.get(self.start..self.end).unwrap_or_default()
-    }
-
-    /// What follows, without the slash.
-    fn rest(&self) -> &'a [u8] {
-        self.path.get(self.end + 1..).unwrap_or_default()
     }
 
     /// The path as far as this component.
@@ -105,17 +100,28 @@ impl Handles {
 
     /// Opens a folder, from the nearest open one above it.
     pub(super) fn open(&mut self, path: &TreePath) -> Result<Arc<Folder>, Errno> {
-        if let Some(folder) = self.get(self.keys.of(path)) {
-            return Ok(folder);
+        match self.get(self.keys.of(path)) {
+            Some(folder) => Ok(folder),
+            None => self.open_way(&prefixes(&self.keys, path)),
         }
-        let prefixes = prefixes(&self.keys, path);
-        let (folder, depth) = self.nearest(&prefixes);
-        let rest = match depth.checked_sub(1).and_then(|at| prefixes.get(at)) {
-            Some(prefix) => prefix.rest(),
-            None => path.as_bytes(),
-        };
-        let folder = Arc::new(folder.open_below(rest)?);
-        if let Some(last) = prefixes.last() {
+    }
+
+    /// Opens the folder that the last of the prefixes leads to.
+    ///
+    /// A path that is too long for the kernel is opened in pieces, and the folders between them
+    /// stay open too: whoever finishes folders from the bottom up needs them next.
+    pub(super) fn open_way(&mut self, prefixes: &[Prefix<'_>]) -> Result<Arc<Folder>, Errno> {
+        let (mut folder, mut depth) = self.nearest(prefixes);
+        while let Some(first) = prefixes.get(depth) {
+            let fits = |prefix: &&Prefix<'_>| prefix.end - first.start <= PIECE_SIZE_MAX;
+            // One component always fits.
+            let count = prefixes.iter().skip(depth).take_while(fits).count().max(1);
+            depth += count;
+            let Some(last) = prefixes.get(depth - 1) else {
+                break;
+            };
+            let piece = last.path.get(first.start..last.end).unwrap_or_default();
+            folder = Arc::new(folder.open_below(piece)?);
             self.insert(last.key, Arc::clone(&folder));
         }
         Ok(folder)
