@@ -36,6 +36,7 @@ mod memory;
 mod name;
 mod open;
 mod patience;
+pub mod probe;
 mod rclone;
 mod record;
 mod resume;
@@ -68,7 +69,7 @@ pub use patience::Patience;
 pub use rclone::Rclone;
 pub use record::{Call, Record};
 pub use retry::Retry;
-pub use s3::{Guard, S3};
+pub use s3::{BucketGuard, S3};
 pub use secret::Secret;
 pub use sftp::Sftp;
 pub use store::{

@@ -19,7 +19,7 @@ use crate::{Content, Digest, Error, Folder, Name};
 /// the results stated at each.
 pub trait Store: Send + Sync {
     /// What this store claims to do. Claims of a server are not to be believed:
-    /// `store::probe` tries them.
+    /// [`probe`](crate::probe::probe) tries them.
     fn capabilities(&self) -> Capabilities;
 
     /// Hands every object in `folder` to `each`, until it breaks off. A folder that does not exist

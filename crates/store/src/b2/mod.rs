@@ -164,7 +164,7 @@ impl B2 {
                 (Some(file), id)
                     if !ended && file == full && (Some(&file), &id) != (Some(&next.0), &next.1) =>
                 {
-                    next = (file, id)
+                    next = (file, id);
                 }
                 _ => return Ok(versions),
             }

@@ -155,10 +155,6 @@ impl Http {
     }
 
     /// One try. The inner error is a refusal by the service, with what it said.
-    #[expect(
-        clippy::type_complexity,
-        reason = "a result within a result, used in two places"
-    )]
     fn attempt(
         &self,
         service: &dyn Service,

@@ -137,7 +137,7 @@ impl S3 {
     /// # Errors
     ///
     /// When the service cannot be asked; what it does not know or allow is `None`.
-    pub fn guard(&self) -> Result<Guard, Error> {
+    pub fn guard(&self) -> Result<BucketGuard, Error> {
         let ask = |what: &str| {
             let url = format!("{}/", self.base);
             let request = Request::new(Method::Get, url, "s3 bucket", Operation::Open, "bucket")
@@ -148,7 +148,7 @@ impl S3 {
                 Err(_) => Ok(None),
             }
         };
-        Ok(Guard {
+        Ok(BucketGuard {
             versioning: ask("versioning")?.map(|element| element.text_of("Status") == "Enabled"),
             object_lock: ask("object-lock")?
                 .map(|element| element.text_of("ObjectLockEnabled") == "Enabled"),
@@ -203,7 +203,7 @@ impl S3 {
 /// What protects a bucket's content from those who hold the keys. `None`: not known or not
 /// allowed to ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Guard {
+pub struct BucketGuard {
     /// Whether deleted and replaced objects are kept as old versions.
     pub versioning: Option<bool>,
     /// Whether objects can be locked against deletion.

@@ -16,7 +16,10 @@ use super::wire::{Attributes, Fields, Message, kind, read_message};
 use crate::{Error, ErrorKind, Operation};
 
 /// Answers by the number of their request.
-type Waiting = Arc<Mutex<BTreeMap<u32, Sender<(u8, Vec<u8>)>>>>;
+type Senders = BTreeMap<u32, Sender<(u8, Vec<u8>)>>;
+
+/// Shared by those who wait and the thread that reads.
+type Waiting = Arc<Mutex<Senders>>;
 
 /// The last lines that `ssh` printed.
 type LastWords = Arc<Mutex<VecDeque<u8>>>;
@@ -232,7 +235,7 @@ impl Drop for Session {
     }
 }
 
-fn lock(waiting: &Waiting) -> std::sync::MutexGuard<'_, BTreeMap<u32, Sender<(u8, Vec<u8>)>>> {
+fn lock(waiting: &Waiting) -> std::sync::MutexGuard<'_, Senders> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -110,7 +110,7 @@ impl B2Emulator {
     /// The key may do only this.
     pub fn set_capabilities(&self, capabilities: &[&str]) {
         self.with(|state| {
-            state.capabilities = capabilities.iter().map(ToString::to_string).collect()
+            state.capabilities = capabilities.iter().map(ToString::to_string).collect();
         });
     }
 

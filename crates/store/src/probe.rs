@@ -1,0 +1,249 @@
+//! What a person's own place really does: the contract tried, the speed measured, the locks looked at.
+//!
+//! Works in a scratch folder and removes it. It answers the question that a ransomware asks: may
+//! who holds these credentials destroy what is here?
+
+use std::io::Read;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::conformance::{self, Check};
+use crate::{
+    B2, Capabilities, Environment, Error, ErrorKind, Folder, Location, Name, Operation, Range, S3,
+    Space, Store, WriteMode, list_all, open,
+};
+
+/// How much is written and read to measure the speed.
+const SPEED_SIZE: usize = 16 << 20;
+
+/// What was found out about a place.
+#[derive(Debug)]
+pub struct Report {
+    /// The rules of the contract, tried.
+    pub checks: Vec<Check>,
+    /// What the store can do, as tried.
+    pub capabilities: Capabilities,
+    /// Upload and download of 16 MiB, in bytes per second.
+    pub speed: Result<Speed, Error>,
+    /// The time from asking for a small object to having it.
+    pub latency: Option<Duration>,
+    /// How far the store's clock is ahead of ours, in seconds; negative when it is behind. Known
+    /// where the store tells when an object was written; seconds are its resolution.
+    pub clock_skew_seconds: Option<i64>,
+    /// Room that is left, where known.
+    pub space: Option<Space>,
+    /// What protects the place from those who hold the credentials.
+    pub guard: Guard,
+    /// Objects that could not be removed afterwards.
+    pub left_over: Vec<Name>,
+}
+
+/// Bytes per second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Speed {
+    /// To the store.
+    pub up: f64,
+    /// From it.
+    pub down: f64,
+}
+
+/// What protects a place from those who hold the credentials. `None`: not known, or nobody may ask.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Guard {
+    /// These credentials can delete an object so that it cannot be seen any more. Tried.
+    pub can_delete: Option<bool>,
+    /// Replaced and deleted objects are kept as versions for some time.
+    pub keeps_versions: Option<bool>,
+    /// Objects can be locked against deletion until a date.
+    pub object_lock: Option<bool>,
+    /// What the service itself calls the rights of these credentials.
+    pub rights: Option<Vec<String>>,
+}
+
+impl Guard {
+    /// Whether who holds the credentials can destroy the backups for good, as far as is known.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        let kept = self.keeps_versions == Some(true) && !self.may_delete_versions();
+        self.can_delete != Some(false) && self.object_lock != Some(true) && !kept
+    }
+
+    fn may_delete_versions(&self) -> bool {
+        self.rights
+            .as_ref()
+            .is_none_or(|rights| rights.iter().any(|right| right == "deleteFiles"))
+    }
+}
+
+/// Tries a place. Takes some seconds near, some minutes far; moves about 100 MB.
+///
+/// # Errors
+///
+/// When the place cannot be reached or the credentials are refused; anything else is in the
+/// report.
+pub fn probe(location: &Location, environment: &Environment) -> Result<Report, Error> {
+    let store = open(location, environment)?;
+    let text = format!("ravelin-test-{}", environment.random_name());
+    let folder = Folder::new(&text).map_err(|why| Error::bad_name(&text, Operation::Open, why))?;
+    let name = |text: &str| {
+        folder
+            .join(text)
+            .map_err(|why| Error::bad_name(text, Operation::Open, why))
+    };
+    let small = name("small")?;
+    let before = (environment.clock)();
+    store.write(&small, b"small", WriteMode::Replace)?;
+    let after = (environment.clock)();
+    let began = Instant::now();
+    let latency = store.stat(&small).ok().map(|_| began.elapsed());
+    let skew = store
+        .stat(&small)
+        .ok()
+        .and_then(|object| object.modified)
+        .map(|told| skew_seconds(before, after, told));
+    let speed = speed(&*store, &name("speed")?);
+    let deleted = store.delete(&small);
+    let mut guard = guard(location, environment)?;
+    guard.can_delete = match deleted {
+        Ok(()) => Some(
+            store
+                .stat(&small)
+                .is_err_and(|error| error.kind == ErrorKind::NotFound),
+        ),
+        Err(error) if error.kind == ErrorKind::Denied => Some(false),
+        Err(_) => None,
+    };
+    let checks = conformance::run(&*store, &folder);
+    let left_over = list_all(&*store, &folder)
+        .map(|objects| objects.into_iter().map(|object| object.name).collect());
+    Ok(Report {
+        capabilities: store.capabilities(),
+        checks,
+        speed,
+        latency,
+        clock_skew_seconds: skew,
+        space: store.space().ok().flatten(),
+        guard,
+        left_over: left_over.unwrap_or_default(),
+    })
+}
+
+/// How far `told` lies outside of the time in which it was written.
+fn skew_seconds(before: SystemTime, after: SystemTime, told: SystemTime) -> i64 {
+    let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    if let Ok(ahead) = told.duration_since(after) {
+        return seconds(ahead);
+    }
+    // Many stores cut to seconds.
+    match before.duration_since(told) {
+        Ok(behind) if behind > Duration::from_secs(1) => -seconds(behind),
+        _ => 0,
+    }
+}
+
+fn speed(store: &dyn Store, name: &Name) -> Result<Speed, Error> {
+    let content = vec![0x5a; SPEED_SIZE];
+    let began = Instant::now();
+    store.write(name, &content, WriteMode::Replace)?;
+    let up = began.elapsed();
+    let began = Instant::now();
+    let mut body = store.read(name, Range::WHOLE)?.body;
+    let mut buffer = vec![0; 128 * 1024];
+    while body
+        .read(&mut buffer)
+        .map_err(|error| Error::from_io(error, Operation::Read, name))?
+        > 0
+    {}
+    let down = began.elapsed();
+    // What cannot be deleted is reported at the end.
+    let _ = store.delete(name);
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a size of some megabytes is exact"
+    )]
+    let rate = |time: Duration| SPEED_SIZE as f64 / time.as_secs_f64().max(1e-9);
+    Ok(Speed {
+        up: rate(up),
+        down: rate(down),
+    })
+}
+
+/// Asks the service what protects the place.
+fn guard(location: &Location, environment: &Environment) -> Result<Guard, Error> {
+    Ok(match location {
+        Location::S3(s3) => {
+            let told = S3::new(s3, environment).guard()?;
+            Guard {
+                keeps_versions: told.versioning,
+                object_lock: told.object_lock,
+                ..Guard::default()
+            }
+        }
+        Location::B2 {
+            key,
+            bucket,
+            prefix,
+        } => {
+            let rights = B2::new(key.as_ref(), bucket, prefix, environment)?.key_capabilities()?;
+            // B2 keeps versions always; lifecycle rules end them.
+            Guard {
+                keeps_versions: Some(true),
+                rights: Some(rights),
+                ..Guard::default()
+            }
+        }
+        // Deleted and replaced files can be had back for a month or more, whoever deleted them.
+        Location::Dropbox { .. } => Guard {
+            keeps_versions: Some(true),
+            rights: Some(Vec::new()),
+            ..Guard::default()
+        },
+        _ => Guard::default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_off_when_it_lies_outside_of_the_writing() {
+        let time = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        assert_eq!(skew_seconds(time(100), time(110), time(105)), 0);
+        assert_eq!(skew_seconds(time(100), time(110), time(99)), 0);
+        assert_eq!(skew_seconds(time(100), time(110), time(710)), 600);
+        assert_eq!(skew_seconds(time(1000), time(1010), time(400)), -600);
+    }
+
+    #[test]
+    fn a_place_is_open_unless_something_closes_it() {
+        let open = Guard {
+            can_delete: Some(true),
+            ..Guard::default()
+        };
+        assert!(open.is_open());
+        assert!(
+            !Guard {
+                can_delete: Some(false),
+                ..open.clone()
+            }
+            .is_open()
+        );
+        assert!(
+            !Guard {
+                object_lock: Some(true),
+                ..open.clone()
+            }
+            .is_open()
+        );
+        let versions = Guard {
+            keeps_versions: Some(true),
+            ..open
+        };
+        assert!(
+            versions.is_open(),
+            "who may delete versions, may delete all"
+        );
+        let rights = Some(vec!["writeFiles".to_owned()]);
+        assert!(!Guard { rights, ..versions }.is_open());
+    }
+}
