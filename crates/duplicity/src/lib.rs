@@ -1,19 +1,33 @@
 //! Duplicity's archives, read and written.
 
+mod archive;
+mod backup;
+mod base;
 mod collection;
+mod error;
 pub mod librsync;
 mod manifest;
 mod member;
 mod name;
+mod openpgp;
 mod retention;
+pub mod snapshot;
+mod spool;
 pub mod tar;
 mod time;
+mod volume;
 
+pub use archive::{Archive, Protection, Settings};
+pub use backup::{Intake, Summary, Wanted};
 pub use collection::{BackupSet, Chain, Collection, Missing, StoredFile};
+pub use error::Error;
 pub use manifest::{
     BadManifest, Change, ChangedFile, Hash, MANIFEST_SIZE_MAX, Manifest, Position, VolumeInfo,
 };
 pub use member::{BadMember, MemberKind, MemberName, entry_of, header_of};
 pub use name::{FileName, Part, Prefixes, SetKind, Suffix};
+pub use openpgp::program::{Gpg, GpgError};
+pub use openpgp::{OpenError, Passphrase};
 pub use retention::RemovalPlan;
+pub use snapshot::{Item, Snapshot};
 pub use time::SetTime;

@@ -395,7 +395,7 @@ fn needs_quoting(byte: u8) -> bool {
 
 /// The text as it stands in a manifest.
 fn quote(text: &[u8]) -> Vec<u8> {
-    if !text.iter().copied().any(needs_quoting) {
+    if !text.is_empty() && !text.iter().copied().any(needs_quoting) {
         return text.to_vec();
     }
     let mut out = vec![b'"'];
@@ -522,6 +522,8 @@ Filelist 2
         let every: Vec<u8> = (1..=255).collect();
         assert_eq!(unquote(&quote(&every)), Some(every));
         assert_eq!(quote(b"plain/\xff"), b"plain/\xff");
+        // The real program looks at the first byte of a field.
+        assert_eq!(quote(b""), b"\"\"");
     }
 
     #[test]

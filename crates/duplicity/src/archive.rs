@@ -1,0 +1,396 @@
+//! An archive: a store's folder, and how it is protected.
+
+use std::fmt;
+use std::io::{self, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sha1::Sha1;
+use sha1::digest::Digest;
+use store::{Folder, Name, Random, Range, Scope, Store};
+
+use crate::collection::{BackupSet, Collection, StoredFile};
+use crate::error::Error;
+use crate::manifest::{Hash, MANIFEST_SIZE_MAX, Manifest};
+use crate::name::{FileName, Part, Prefixes, Suffix};
+use crate::openpgp::program::Gpg;
+use crate::openpgp::{self, OpenError, Passphrase};
+use crate::retention::RemovalPlan;
+use crate::spool::{Spool, SpoolReader};
+use crate::time::SetTime;
+
+/// How new files are protected, and how encrypted ones are opened.
+#[derive(Debug, Clone, Default)]
+pub enum Protection {
+    /// Compressed only: whoever can read the store can read the files.
+    #[default]
+    None,
+    /// Encrypted with a passphrase. No GnuPG is needed.
+    Passphrase(Passphrase),
+    /// By the real `gpg`, with keys that it has.
+    Gpg(Box<Gpg>),
+}
+
+/// What an archive is opened with.
+#[derive(Clone)]
+pub struct Settings {
+    /// What stands before the names of the files.
+    pub prefixes: Prefixes,
+    /// How new files are protected.
+    pub protection: Protection,
+    /// The local archive directory: manifests and signatures, readable without a key. It may be
+    /// lost at any time. Without one they are fetched whenever they are needed.
+    pub archive_dir: Option<PathBuf>,
+    /// Where temporary files are made; they have no names and vanish with the process.
+    pub scratch: PathBuf,
+    /// Target size of a volume, in stored bytes.
+    pub volume_size: u64,
+    /// Threads that compress.
+    pub compressors: usize,
+    /// Files that are uploaded at once.
+    pub uploads: usize,
+    /// Whether manifests list the changed files.
+    pub list_changes: bool,
+    /// The machine's name, for the manifest.
+    pub host: Vec<u8>,
+    /// What is backed up, as typed, for the manifest.
+    pub local_dir: Vec<u8>,
+    /// Where keys and salts come from.
+    pub random: Random,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("prefixes", &self.prefixes)
+            .field("protection", &self.protection)
+            .field("archive_dir", &self.archive_dir)
+            .field("volume_size", &self.volume_size)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    /// Duplicity's own defaults: volumes of 200 MiB, names without prefixes, changes listed.
+    #[must_use]
+    pub fn new(scratch: PathBuf, random: Random) -> Self {
+        Self {
+            prefixes: Prefixes::default(),
+            protection: Protection::None,
+            archive_dir: None,
+            scratch,
+            volume_size: 200 << 20,
+            compressors: std::thread::available_parallelism().map_or(1, usize::from),
+            uploads: 2,
+            list_changes: true,
+            host: Vec::new(),
+            local_dir: b"/".to_vec(),
+            random,
+        }
+    }
+}
+
+/// One archive.
+#[derive(Clone)]
+pub struct Archive {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) folder: Folder,
+    pub(crate) settings: Arc<Settings>,
+}
+
+impl Archive {
+    /// Opens the archive in a folder of a store. Nothing is read yet.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, folder: Folder, settings: Settings) -> Self {
+        Self {
+            store,
+            folder,
+            settings: Arc::new(settings),
+        }
+    }
+
+    /// What the store holds. Reads the listing only.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be listed.
+    pub fn collection(&self, now: SetTime) -> Result<Collection, Error> {
+        let mut files = Vec::new();
+        self.store
+            .list(&self.folder, Scope::Folder, &mut |object| {
+                files.push((object.name.file_name().to_owned(), object.size));
+                std::ops::ControlFlow::Continue(())
+            })?;
+        let files = files.iter().map(|(name, size)| (name.as_str(), *size));
+        Ok(Collection::of(
+            files,
+            |name| self.settings.prefixes.read(name),
+            now,
+        ))
+    }
+
+    /// The manifest of a set: from the archive directory when it is there, else from the store.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be fetched, opened or understood.
+    pub fn manifest(&self, set: &BackupSet) -> Result<Manifest, Error> {
+        let parse = |bytes: &[u8]| {
+            Manifest::parse(bytes).map_err(|source| Error::Manifest {
+                set: set.kind,
+                source,
+            })
+        };
+        let local = FileName {
+            set: set.kind,
+            part: Part::Manifest,
+            suffix: Suffix::Plain,
+            partial: false,
+        };
+        if let Some(bytes) = self
+            .local_path(&local)
+            .and_then(|path| std::fs::read(path).ok())
+            && let Ok(manifest) = parse(&bytes)
+        {
+            return Ok(manifest);
+        }
+        let manifest = parse(&self.remote_manifest(set)?)?;
+        self.keep(&local, |out| out.write_all(&manifest.to_bytes()));
+        Ok(manifest)
+    }
+
+    /// The manifest's bytes from the store.
+    pub(crate) fn remote_manifest(&self, set: &BackupSet) -> Result<Vec<u8>, Error> {
+        let Some(file) = &set.manifest else {
+            return Err(Error::VolumeMissing {
+                number: 0,
+                set: set.kind,
+            });
+        };
+        let mut bytes = Vec::new();
+        let spool = self.fetch(file, None)?;
+        let mut reader = self.unwrap(file, spool)?.take(MANIFEST_SIZE_MAX);
+        reader
+            .read_to_end(&mut bytes)
+            .map_err(|error| self.unreadable(file, error))?;
+        Ok(bytes)
+    }
+
+    /// The signatures of a set as a plain tar: from the archive directory, else from the store,
+    /// from where they are put into the archive directory.
+    pub(crate) fn signatures(&self, set: &BackupSet) -> Result<Box<dyn Read + Send>, Error> {
+        let local = FileName {
+            set: set.kind,
+            part: Part::Signatures,
+            suffix: Suffix::Gzip,
+            partial: false,
+        };
+        let open = || std::fs::File::open(self.local_path(&local)?).ok();
+        if let Some(file) = open() {
+            return Ok(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(
+                file,
+            ))));
+        }
+        let Some(file) = &set.signatures else {
+            return Err(Error::Signatures {
+                object: set.kind.to_string(),
+                what: "they are missing".to_owned(),
+            });
+        };
+        let spool = self.fetch(file, None)?;
+        let mut plain = self.unwrap(file, spool)?;
+        if self.settings.archive_dir.is_none() {
+            return Ok(plain);
+        }
+        let mut failure = None;
+        self.keep(&local, |out| {
+            let mut gzip = flate2::write::GzEncoder::new(out, flate2::Compression::fast());
+            if let Err(error) = io::copy(&mut plain, &mut gzip) {
+                failure = Some(io::Error::new(error.kind(), error.to_string()));
+                return Err(error);
+            }
+            gzip.finish().map(drop)
+        });
+        if let Some(error) = failure {
+            return Err(self.unreadable(file, error));
+        }
+        match open() {
+            Some(file) => Ok(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(
+                file,
+            )))),
+            // The archive directory cannot be written: a nuisance, not an error.
+            None => {
+                let spool = self.fetch(file, None)?;
+                self.unwrap(file, spool)
+            }
+        }
+    }
+
+    /// Fetches a file whole and checks its hash.
+    pub(crate) fn fetch(&self, file: &StoredFile, hash: Option<Hash>) -> Result<Spool, Error> {
+        let name = self.object(&file.object)?;
+        let mut body = self.store.read(&name, Range::WHOLE)?.body;
+        let mut spool = Spool::new(&self.settings.scratch);
+        let (mut sha1, mut md5) = (Sha1::new(), md5::Md5::new());
+        let mut buffer = vec![0; 128 << 10];
+        loop {
+            let count = body
+                .read(&mut buffer)
+                .map_err(Error::io("read from the store"))?;
+            let bytes = buffer.get(..count).unwrap_or_default();
+            if bytes.is_empty() {
+                break;
+            }
+            match hash {
+                Some(Hash::Sha1(_)) => sha1.update(bytes),
+                Some(Hash::Md5(_)) => md5.update(bytes),
+                None => {}
+            }
+            spool
+                .write_all(bytes)
+                .map_err(Error::io("write a temporary file"))?;
+        }
+        let good = match hash {
+            Some(Hash::Sha1(wanted)) => <[u8; 20]>::from(sha1.finalize()) == wanted,
+            Some(Hash::Md5(wanted)) => <[u8; 16]>::from(md5.finalize()) == wanted,
+            None => true,
+        };
+        if good {
+            Ok(spool)
+        } else {
+            Err(Error::Hash {
+                object: file.object.clone(),
+            })
+        }
+    }
+
+    /// The plain content of a fetched file.
+    pub(crate) fn unwrap(
+        &self,
+        file: &StoredFile,
+        spool: Spool,
+    ) -> Result<Box<dyn Read + Send>, Error> {
+        let reader = spool
+            .into_reader()
+            .map_err(Error::io("read a temporary file"))?;
+        match file.name.suffix {
+            Suffix::Plain => Ok(Box::new(BufReader::new(reader))),
+            Suffix::Gzip => Ok(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(
+                reader,
+            )))),
+            Suffix::Gpg => self.open(file, reader),
+            Suffix::Smime => Err(Error::Smime {
+                object: file.object.clone(),
+            }),
+        }
+    }
+
+    fn open(&self, file: &StoredFile, reader: SpoolReader) -> Result<Box<dyn Read + Send>, Error> {
+        let passphrase = match &self.settings.protection {
+            Protection::None => None,
+            Protection::Passphrase(passphrase) => Some(passphrase),
+            Protection::Gpg(gpg) => {
+                let mut plain = Spool::new(&self.settings.scratch);
+                gpg.open(reader, &mut plain).map_err(|source| Error::Gpg {
+                    object: file.object.clone(),
+                    source,
+                })?;
+                let reader = plain
+                    .into_reader()
+                    .map_err(Error::io("read a temporary file"))?;
+                return Ok(Box::new(BufReader::new(reader)));
+            }
+        };
+        openpgp::open(BufReader::with_capacity(64 << 10, reader), passphrase).map_err(
+            |source: OpenError| Error::Open {
+                object: file.object.clone(),
+                source,
+            },
+        )
+    }
+
+    /// An error while reading the content of a file.
+    pub(crate) fn unreadable(&self, file: &StoredFile, error: io::Error) -> Error {
+        match store::Error::unwrap_io(error) {
+            Ok(error) => error.into(),
+            Err(source) => Error::Damaged {
+                object: file.object.clone(),
+                source,
+            },
+        }
+    }
+
+    /// Removes what a plan names, in its order, from the store and from the archive directory.
+    ///
+    /// Broken off anywhere, it leaves no set that looks complete and is not; the same plan can be
+    /// carried out again.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses: what came before is gone.
+    pub fn remove(&self, plan: &RemovalPlan) -> Result<(), Error> {
+        for file in plan.objects() {
+            self.store.delete(&self.object(&file.object)?)?;
+            self.forget(&file.name);
+        }
+        Ok(())
+    }
+
+    fn forget(&self, name: &FileName) {
+        let suffix = match name.part {
+            Part::Signatures => Suffix::Gzip,
+            Part::Manifest => Suffix::Plain,
+            Part::Volume { .. } | Part::Statistics => return,
+        };
+        if let Some(path) = self.local_path(&FileName { suffix, ..*name }) {
+            // A cache: what cannot be removed is seen to be surplus next time.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    pub(crate) fn object(&self, name: &str) -> Result<Name, Error> {
+        self.folder.join(name).map_err(|source| {
+            let error = store::Error::new(store::ErrorKind::Invalid, store::Operation::Open);
+            error.on(name).because(source).into()
+        })
+    }
+
+    /// Where the archive directory has a file.
+    pub(crate) fn local_path(&self, name: &FileName) -> Option<PathBuf> {
+        let folder = self.settings.archive_dir.as_ref()?;
+        Some(folder.join(self.settings.prefixes.write(name)))
+    }
+
+    /// Puts a file into the archive directory, whole or not at all. That it fails is no error: the
+    /// directory is a cache.
+    pub(crate) fn keep(
+        &self,
+        name: &FileName,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> bool {
+        let Some(path) = self.local_path(name) else {
+            return false;
+        };
+        let written = (|| {
+            let folder = path.parent().unwrap_or(&path);
+            std::fs::create_dir_all(folder)?;
+            let temporary = path.with_extension("ravelin-new");
+            let mut file = private_file(&temporary)?;
+            write(&mut file)?;
+            file.sync_data()?;
+            std::fs::rename(&temporary, &path)
+        })();
+        written.is_ok()
+    }
+}
+
+/// A file that only its owner can read: manifests and signatures tell what is backed up.
+pub(crate) fn private_file(path: &std::path::Path) -> io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+}

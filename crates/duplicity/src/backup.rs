@@ -1,0 +1,893 @@
+//! Making a set: steps of a scan go in, volumes, signatures and a manifest come out.
+//!
+//! Order of writing: volumes, then signatures, then the manifest, whose presence makes the set
+//! count. Cut off anywhere before that, the store holds files of an unfinished set, which no
+//! restore looks at and the next run removes; nothing is ever spliced into them. The archive
+//! directory gets its copies before the manifest is stored, so a crash in between leaves surplus
+//! copies there, which are ignored because the store has no such set.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use store::Name;
+use tree::{Body, Ending, Entry, Problem, Step, TreePath};
+
+use crate::archive::{Archive, Protection};
+use crate::base::{Base, BaseKind, Signatures, Stats};
+use crate::collection::{BackupSet, Collection};
+use crate::error::Error;
+use crate::librsync::{
+    Command, DeltaReader, DeltaWriter, Signature, SignatureWriter, block_length,
+};
+use crate::manifest::{Change, ChangedFile, Hash, Manifest, Position, VolumeInfo};
+use crate::member::{MemberKind, MemberName, header_of};
+use crate::name::{FileName, Part, SetKind, Suffix};
+use crate::spool::Spool;
+use crate::tar::{TarHeader, TarKind, padding, write_end, write_header};
+use crate::time::SetTime;
+use crate::volume::{Encoded, Pool, Stream, Uploads, seal_deflated, seal_plain};
+
+/// Data of a file is cut into members of so many bytes. Duplicity's resume depends on it.
+const BLOCK: usize = 64 << 10;
+
+/// A volume ends when it is this near to its target, as gzip's and gpg's trailers need room.
+const SLACK: u64 = 50 << 10;
+
+/// A delta of an unchanged file is at most a copy and its coordinates.
+const IDENTITY_MAX: usize = 4 + 1 + 16 + 1;
+
+/// What kind of set is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// A full set.
+    Full,
+    /// An increment on the newest chain; a full set where there is none that can take one.
+    Increment,
+}
+
+/// What a set that was made holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Regular files in the source, changed or not.
+    pub files: u64,
+    /// Bytes of content of those.
+    pub bytes: u64,
+    /// Objects that are new or changed.
+    pub changed: u64,
+    /// Objects that are gone.
+    pub deleted: u64,
+    /// Bytes written to the store.
+    pub stored_bytes: u64,
+    /// Volumes of the set.
+    pub volumes: u32,
+    /// Objects that the scan reported as unreadable or as changing while they were read.
+    pub incomplete: u64,
+    /// Further names of files whose content did not come with their first name: not in the set.
+    pub left_out: Vec<TreePath>,
+}
+
+/// Takes in one set.
+///
+/// Shared with the threads that read ahead, which ask [`wants`](Self::wants); one thread at a time
+/// calls [`take`](Self::take), in scan order. Dropped without a commit it leaves files of an
+/// unfinished set, which the next run removes.
+pub struct Intake {
+    set: SetKind,
+    base: Option<Arc<Base>>,
+    writer: Mutex<Writer>,
+}
+
+impl Archive {
+    /// Begins a set. An earlier one that was cut off is not continued: its files are removed when
+    /// this one is committed.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read, or the signatures that an increment needs are damaged.
+    pub fn begin(&self, wanted: Wanted, now: SetTime) -> Result<Intake, Error> {
+        let collection = self.collection(now)?;
+        let chain = collection.active();
+        // Two sets cannot have one time, and an increment must end after its start.
+        let last = collection.times().last().copied();
+        let time = last.map_or(now, |last| now.max(last.next()));
+        let usable = chain.filter(|chain| wanted == Wanted::Increment && chain.has_signatures());
+        let (set, base) = match usable {
+            None => (SetKind::Full { time }, None),
+            Some(chain) => {
+                self.check_chain(chain.sets.last().unwrap_or(chain.full()))?;
+                let set = SetKind::Incremental {
+                    start: chain.end(),
+                    end: time,
+                };
+                (set, Some(Arc::new(Base::load(self, &chain.sets)?)))
+            }
+        };
+        let writer = Writer::new(self, set, base.clone(), collection);
+        Ok(Intake {
+            set,
+            base,
+            writer: Mutex::new(writer),
+        })
+    }
+
+    /// Whether the newest set is of the same machine and folder, has all its volumes, and opens with
+    /// the key at hand: two passphrases in one chain would be found only when restoring.
+    fn check_chain(&self, last: &BackupSet) -> Result<(), Error> {
+        let manifest =
+            if last.is_encrypted() && !matches!(self.settings.protection, Protection::Gpg(_)) {
+                let bytes = self.remote_manifest(last)?;
+                Manifest::parse(&bytes).map_err(|source| Error::Manifest {
+                    set: last.kind,
+                    source,
+                })?
+            } else {
+                self.manifest(last)?
+            };
+        if let Some(&number) = last.missing(&manifest).missing.first() {
+            return Err(Error::VolumeMissing {
+                number,
+                set: last.kind,
+            });
+        }
+        let sides = [
+            (&manifest.host, &self.settings.host),
+            (&manifest.local_dir, &self.settings.local_dir),
+        ];
+        for (archive, here) in sides {
+            if archive.as_ref().is_some_and(|archive| archive != here) && !here.is_empty() {
+                return Err(Error::OtherSource {
+                    archive: String::from_utf8_lossy(archive.as_deref().unwrap_or_default())
+                        .into_owned(),
+                    here: String::from_utf8_lossy(here).into_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Intake {
+    /// Which set this becomes.
+    #[must_use]
+    pub fn set(&self) -> SetKind {
+        self.set
+    }
+
+    /// Whether the content of this regular file is needed. Asked again, the answer is the same.
+    #[must_use]
+    pub fn wants(&self, entry: &Entry) -> bool {
+        let Some(base) = &self.base else { return true };
+        base.find(&entry.path)
+            .is_none_or(|known| base.is_changed(known, entry))
+    }
+
+    /// Takes the next step of the scan.
+    ///
+    /// # Errors
+    ///
+    /// When the store or the disk for temporary files refuses; the set cannot be finished then.
+    pub fn take(&self, step: Step) -> Result<(), Error> {
+        self.writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(step)
+    }
+
+    /// Finishes the set: when this returns, it can be restored.
+    ///
+    /// # Errors
+    ///
+    /// When it does not stand. All earlier sets do.
+    pub fn commit(self) -> Result<Summary, Error> {
+        self.writer
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+            .commit()
+    }
+}
+
+/// What the volume thread has to know about a volume that is full.
+struct VolumeEnd {
+    number: u32,
+    start: Position,
+    end: Position,
+}
+
+struct Writer {
+    archive: Archive,
+    set: SetKind,
+    base: Option<Arc<Base>>,
+    /// The next entry of the base that was not met.
+    next_base: usize,
+    signatures_of_base: Signatures,
+    collection: Collection,
+    volumes: Stream<VolumeEnd>,
+    signatures: Stream<()>,
+    uploads: Uploads,
+    infos: Arc<Mutex<Vec<VolumeInfo>>>,
+    signature_file: Arc<RwLock<Option<Encoded>>>,
+    stats: Stats,
+    changes: Vec<ChangedFile>,
+    summary: Summary,
+    volume_number: u32,
+    volume_start: Option<Position>,
+    last: Position,
+    open: Option<OpenFile>,
+    /// Content of files with several names, by device and inode, and how many names are to come.
+    links: HashMap<(u64, u64), (Arc<Spool>, u64)>,
+    /// Where something could not be read: what stood there is not known to be gone.
+    unknown: Vec<TreePath>,
+    buffer: Vec<u8>,
+}
+
+/// A file whose content is coming.
+struct OpenFile {
+    entry: Arc<Entry>,
+    header: TarHeader,
+    kind: MemberKind,
+    change: Change,
+    /// Nothing but the content can tell whether it changed.
+    may_be_same: bool,
+    signer: SignatureWriter,
+    signature: Vec<u8>,
+    delta: Option<DeltaWriter>,
+    /// The sizes that the file can have had before.
+    old_sizes: RangeInclusive<u64>,
+    /// Data for the next member.
+    data: Vec<u8>,
+    /// Members written.
+    blocks: u64,
+    /// Bytes of content so far.
+    size: u64,
+    link: Option<Spool>,
+}
+
+impl Writer {
+    fn new(
+        archive: &Archive,
+        set: SetKind,
+        base: Option<Arc<Base>>,
+        collection: Collection,
+    ) -> Self {
+        let settings = &archive.settings;
+        let pool = Pool::new(settings.compressors);
+        let uploads = Uploads::new(&archive.store, settings.uploads);
+        let infos = Arc::new(Mutex::new(Vec::new()));
+        let signature_file = Arc::new(RwLock::new(None));
+        let volumes = {
+            let (uploader, infos, archive) = (uploads.uploader(), infos.clone(), archive.clone());
+            Stream::new(
+                &pool,
+                settings,
+                false,
+                move |volume: VolumeEnd, encoded: Encoded| {
+                    let name = archive.name_of(
+                        set,
+                        Part::Volume {
+                            number: volume.number,
+                        },
+                    )?;
+                    let info = VolumeInfo {
+                        number: volume.number,
+                        start: volume.start,
+                        end: volume.end,
+                        hashes: vec![Hash::Sha1(encoded.hash)],
+                    };
+                    uploader.send(name, encoded)?;
+                    infos
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(info);
+                    Ok(())
+                },
+            )
+        };
+        let signatures = {
+            let file = signature_file.clone();
+            Stream::new(&pool, settings, true, move |(), encoded| {
+                *file.write().unwrap_or_else(PoisonError::into_inner) = Some(encoded);
+                Ok(())
+            })
+        };
+        let root = Position {
+            path: TreePath::root(),
+            block: None,
+        };
+        Self {
+            archive: archive.clone(),
+            set,
+            base,
+            next_base: 0,
+            signatures_of_base: Signatures::new(archive),
+            collection,
+            volumes,
+            signatures,
+            uploads,
+            infos,
+            signature_file,
+            stats: Stats::default(),
+            changes: Vec::new(),
+            summary: Summary::default(),
+            volume_number: 1,
+            volume_start: None,
+            last: root,
+            open: None,
+            links: HashMap::new(),
+            unknown: Vec::new(),
+            buffer: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, step: Step) -> Result<(), Error> {
+        match step {
+            Step::Entry { entry, body } => self.entry(entry, body),
+            Step::Data(block) => self.content(&block),
+            Step::Hole(size) => self.hole(size),
+            Step::End(ending) => self.end(&ending),
+            Step::Problem(problem) => {
+                self.problem(&problem);
+                Ok(())
+            }
+        }
+    }
+
+    fn problem(&mut self, problem: &Problem) {
+        self.summary.incomplete += 1;
+        self.unknown.push(problem.path.clone());
+    }
+
+    fn entry(&mut self, entry: Arc<Entry>, body: Body) -> Result<(), Error> {
+        if self.open.is_some() {
+            return Err(Error::Order);
+        }
+        let Some(header) = header_of(&entry) else {
+            return Ok(());
+        };
+        self.delete_until(Some(&entry.path))?;
+        let base = self.base.clone();
+        let known = base.as_deref().and_then(|base| base.find(&entry.path));
+        let is_changed = match (base.as_deref(), known) {
+            (Some(base), Some(known)) => base.is_changed(known, &entry),
+            _ => true,
+        };
+        if entry.is_file() {
+            self.summary.files += 1;
+            self.summary.bytes += entry.size;
+        }
+        if !is_changed {
+            self.stats.add(&entry);
+            return Ok(());
+        }
+        let change = if known.is_some() {
+            Change::Changed
+        } else {
+            Change::New
+        };
+        if !entry.is_file() {
+            return self.object(&entry, &header);
+        }
+        self.open_file(&entry, header, known.map(|known| &known.kind), change)?;
+        match body {
+            Body::Whole(block) => {
+                self.content(&block)?;
+                self.end(&Ending::Complete)
+            }
+            Body::Blocks => Ok(()),
+            Body::None => self.further_name(),
+        }
+    }
+
+    /// A directory, link, pipe or device, new or changed.
+    fn object(&mut self, entry: &Entry, header: &TarHeader) -> Result<(), Error> {
+        self.summary.changed += 1;
+        let name = MemberName {
+            kind: MemberKind::Snapshot,
+            path: entry.path.clone(),
+            block: None,
+        };
+        self.sign(&name, header.clone(), &[], entry.is_directory())?;
+        let mut header = header.clone();
+        header.name = if entry.path.is_root() {
+            b"snapshot/./".to_vec()
+        } else {
+            name.to_bytes(entry.is_directory())
+        };
+        self.member(
+            &header,
+            &[],
+            Position {
+                path: name.path,
+                block: None,
+            },
+            None,
+        )
+    }
+
+    fn open_file(
+        &mut self,
+        entry: &Arc<Entry>,
+        header: TarHeader,
+        known: Option<&BaseKind>,
+        change: Change,
+    ) -> Result<(), Error> {
+        let old = match (known, &self.base) {
+            (Some(BaseKind::File(place)), Some(base)) => {
+                self.signatures_of_base.get(base, *place)?
+            }
+            _ => None,
+        };
+        let may_be_same = old.is_some()
+            && self
+                .base
+                .as_ref()
+                .and_then(|base| base.find(&entry.path))
+                .is_some_and(|known| known.is_like(entry));
+        let mut signature = Vec::new();
+        let signer = SignatureWriter::new(block_length(entry.size), &mut signature);
+        let mut data = Vec::new();
+        let old_sizes = old.as_ref().map_or(0..=0, Signature::sizes);
+        let delta = old.map(|old| DeltaWriter::new(old, &mut data));
+        let link = (entry.links > 1 && entry.hard_link.is_none())
+            .then(|| Spool::new(&self.archive.settings.scratch));
+        self.open = Some(OpenFile {
+            entry: entry.clone(),
+            header,
+            kind: if delta.is_some() {
+                MemberKind::Diff
+            } else {
+                MemberKind::Snapshot
+            },
+            change,
+            may_be_same,
+            signer,
+            signature,
+            delta,
+            old_sizes,
+            data,
+            blocks: 0,
+            size: 0,
+            link,
+        });
+        Ok(())
+    }
+
+    /// A further name of a file: the format wants its content once more.
+    fn further_name(&mut self) -> Result<(), Error> {
+        let Some(entry) = self.open.as_ref().map(|open| open.entry.clone()) else {
+            return Ok(());
+        };
+        let key = (entry.device, entry.inode);
+        let Some((spool, left)) = self.links.get_mut(&key) else {
+            // Its content did not come with the first name: an error there, reported there.
+            self.open = None;
+            self.unknown.push(entry.path.clone());
+            self.summary.left_out.push(entry.path.clone());
+            return Ok(());
+        };
+        let spool = spool.clone();
+        *left -= 1;
+        if *left == 0 {
+            self.links.remove(&key);
+        }
+        let mut buffer = vec![0; BLOCK];
+        let mut at = 0;
+        while at < spool.size() {
+            let count = usize::try_from(spool.size() - at)
+                .unwrap_or(BLOCK)
+                .min(BLOCK);
+            let piece = buffer.get_mut(..count).unwrap_or_default();
+            spool
+                .read_exact_at(piece, at)
+                .map_err(Error::io("read a temporary file"))?;
+            at += count as u64;
+            self.content(buffer.get(..count).unwrap_or_default())?;
+        }
+        self.end(&Ending::Complete)
+    }
+
+    fn hole(&mut self, mut size: u64) -> Result<(), Error> {
+        // The format has no holes.
+        let zeros = vec![0; BLOCK];
+        while size > 0 {
+            let count = usize::try_from(size).unwrap_or(BLOCK).min(BLOCK);
+            self.content(zeros.get(..count).unwrap_or_default())?;
+            size -= count as u64;
+        }
+        Ok(())
+    }
+
+    fn content(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let Some(open) = &mut self.open else {
+            return Err(Error::Order);
+        };
+        open.size += bytes.len() as u64;
+        if let Some(link) = &mut open.link {
+            std::io::Write::write_all(link, bytes).map_err(Error::io("write a temporary file"))?;
+        }
+        for piece in bytes.chunks(BLOCK) {
+            let Some(open) = &mut self.open else {
+                return Err(Error::Order);
+            };
+            open.signer.push(piece, &mut open.signature);
+            match &mut open.delta {
+                Some(delta) => delta.push(piece, &mut open.data),
+                None => open.data.extend_from_slice(piece),
+            }
+            self.full_blocks()?;
+        }
+        Ok(())
+    }
+
+    /// Writes what has gathered as members, as long as they are whole.
+    fn full_blocks(&mut self) -> Result<(), Error> {
+        while let Some(open) = &mut self.open
+            && open.data.len() >= BLOCK
+        {
+            let rest = open.data.split_off(BLOCK);
+            let block = std::mem::replace(&mut open.data, rest);
+            open.blocks += 1;
+            let number = open.blocks;
+            self.block(&block, Some(number), false)?;
+        }
+        Ok(())
+    }
+
+    fn block(&mut self, data: &[u8], number: Option<u64>, is_last: bool) -> Result<(), Error> {
+        let Some(open) = &self.open else {
+            return Err(Error::Order);
+        };
+        let name = MemberName {
+            kind: open.kind,
+            path: open.entry.path.clone(),
+            block: number,
+        };
+        let mut header = open.header.clone();
+        header.name = name.to_bytes(false);
+        header.size = data.len() as u64;
+        let start = Position {
+            path: name.path,
+            block: number,
+        };
+        let end_block = if is_last { None } else { number };
+        self.member(&header, data, start, end_block)
+    }
+
+    fn end(&mut self, ending: &Ending) -> Result<(), Error> {
+        let Some(mut open) = self.open.take() else {
+            return Err(Error::Order);
+        };
+        if let Some(delta) = open.delta.take() {
+            delta.finish(&mut open.data);
+        }
+        let failed = match ending {
+            Ending::Complete => false,
+            Ending::Changed(_) => {
+                self.summary.incomplete += 1;
+                false
+            }
+            Ending::Failed(_) => {
+                self.summary.incomplete += 1;
+                true
+            }
+        };
+        if failed && open.blocks == 0 {
+            // Nothing of it is in a volume: what the chain knows of it stays.
+            self.unknown.push(open.entry.path.clone());
+            return Ok(());
+        }
+        if !failed
+            && open.may_be_same
+            && open.blocks == 0
+            && open.data.len() <= IDENTITY_MAX
+            && is_identity(&open)
+        {
+            self.stats.add(&open.entry);
+            self.keep_link(&mut open);
+            return Ok(());
+        }
+        let path = open.entry.path.clone();
+        let (entry, change) = (open.entry.clone(), open.change);
+        let header = open.header.clone();
+        let signer = std::mem::replace(&mut open.signer, SignatureWriter::new(1, &mut Vec::new()));
+        let mut signature = std::mem::take(&mut open.signature);
+        signer.finish(&mut signature);
+        self.keep_link(&mut open);
+        self.open = Some(open);
+        self.full_blocks()?;
+        let rest = self
+            .open
+            .as_mut()
+            .map(|open| std::mem::take(&mut open.data))
+            .unwrap_or_default();
+        let blocks = self.open.as_ref().map_or(0, |open| open.blocks);
+        let number = (blocks > 0).then_some(blocks + 1);
+        self.block(&rest, number, true)?;
+        self.open = None;
+        self.summary.changed += 1;
+        if failed {
+            // Its first blocks are in a volume. This takes them back.
+            self.gone(&path)?;
+            return Ok(());
+        }
+        if self.archive.settings.list_changes {
+            self.changes.push(ChangedFile {
+                change,
+                path: path.as_bytes().to_vec(),
+            });
+        }
+        self.stats.add(&entry);
+        let name = MemberName {
+            kind: MemberKind::Signature,
+            path,
+            block: None,
+        };
+        self.sign(&name, header, &signature, false)
+    }
+
+    /// Keeps the content of a file with several names for those to come.
+    fn keep_link(&mut self, open: &mut OpenFile) {
+        if let Some(spool) = open.link.take() {
+            let key = (open.entry.device, open.entry.inode);
+            self.links
+                .insert(key, (Arc::new(spool), open.entry.links - 1));
+        }
+    }
+
+    /// Writes deletions for what the base has before `path` and the scan has not.
+    fn delete_until(&mut self, path: Option<&TreePath>) -> Result<(), Error> {
+        let Some(base) = self.base.clone() else {
+            return Ok(());
+        };
+        while let Some(known) = base.entries.get(self.next_base)
+            && path.is_none_or(|path| known.path <= *path)
+        {
+            self.next_base += 1;
+            let is_met = path == Some(&known.path);
+            let is_unknown = self
+                .unknown
+                .iter()
+                .any(|unknown| known.path.starts_with(unknown));
+            if is_met || is_unknown || known.path.is_root() {
+                continue;
+            }
+            self.gone(&known.path)?;
+            if known.is_file() && self.archive.settings.list_changes {
+                self.changes.push(ChangedFile {
+                    change: Change::Deleted,
+                    path: known.path.as_bytes().to_vec(),
+                });
+            }
+        }
+        if let Some(path) = path {
+            // Behind what was unknown, nothing of it comes any more.
+            self.unknown
+                .retain(|unknown| path.starts_with(unknown) || *unknown > *path);
+        }
+        Ok(())
+    }
+
+    fn gone(&mut self, path: &TreePath) -> Result<(), Error> {
+        self.summary.deleted += 1;
+        let name = MemberName {
+            kind: MemberKind::Deleted,
+            path: path.clone(),
+            block: None,
+        };
+        let header = TarHeader::new(name.to_bytes(false), TarKind::File);
+        self.sign(&name, header.clone(), &[], false)?;
+        self.member(
+            &header,
+            &[],
+            Position {
+                path: path.clone(),
+                block: None,
+            },
+            None,
+        )
+    }
+
+    /// Writes a member of the signature file.
+    fn sign(
+        &mut self,
+        name: &MemberName,
+        mut header: TarHeader,
+        data: &[u8],
+        is_directory: bool,
+    ) -> Result<(), Error> {
+        header.name = name.to_bytes(is_directory);
+        header.size = data.len() as u64;
+        self.buffer.clear();
+        write_header(&mut self.buffer, &header);
+        self.buffer.extend_from_slice(data);
+        self.buffer
+            .resize(self.buffer.len() + padding(header.size), 0);
+        self.signatures.push(&self.buffer)
+    }
+
+    /// Writes a member of a volume, and ends the volume when it is full.
+    fn member(
+        &mut self,
+        header: &TarHeader,
+        data: &[u8],
+        start: Position,
+        end_block: Option<u64>,
+    ) -> Result<(), Error> {
+        self.buffer.clear();
+        write_header(&mut self.buffer, header);
+        self.buffer.extend_from_slice(data);
+        self.buffer
+            .resize(self.buffer.len() + padding(header.size), 0);
+        self.volumes.push(&self.buffer)?;
+        self.last = Position {
+            path: start.path.clone(),
+            block: end_block,
+        };
+        self.volume_start.get_or_insert(start);
+        let full = self.archive.settings.volume_size.saturating_sub(SLACK);
+        let size = match self.archive.settings.protection {
+            // gpg compresses at the end: only the plain size is known.
+            Protection::Gpg(_) => self.volumes.plain_size(),
+            _ => self.volumes.stored_size(),
+        };
+        if size + BLOCK as u64 > full {
+            self.end_volume()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn end_volume(&mut self) -> Result<(), Error> {
+        let root = Position {
+            path: TreePath::root(),
+            block: None,
+        };
+        let start = self.volume_start.take().unwrap_or(root);
+        self.buffer.clear();
+        write_end(&mut self.buffer, self.volumes.plain_size());
+        self.volumes.push(&self.buffer)?;
+        let number = self.volume_number;
+        self.volume_number += 1;
+        self.volumes.end_file(VolumeEnd {
+            number,
+            start,
+            end: self.last.clone(),
+        })
+    }
+
+    fn commit(mut self) -> Result<Summary, Error> {
+        if self.open.is_some() {
+            return Err(Error::Order);
+        }
+        self.delete_until(None)?;
+        // A set has at least one volume, were it empty.
+        if self.volume_start.is_some() || self.volume_number == 1 {
+            self.end_volume()?;
+        }
+        self.buffer.clear();
+        write_end(&mut self.buffer, self.signatures.plain_size());
+        self.signatures.push(&self.buffer)?;
+        self.signatures.end_file(())?;
+        self.volumes.finish()?;
+        self.signatures.finish()?;
+        self.summary.stored_bytes = self.uploads.finish()?;
+
+        let archive = &self.archive;
+        let file = self
+            .signature_file
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let local = file.ok_or(Error::Worker)?;
+        let sealed = seal_deflated(&local.spool, &archive.settings)?;
+        let stored = sealed.as_ref().unwrap_or(&local);
+        crate::volume::upload(
+            &*archive.store,
+            &archive.name_of(self.set, Part::Signatures)?,
+            stored,
+        )?;
+        self.summary.stored_bytes += stored.spool.size();
+
+        let infos = std::mem::take(&mut *self.infos.lock().unwrap_or_else(PoisonError::into_inner));
+        self.summary.volumes = self.volume_number - 1;
+        let manifest = Manifest {
+            host: Some(archive.settings.host.clone()).filter(|host| !host.is_empty()),
+            local_dir: Some(archive.settings.local_dir.clone()),
+            volumes: infos,
+            files: archive.settings.list_changes.then_some(self.changes),
+        };
+        archive.keep(
+            &local_name(self.set, Part::Signatures, Suffix::Gzip),
+            |out| {
+                let mut bytes = store::Content::open(&local.spool, 0)?;
+                std::io::copy(&mut bytes, out).map(drop)
+            },
+        );
+        let bytes = manifest.to_bytes();
+        archive.keep(
+            &local_name(self.set, Part::Manifest, Suffix::Plain),
+            |out| out.write_all(&bytes),
+        );
+        let name = archive.name_of(self.set, Part::Manifest)?;
+        match archive.settings.protection {
+            Protection::None => {
+                archive
+                    .store
+                    .write(&name, &bytes, store::WriteMode::Replace)?;
+            }
+            _ => crate::volume::upload(
+                &*archive.store,
+                &name,
+                &seal_plain(&bytes, &archive.settings)?,
+            )?,
+        }
+        self.stats.save(archive, self.set.end());
+        // From here on the set stands. What earlier runs left is removed; if that fails, the next
+        // run does it.
+        let _ = archive.remove_unfinished(&self.collection, self.set);
+        Ok(self.summary)
+    }
+}
+
+/// Whether a delta says "as it was".
+fn is_identity(open: &OpenFile) -> bool {
+    let mut reader = DeltaReader::new(open.data.as_slice());
+    let mut copied = 0;
+    while let Ok(Some(command)) = reader.command() {
+        match command {
+            Command::Copy { start, length } if start == copied => copied += length,
+            _ => return false,
+        }
+    }
+    // All of the new file is there in the old one, and the old one has no more blocks than that.
+    copied == open.size && open.old_sizes.contains(&copied)
+}
+
+fn local_name(set: SetKind, part: Part, suffix: Suffix) -> FileName {
+    FileName {
+        set,
+        part,
+        suffix,
+        partial: false,
+    }
+}
+
+impl Archive {
+    /// The name of a new file in the store.
+    pub(crate) fn name_of(&self, set: SetKind, part: Part) -> Result<Name, Error> {
+        let suffix = match (&self.settings.protection, part) {
+            (Protection::None, Part::Manifest) => Suffix::Plain,
+            (Protection::None, _) => Suffix::Gzip,
+            (Protection::Passphrase(_) | Protection::Gpg(_), _) => Suffix::Gpg,
+        };
+        let name = FileName {
+            set,
+            part,
+            suffix,
+            partial: false,
+        };
+        self.object(&self.settings.prefixes.write(&name))
+    }
+
+    /// Removes sets that were unfinished when a run began and still are when it ends.
+    fn remove_unfinished(&self, before: &Collection, done: SetKind) -> Result<(), Error> {
+        if before.incomplete.is_empty() && before.orphan_signatures.is_empty() {
+            return Ok(());
+        }
+        let now = self.collection(done.end())?;
+        let still = |set: &&BackupSet| {
+            let old = before.incomplete.iter().chain(&before.orphan_signatures);
+            old.into_iter().any(|old| old.kind == set.kind)
+        };
+        let sets = now
+            .incomplete
+            .iter()
+            .chain(&now.orphan_signatures)
+            .filter(still)
+            .cloned();
+        self.remove(&crate::retention::RemovalPlan {
+            sets: sets.collect(),
+            ..Default::default()
+        })
+    }
+}

@@ -1,0 +1,118 @@
+//! What can go wrong with an archive as a whole.
+
+use std::io;
+
+use crate::manifest::BadManifest;
+use crate::name::SetKind;
+use crate::openpgp::OpenError;
+use crate::openpgp::program::GpgError;
+use crate::time::SetTime;
+
+/// What can go wrong with an archive as a whole. What concerns one object is a
+/// [`Problem`](crate::snapshot::Problem).
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store said no.
+    #[error("the store cannot do what is needed")]
+    Store(#[from] store::Error),
+    /// The archive directory or a temporary file could not be used.
+    #[error("cannot {action}")]
+    Io {
+        /// What was tried, as a verb with its object.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file of the archive is not what its manifest says.
+    #[error("{object} is damaged: its hash is not the one in the manifest")]
+    Hash {
+        /// Which file.
+        object: String,
+    },
+    /// The content of a file of the archive cannot be read.
+    #[error("{object} is damaged")]
+    Damaged {
+        /// Which file.
+        object: String,
+        /// What is wrong.
+        source: io::Error,
+    },
+    /// The manifest of a set cannot be understood.
+    #[error("the manifest of the {set} set is damaged")]
+    Manifest {
+        /// Which set.
+        set: SetKind,
+        /// What is wrong with it.
+        source: BadManifest,
+    },
+    /// A volume that the manifest names is not there.
+    #[error("volume {number} of the {set} set is missing")]
+    VolumeMissing {
+        /// Which volume.
+        number: u32,
+        /// Of which set.
+        set: SetKind,
+    },
+    /// An encrypted file cannot be opened.
+    #[error("cannot open {object}")]
+    Open {
+        /// Which file.
+        object: String,
+        /// Why.
+        source: OpenError,
+    },
+    /// GnuPG cannot do what is needed.
+    #[error("GnuPG cannot work on {object}")]
+    Gpg {
+        /// Which file.
+        object: String,
+        /// What it said.
+        source: GpgError,
+    },
+    /// Files that are encrypted by S/MIME are not read.
+    #[error("{object} is encrypted with S/MIME, which only gpgsm can open")]
+    Smime {
+        /// Which file.
+        object: String,
+    },
+    /// The signatures of a set cannot be read, so no increment can be made on it.
+    #[error("the signatures in {object} are damaged: {what}")]
+    Signatures {
+        /// Which file.
+        object: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// Nothing in the archive is as old as asked for.
+    #[error("the archive holds nothing from {time} or before")]
+    NoSet {
+        /// What was asked for.
+        time: SetTime,
+    },
+    /// The content of a file was announced and did not come, or came without being announced.
+    #[error("the steps of the backup are out of order")]
+    Order,
+    /// A worker of the pipeline broke down.
+    #[error("a worker thread ended without a result")]
+    Worker,
+    /// The archive directory is in use by another run.
+    #[error("the archive directory is locked by another run")]
+    Locked,
+    /// The increment would be for another machine or folder.
+    #[error("the archive is of {archive}, not of {here}")]
+    OtherSource {
+        /// What the last manifest says.
+        archive: String,
+        /// What is to be backed up now.
+        here: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| match store::Error::unwrap_io(source) {
+            Ok(error) => Self::Store(error),
+            Err(source) => Self::Io { action, source },
+        }
+    }
+}

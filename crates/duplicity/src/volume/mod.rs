@@ -1,0 +1,9 @@
+//! Files of an archive on their way to the store: compressed by several threads, encrypted,
+//! hashed, and uploaded while the next one is being filled.
+
+mod deflate;
+mod encode;
+mod pipeline;
+
+pub(crate) use encode::{Encoded, seal_deflated, seal_plain};
+pub(crate) use pipeline::{Pool, Stream, Uploads, upload};

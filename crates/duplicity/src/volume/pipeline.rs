@@ -1,0 +1,297 @@
+//! The threads between the intake and the store.
+//!
+//! ```text
+//! intake ─ pieces ─ pool of compressors ─ in order: encrypt, hash ─ finished files ─ uploads
+//! ```
+//!
+//! Every queue is bounded, so memory holds a few pieces for every compressor, and the disk one
+//! file that is being filled, one that waits and one for every upload. What fails anywhere stops
+//! the stages before it: their next step gives the error.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use store::{Name, Store, WriteMode};
+
+use super::deflate::{Deflater, PIECE_SIZE};
+use super::encode::{Encoded, Encoder, Piece};
+use crate::archive::{Protection, Settings};
+use crate::error::Error;
+
+/// Threads that compress pieces.
+pub(crate) struct Pool {
+    jobs: Sender<Job>,
+    threads: usize,
+}
+
+struct Job {
+    bytes: Vec<u8>,
+    compress: bool,
+    reply: Sender<Piece>,
+}
+
+impl Pool {
+    /// Starts the threads; they end with the pool and its streams.
+    pub(crate) fn new(threads: usize) -> Self {
+        let threads = threads.max(1);
+        let (jobs, queue) = bounded::<Job>(threads);
+        for _ in 0..threads {
+            let queue = queue.clone();
+            thread::spawn(move || compress(&queue));
+        }
+        Self { jobs, threads }
+    }
+}
+
+fn compress(queue: &Receiver<Job>) {
+    let mut deflater = Deflater::new();
+    for job in queue {
+        let mut checksum = crc32fast::Hasher::new();
+        checksum.update(&job.bytes);
+        let plain_size = job.bytes.len();
+        let bytes = if job.compress {
+            deflater.piece(&job.bytes)
+        } else {
+            job.bytes
+        };
+        // Whoever asked may be gone after an error elsewhere.
+        let _ = job.reply.send(Piece {
+            bytes,
+            checksum,
+            plain_size,
+        });
+    }
+}
+
+enum Ordered<T> {
+    Piece(Receiver<Piece>),
+    End(T),
+}
+
+/// A sequence of files, filled one after the other. `T` says what each of them is.
+pub(crate) struct Stream<T> {
+    pending: Vec<u8>,
+    jobs: Sender<Job>,
+    compress: bool,
+    ordered: Option<Sender<Ordered<T>>>,
+    written: Arc<AtomicU64>,
+    /// Plain bytes of the current file.
+    plain: u64,
+    thread: Option<JoinHandle<Result<(), Error>>>,
+}
+
+impl<T: Send + 'static> Stream<T> {
+    /// Starts a stream whose finished files go to `sink`, protected as the settings say.
+    pub(crate) fn new(
+        pool: &Pool,
+        settings: &Arc<Settings>,
+        is_local: bool,
+        mut sink: impl FnMut(T, Encoded) -> Result<(), Error> + Send + 'static,
+    ) -> Self {
+        let (ordered, queue) = bounded::<Ordered<T>>(2 * pool.threads + 2);
+        let written = Arc::new(AtomicU64::new(0));
+        let settings = settings.clone();
+        let compress = is_local || !matches!(settings.protection, Protection::Gpg(_));
+        let counter = written.clone();
+        let thread = thread::spawn(move || {
+            let mut current: Option<Encoder> = None;
+            for step in queue {
+                let mut encoder = match current.take() {
+                    Some(encoder) => encoder,
+                    None if is_local => Encoder::gzip(&settings.scratch)?,
+                    None => Encoder::new(&settings)?,
+                };
+                match step {
+                    Ordered::Piece(piece) => {
+                        encoder.push(piece.recv().map_err(|_| Error::Worker)?)?;
+                        counter.store(encoder.size(), Ordering::Relaxed);
+                        current = Some(encoder);
+                    }
+                    Ordered::End(what) => {
+                        counter.store(0, Ordering::Relaxed);
+                        sink(what, encoder.finish()?)?;
+                    }
+                }
+            }
+            Ok(())
+        });
+        Self {
+            pending: Vec::with_capacity(PIECE_SIZE),
+            jobs: pool.jobs.clone(),
+            compress,
+            ordered: Some(ordered),
+            written,
+            plain: 0,
+            thread: Some(thread),
+        }
+    }
+
+    /// Appends to the current file.
+    pub(crate) fn push(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        self.plain += bytes.len() as u64;
+        while !bytes.is_empty() {
+            let room = PIECE_SIZE - self.pending.len();
+            let (now, later) = bytes.split_at(bytes.len().min(room));
+            self.pending.extend_from_slice(now);
+            bytes = later;
+            if self.pending.len() == PIECE_SIZE {
+                self.dispatch()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Plain bytes of the current file.
+    pub(crate) fn plain_size(&self) -> u64 {
+        self.plain
+    }
+
+    /// Stored bytes of the current file, less what is still in the queues.
+    pub(crate) fn stored_size(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Ends the current file.
+    pub(crate) fn end_file(&mut self, what: T) -> Result<(), Error> {
+        self.dispatch()?;
+        self.plain = 0;
+        self.send(Ordered::End(what))
+    }
+
+    /// Waits until all files are with the sink.
+    pub(crate) fn finish(mut self) -> Result<(), Error> {
+        self.join()
+    }
+
+    fn dispatch(&mut self) -> Result<(), Error> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let bytes = std::mem::replace(&mut self.pending, Vec::with_capacity(PIECE_SIZE));
+        let (reply, answer) = bounded(1);
+        self.jobs
+            .send(Job {
+                bytes,
+                compress: self.compress,
+                reply,
+            })
+            .map_err(|_| Error::Worker)?;
+        self.send(Ordered::Piece(answer))
+    }
+
+    fn send(&mut self, step: Ordered<T>) -> Result<(), Error> {
+        let sent = self
+            .ordered
+            .as_ref()
+            .is_some_and(|ordered| ordered.send(step).is_ok());
+        if sent {
+            return Ok(());
+        }
+        // The thread has ended: it knows why.
+        self.join()?;
+        Err(Error::Worker)
+    }
+
+    fn join(&mut self) -> Result<(), Error> {
+        self.ordered = None;
+        match self.thread.take() {
+            Some(thread) => thread.join().unwrap_or(Err(Error::Worker)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Threads that write finished files to the store.
+pub(crate) struct Uploads {
+    queue: Sender<(Name, Encoded)>,
+    threads: Vec<JoinHandle<()>>,
+    outcome: Arc<Mutex<Outcome>>,
+}
+
+#[derive(Default)]
+struct Outcome {
+    error: Option<Error>,
+    bytes: u64,
+}
+
+/// Hands files to the upload threads.
+#[derive(Clone)]
+pub(crate) struct Uploader {
+    queue: Sender<(Name, Encoded)>,
+    outcome: Arc<Mutex<Outcome>>,
+}
+
+impl Uploads {
+    pub(crate) fn new(store: &Arc<dyn Store>, threads: usize) -> Self {
+        let (queue, files) = bounded::<(Name, Encoded)>(0);
+        let outcome = Arc::new(Mutex::new(Outcome::default()));
+        let threads = (0..threads.max(1))
+            .map(|_| {
+                let (store, files, outcome) = (store.clone(), files.clone(), outcome.clone());
+                thread::spawn(move || {
+                    for (name, encoded) in files {
+                        let result = upload(&*store, &name, &encoded);
+                        let mut outcome = lock(&outcome);
+                        match result {
+                            Ok(()) => outcome.bytes += encoded.spool.size(),
+                            Err(error) => {
+                                outcome.error.get_or_insert(error);
+                            }
+                        }
+                    }
+                })
+            })
+            .collect();
+        Self {
+            queue,
+            threads,
+            outcome,
+        }
+    }
+
+    pub(crate) fn uploader(&self) -> Uploader {
+        Uploader {
+            queue: self.queue.clone(),
+            outcome: self.outcome.clone(),
+        }
+    }
+
+    /// Waits until everything is stored and gives the number of bytes. All uploaders must be gone.
+    pub(crate) fn finish(self) -> Result<u64, Error> {
+        drop(self.queue);
+        for thread in self.threads {
+            thread.join().map_err(|_| Error::Worker)?;
+        }
+        let mut outcome = lock(&self.outcome);
+        match outcome.error.take() {
+            Some(error) => Err(error),
+            None => Ok(outcome.bytes),
+        }
+    }
+}
+
+impl Uploader {
+    /// Waits for a free thread and hands the file over.
+    pub(crate) fn send(&self, name: Name, encoded: Encoded) -> Result<(), Error> {
+        if let Some(error) = lock(&self.outcome).error.take() {
+            return Err(error);
+        }
+        self.queue.send((name, encoded)).map_err(|_| Error::Worker)
+    }
+}
+
+/// Writes a file and compares what the store says about it.
+pub(crate) fn upload(store: &dyn Store, name: &Name, encoded: &Encoded) -> Result<(), Error> {
+    let object = store.write(name, &encoded.spool, WriteMode::Replace)?;
+    if object.size == encoded.spool.size() {
+        return Ok(());
+    }
+    let error = store::Error::new(store::ErrorKind::Corrupt, store::Operation::Write);
+    Err(error.on(name).into())
+}
+
+fn lock(outcome: &Mutex<Outcome>) -> std::sync::MutexGuard<'_, Outcome> {
+    outcome.lock().unwrap_or_else(PoisonError::into_inner)
+}

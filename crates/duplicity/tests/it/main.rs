@@ -1,0 +1,6 @@
+//! The crate against real directories and the real programs.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod own;
+mod real_duplicity;
+mod support;
