@@ -471,7 +471,7 @@ impl<'a> Planner<'a> {
     }
 
     /// What a further name of an object is to be linked to, when that is restored too.
-    fn link_source(&self, entry: &Entry) -> Option<LinkSource> {
+    fn link_source(&mut self, entry: &Entry) -> Option<LinkSource> {
         let first = entry.hard_link.as_deref()?;
         let key = self.plan.keys.of(first);
         let Some(Planned::Object { entry: number }) = self.planned.get(&key).copied() else {
@@ -483,17 +483,17 @@ impl<'a> Planner<'a> {
             Action::Create | Action::Replace | Action::KeepBoth => false,
             Action::Skip | Action::Superseded | Action::Refuse => return None,
         };
-        let identity = stands.then(|| self.identity_at(&self.plan.destination(number, first)));
-        Some(LinkSource {
-            key,
-            identity: identity.flatten(),
-        })
+        let identity = if stands {
+            let destination = self.plan.destination(number, first).into_owned();
+            self.identity_at(&destination)
+        } else {
+            None
+        };
+        Some(LinkSource { key, identity })
     }
 
-    fn identity_at(&self, path: &TreePath) -> Option<(u64, u64)> {
-        let root = &self.handles.as_ref()?.root;
-        let parent = path.parent()?;
-        let folder = root.open_below(parent.as_bytes()).ok()?;
+    fn identity_at(&mut self, path: &TreePath) -> Option<(u64, u64)> {
+        let folder = self.handles.as_mut()?.open(&path.parent()?).ok()?;
         let stat = stat_in(&folder, path.name()?).ok()??;
         Some(identity(&stat))
     }

@@ -3,4 +3,6 @@
 
 mod read_ahead;
 mod restore;
+mod restore_attack;
+mod restore_conflict;
 mod scan;
