@@ -5,6 +5,7 @@ mod b2;
 mod conformance;
 mod drive;
 mod dropbox;
+mod hostile;
 mod probe;
 mod s3;
 mod servers;
