@@ -3,8 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::Id;
+use bstr::BString;
+use tree::TreePath;
+
 use crate::repository::Damage;
+use crate::{BadManifest, BadObject, BadTam, Id, KeyError, Malformed, UnknownEncryption};
 
 /// What can go wrong with a Borg repository.
 #[derive(Debug, thiserror::Error)]
@@ -167,6 +170,87 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// There is no memory for something that takes much of it.
+    #[error("not enough memory")]
+    Memory {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The source of random numbers failed.
+    #[error("no random numbers are to be had")]
+    Random {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// All counter values of the key have been used.
+    #[error("the key has used up its counter values: a new repository is needed")]
+    CountersUsedUp,
+    /// The repository's mode is not known.
+    #[error(transparent)]
+    UnknownEncryption(#[from] UnknownEncryption),
+    /// The key cannot be had.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The manifest cannot be trusted, or is not one.
+    #[error(transparent)]
+    Manifest(#[from] BadManifest),
+    /// A stored object is not what it should be.
+    #[error("object {id} is damaged")]
+    Object {
+        /// Which object.
+        id: Id,
+        /// What is wrong with it.
+        source: BadObject,
+    },
+    /// The items of an archive are not well formed.
+    #[error("the items of the archive are damaged")]
+    Items {
+        /// What is wrong with them.
+        source: Malformed,
+    },
+    /// An archive object cannot be trusted, or is not one.
+    #[error("the archive is damaged")]
+    ArchiveTam {
+        /// What is wrong with it.
+        source: BadTam,
+    },
+    /// No archive has this name.
+    #[error("there is no archive `{name}`")]
+    NoArchive {
+        /// Which name.
+        name: BString,
+    },
+    /// An archive of this name exists.
+    #[error("there is an archive `{name}` already")]
+    ArchiveExists {
+        /// Which name.
+        name: BString,
+    },
+    /// A chunk is used that neither the cache nor an archive knows.
+    #[error("chunk {id} is not known")]
+    ChunkUnknown {
+        /// Which chunk.
+        id: Id,
+    },
+    /// Two contents have one id: one of them was not what the id says.
+    #[error("chunk {id} has {found} bytes, but {known} bytes are known")]
+    ChunkSize {
+        /// Which chunk.
+        id: Id,
+        /// The size that is known.
+        known: u32,
+        /// The size of what came.
+        found: u32,
+    },
+    /// A file was said to be known, and its content did not come; but it is not known.
+    #[error("the content of {path} was not read")]
+    ContentMissing {
+        /// Which file.
+        path: TreePath,
+    },
+    /// The archive was given up because of an earlier error.
+    #[error("the archive was given up")]
+    Stopped,
     /// What this machine remembers of the repository cannot be read or written.
     #[error("cannot read or write {path}", path = path.display())]
     LocalState {

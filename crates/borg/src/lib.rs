@@ -1,16 +1,25 @@
 //! Borg 1.x repositories, read and written.
 
 mod archive;
+mod archives;
 mod buffer;
+mod cache;
+mod chunk_index;
 mod chunker;
 mod compress;
+mod counters_store;
 mod error;
+mod files_cache;
 mod hash_index;
+mod home;
 mod host;
 mod id;
+mod id_map;
 mod ini;
+mod intake;
 mod integrity;
 mod item;
+mod item_stream;
 mod key;
 mod lock;
 mod manifest;
@@ -18,10 +27,13 @@ mod msgpack;
 mod random;
 mod repository;
 mod save_file;
+mod sealer;
+mod security;
 mod tam;
 mod timestamp;
 
 pub use archive::{Archive, Totals};
+pub use archives::Archives;
 pub use buffer::Buffer;
 pub use chunker::{BadChunkerParams, Chunk, Chunker, ChunkerParams, is_zero};
 pub use compress::{
@@ -29,8 +41,10 @@ pub use compress::{
 };
 pub use error::Error;
 pub use hash_index::{HashIndex, IndexError, VALUE_MAX};
+pub use home::Home;
 pub use host::Host;
 pub use id::{BadId, Id};
+pub use intake::{Intake, NewArchive, Statistics};
 pub use item::{BadItem, ChunkRef, ITEM_KEYS, Item, ItemOptions, ItemReader};
 pub use key::{
     BadObject, Counters, ENTRY_HEADER_SIZE, Encryption, Key, KeyError, KeyStorage, Object, Opener,
@@ -45,5 +59,7 @@ pub use repository::{
     Access, Config, Damage, DamageKind, LogEntry, OBJECT_SIZE_MAX, OpenOptions, Position,
     Repository, RepositoryOptions, Tag, Tail, Transaction, frame_put,
 };
+pub use security::Trust;
+pub(crate) use tam::TAM_SIZE;
 pub use tam::{BadTam, Tam};
 pub use timestamp::{BadTimestamp, Timestamp};

@@ -10,7 +10,9 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::ops::Deref;
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
@@ -32,8 +34,9 @@ use crate::{Error, Id, save_file};
 /// Dropped without that, it is undone. Threads may share it, but they write one after the other;
 /// what they can do at once is [`frame_put`].
 #[derive(Debug)]
-pub struct Transaction<'r> {
-    repository: &'r Repository,
+pub struct Transaction<R: Deref<Target = Repository>> {
+    /// By reference, or owned together with others: see [`Repository::begin_owned`].
+    repository: R,
 }
 
 /// What a transaction that is open has of its own.
@@ -67,13 +70,21 @@ impl Repository {
     /// [`Error::LockLost`] when a person has broken our lock; [`Error::TransactionOpen`];
     /// [`Error::CommitDamaged`] and [`Error::CheckNeeded`] when writing could make damage worse;
     /// [`Error::Io`].
-    pub fn begin(&self) -> Result<Transaction<'_>, Error> {
-        self.require_exclusive()?;
-        if self.in_transaction.swap(true, Ordering::AcqRel) {
-            return Err(Error::TransactionOpen);
-        }
-        // From here on its end clears the mark.
-        let transaction = Transaction { repository: self };
+    pub fn begin(&self) -> Result<Transaction<&Self>, Error> {
+        Transaction::begin(self)
+    }
+
+    /// Like [`Self::begin`], for a transaction that keeps the repository open by itself.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::begin`].
+    pub fn begin_owned(self: Arc<Self>) -> Result<Transaction<Arc<Self>>, Error> {
+        Transaction::begin(self)
+    }
+
+    /// Makes ready to write. The caller has marked that a transaction is open.
+    fn prepare(&self) -> Result<(), Error> {
         let end = read(&self.end).clone();
         if let Tail::CommitDamaged { segment, .. } = end.tail {
             return Err(Error::CommitDamaged { segment });
@@ -96,7 +107,7 @@ impl Repository {
             is_doomed: false,
             is_committing: false,
         });
-        Ok(transaction)
+        Ok(())
     }
 
     pub(super) fn require_exclusive(&self) -> Result<(), Error> {
@@ -149,8 +160,11 @@ impl Repository {
         for &segment in end.uncommitted.iter().rev() {
             self.segments.remove(segment)?;
         }
-        write(&self.end).uncommitted.clear();
-        write(&self.end).tail = Tail::Clean;
+        {
+            let mut end = write(&self.end);
+            end.uncommitted.clear();
+            end.tail = Tail::Clean;
+        }
         config::erase_former(&self.path)?;
         if let Some(lock) = &self.lock {
             lock.remove_litter();
@@ -194,7 +208,18 @@ impl Repository {
     }
 }
 
-impl Transaction<'_> {
+impl<R: Deref<Target = Repository>> Transaction<R> {
+    fn begin(repository: R) -> Result<Self, Error> {
+        repository.require_exclusive()?;
+        if repository.in_transaction.swap(true, Ordering::AcqRel) {
+            return Err(Error::TransactionOpen);
+        }
+        // From here on its end clears the mark.
+        let transaction = Self { repository };
+        transaction.repository.prepare()?;
+        Ok(transaction)
+    }
+
     /// Stores an object, in place of a former one of the same id.
     ///
     /// # Errors
@@ -292,7 +317,7 @@ impl Transaction<'_> {
     /// the error came when the index was written: in that case it counts, and the next who opens
     /// the repository makes the index.
     pub fn commit(self, now: Timestamp) -> Result<u32, Error> {
-        let repository = self.repository;
+        let repository = &*self.repository;
         let transaction = self.write(|repository, writing| {
             repository.require_exclusive()?;
             repository.require_free_space(&writing.usage)?;
@@ -305,12 +330,11 @@ impl Transaction<'_> {
             writing.usage.free(transaction, size_of(&COMMIT));
             Ok(transaction)
         })?;
-        *write(&repository.end) = LogEnd {
-            transaction: Some(transaction),
-            index_transaction: read(&repository.end).index_transaction,
-            tail: Tail::Clean,
-            uncommitted: Vec::new(),
-        };
+        {
+            let mut end = write(&repository.end);
+            end.transaction = Some(transaction);
+            end.tail = Tail::Clean;
+        }
         // From here on there is nothing left that could be undone.
         let writing = lock(&repository.writing).take();
         repository.written.store(u64::MAX, Ordering::Release);
@@ -337,14 +361,14 @@ impl Transaction<'_> {
         let mut writing = lock(&self.repository.writing);
         let writing = writing.as_mut().filter(|writing| !writing.is_doomed);
         let writing = writing.ok_or(Error::Doomed)?;
-        let result = work(self.repository, writing);
+        let result = work(&self.repository, writing);
         writing.is_doomed |= result.is_err();
         self.repository.set_written(writing.written_up_to());
         result
     }
 }
 
-impl Drop for Transaction<'_> {
+impl<R: Deref<Target = Repository>> Drop for Transaction<R> {
     fn drop(&mut self) {
         // What cannot be removed is removed by the next transaction.
         let _ = self.repository.roll_back();

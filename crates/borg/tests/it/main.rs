@@ -5,3 +5,4 @@
 extern crate ravelin_borg as borg;
 
 mod codec;
+mod intake;

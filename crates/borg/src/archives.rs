@@ -1,0 +1,364 @@
+//! A repository opened with its key: its archives, and what can be done with them.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bstr::ByteSlice;
+use jiff::Timestamp as Moment;
+
+use crate::cache::Cache;
+use crate::chunk_index::ChunkIndex;
+use crate::counters_store::StoredCounters;
+use crate::sealer::Sealer;
+use crate::security::{Appearance, CacheMemory, SecurityDir, Trust};
+use crate::{
+    Access, Archive, ArchiveEntry, Buffer, Compression, Compressor, Counters, Encryption, Error,
+    Home, Host, Id, Item, ItemReader, Key, KeyStorage, Manifest, Object, OpenOptions, Opener,
+    Passphrase, Random, Repository, RepositoryOptions, Sealed, SystemRandom, TAM_SIZE, Transaction,
+    find_key_file, frame_put, key_file_text, new_key_file, read_key_file, save_file,
+};
+
+/// The archives of one repository, with everything that it takes to read and write them.
+#[derive(Debug)]
+pub struct Archives {
+    pub(crate) repository: Arc<Repository>,
+    pub(crate) key: Key,
+    pub(crate) manifest: Manifest,
+    /// The id hash of the manifest as it is stored: what caches are compared with.
+    pub(crate) manifest_id: Id,
+    /// No counter below this may be used any more, as far as the manifest can tell.
+    counter_floor: u64,
+    home: Home,
+    /// Where the repository is, as the stock program writes it.
+    location: String,
+    /// Whether reading the repository takes a secret.
+    keeps_secret: bool,
+    /// What has been written and is not committed.
+    transaction: Option<Transaction<Arc<Repository>>>,
+}
+
+impl Archives {
+    /// Makes a repository with an empty manifest.
+    ///
+    /// The key is written before the first commit: a crash in between leaves a key without a
+    /// repository, never the other way round.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Repository::create`], and [`Error::LocalState`] when this machine's side of it
+    /// cannot be written.
+    pub fn create(
+        path: &Path,
+        home: &Home,
+        host: &Host,
+        encryption: Encryption,
+        passphrase: &Passphrase,
+        options: &RepositoryOptions,
+        now: Moment,
+    ) -> Result<Self, Error> {
+        Repository::create(path, options)?;
+        let repository = Repository::open(path, &OpenOptions::new(Access::Write, host))?;
+        let no_chance = |source| Error::Random { source };
+        let key =
+            Key::generate(encryption, repository.id(), &mut SystemRandom).map_err(no_chance)?;
+        if encryption.key_storage() != KeyStorage::Nowhere {
+            let blob = key
+                .to_blob(passphrase, &mut SystemRandom)
+                .map_err(no_chance)?;
+            if encryption.key_storage() == KeyStorage::Repository {
+                repository.save_key(&blob)?;
+            } else {
+                let file = new_key_file(&home.keys, None, &repository.path().to_string_lossy());
+                let text = key_file_text(&repository.id(), &blob);
+                crate::home::create_private_dir(&home.keys)
+                    .and_then(|()| save_file::write(&file, text.as_bytes()))
+                    .map_err(|source| Error::LocalState { path: file, source })?;
+            }
+        }
+        let mut archives = Self {
+            location: repository.path().to_string_lossy().into_owned(),
+            repository: Arc::new(repository),
+            keeps_secret: encryption.keeps_secret(passphrase),
+            key,
+            manifest: Manifest::default(),
+            manifest_id: Id::MANIFEST,
+            counter_floor: 0,
+            home: home.clone(),
+            transaction: None,
+        };
+        let sealer = archives.sealer(Compression::Lz4);
+        archives.commit(now, &sealer)?;
+        archives.remember()?;
+        Ok(archives)
+    }
+
+    /// Opens a repository.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Repository::open`]; [`Error::Key`] for a key that is missing, damaged or locked
+    /// with another passphrase; [`Error::Object`] and [`Error::Manifest`] for a manifest that
+    /// cannot be trusted; those of a repository that is not as this machine remembers it.
+    pub fn open(
+        path: &Path,
+        home: &Home,
+        options: &OpenOptions,
+        passphrase: &Passphrase,
+        trust: Trust,
+    ) -> Result<Self, Error> {
+        let repository = Repository::open(path, options)?;
+        let stored = repository.get(&Id::MANIFEST)?;
+        let encryption = Encryption::of_object(&stored)?;
+        let security = SecurityDir::new(home.security_of(&repository.id()));
+        let key = match encryption.key_storage() {
+            KeyStorage::Nowhere => Key::plaintext(repository.id()),
+            storage => {
+                let blob = match storage {
+                    KeyStorage::Repository => repository.load_key().unwrap_or_default(),
+                    _ => {
+                        let file = find_key_file(&home.keys, &repository.id())?;
+                        read_key_file(&file, &repository.id())?
+                    }
+                };
+                let required = security.tam_was_required();
+                Key::from_blob(encryption, &blob, passphrase, required)?
+            }
+        };
+        let counter_floor = key.counter_after(&stored);
+        let mut plain = Buffer::new();
+        let sealed = Sealed {
+            id: Id::MANIFEST,
+            stored: &stored,
+            size_hint: None,
+        };
+        let mut opener = Opener::new().map_err(|source| Error::Memory { source })?;
+        key.open(sealed, &mut opener, &mut plain)
+            .map_err(|source| Error::Object {
+                id: Id::MANIFEST,
+                source,
+            })?;
+        let (manifest, _) = Manifest::open(&key, &plain, key.tam_required())?;
+        let archives = Self {
+            location: repository.path().to_string_lossy().into_owned(),
+            manifest_id: key.id_hash(&plain),
+            repository: Arc::new(repository),
+            keeps_secret: encryption.keeps_secret(passphrase),
+            key,
+            manifest,
+            counter_floor,
+            home: home.clone(),
+            transaction: None,
+        };
+        let remembered = Cache::remembered(home, &archives.repository.id());
+        security.check(&archives.appearance(), &remembered, trust)?;
+        Ok(archives)
+    }
+
+    /// All archives, oldest first.
+    #[must_use]
+    pub fn list(&self) -> Vec<(&[u8], &ArchiveEntry)> {
+        let mut archives: Vec<_> = self
+            .manifest
+            .archives
+            .iter()
+            .map(|(name, entry)| (name.as_bytes(), entry))
+            .collect();
+        archives.sort_by_key(|(_, entry)| entry.time.instant());
+        archives
+    }
+
+    /// What an archive says about itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoArchive`]; [`Error::Object`] when its object is damaged.
+    pub fn archive(&self, name: &[u8]) -> Result<Archive, Error> {
+        let entry = self.manifest.archives.get(name.as_bstr());
+        let entry = entry.ok_or_else(|| Error::NoArchive { name: name.into() })?;
+        let plain = self.read(&entry.id)?;
+        let (archive, _) = Archive::open(&self.key, &plain, false)
+            .map_err(|source| Error::ArchiveTam { source })?;
+        Ok(archive)
+    }
+
+    /// Hands every item of an archive to `receive`, in order.
+    ///
+    /// # Errors
+    ///
+    /// Those of `receive`; [`Error::Object`] or [`Error::Items`] when the archive is damaged.
+    pub fn items(
+        &self,
+        archive: &Archive,
+        mut receive: impl FnMut(Item) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let damaged = |source| Error::Items { source };
+        let mut reader = ItemReader::new();
+        for id in &archive.items {
+            reader.push(&self.read(id)?);
+            while let Some(item) = reader.next_item().map_err(damaged)? {
+                receive(item)?;
+            }
+        }
+        reader.finish().map_err(damaged)
+    }
+
+    /// The plain bytes of an object, checked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Object`] when it is not what belongs under this id; those of [`Repository::get`].
+    pub fn read(&self, id: &Id) -> Result<Buffer, Error> {
+        let stored = self.repository.get(id)?;
+        let mut opener = Opener::new().map_err(|source| Error::Memory { source })?;
+        let mut plain = Buffer::new();
+        let sealed = Sealed {
+            id: *id,
+            stored: &stored,
+            size_hint: None,
+        };
+        self.key
+            .open(sealed, &mut opener, &mut plain)
+            .map_err(|source| Error::Object { id: *id, source })?;
+        Ok(plain)
+    }
+
+    /// What it takes to write objects with this compression.
+    pub(crate) fn sealer(&self, compression: Compression) -> Arc<Sealer> {
+        let security = self.home.security_of(&self.repository.id());
+        let counters = StoredCounters::new(Arc::clone(&self.repository), security);
+        Arc::new(Sealer::new(
+            self.key.clone(),
+            compression,
+            Counters::new(self.counter_floor, counters),
+        ))
+    }
+
+    /// Counts the references of all chunks from all archives.
+    pub(crate) fn count_chunks(&self) -> Result<ChunkIndex, Error> {
+        let mut index = ChunkIndex::default();
+        let size = |plain: &[u8]| u32::try_from(plain.len()).unwrap_or(u32::MAX);
+        for (name, entry) in self.list() {
+            let archive = self.archive(name)?;
+            let mut metadata = vec![entry.id];
+            metadata.extend_from_slice(&archive.items);
+            for id in &metadata {
+                let csize = u32::try_from(self.repository.get(id)?.len()).unwrap_or(u32::MAX);
+                index.add(id, size(&self.read(id)?), csize);
+            }
+            self.items(&archive, |item| {
+                for chunk in item.chunks.iter().flatten() {
+                    index.add(&chunk.id, chunk.size, chunk.csize);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(index)
+    }
+
+    fn transaction(&mut self) -> Result<&Transaction<Arc<Repository>>, Error> {
+        if self.transaction.is_none() {
+            self.transaction = Some(Arc::clone(&self.repository).begin_owned()?);
+        }
+        self.transaction.as_ref().ok_or(Error::TransactionOpen)
+    }
+
+    /// Appends an object that has its header.
+    pub(crate) fn put(&mut self, entry: &[u8]) -> Result<(), Error> {
+        self.transaction()?.put_framed(entry).map(drop)
+    }
+
+    /// Deletes an object.
+    pub(crate) fn delete(&mut self, id: &Id) -> Result<(), Error> {
+        self.transaction()?.delete(id)
+    }
+
+    /// Stores a chunk of metadata, unless it is there, and counts one reference to it.
+    pub(crate) fn store(
+        &mut self,
+        plain: &[u8],
+        sealer: &Sealer,
+        compressor: &mut Compressor,
+        index: &mut ChunkIndex,
+    ) -> Result<Id, Error> {
+        let id = self.key.id_hash(plain);
+        if index.add_reference(&id, Some(plain.len()))? {
+            let mut objects = [Object::new()];
+            for object in &mut objects {
+                sealer.pack(plain, compressor, object)?;
+            }
+            sealer.seal_many(&mut objects)?;
+            for object in &mut objects {
+                index.set_csize(&id, object.stored().len());
+                frame_put(object.entry_mut(), &id);
+                self.put(object.entry_mut())?;
+            }
+        }
+        Ok(id)
+    }
+
+    /// Writes the manifest and commits everything. From then on it counts.
+    pub(crate) fn commit(&mut self, now: Moment, sealer: &Sealer) -> Result<(), Error> {
+        self.manifest.advance(now);
+        let packed = self.manifest.pack(&self.key, &salt()?)?;
+        let mut objects = [Object::new()];
+        let mut compressor = sealer.compressor()?;
+        for object in &mut objects {
+            sealer.pack(&packed, &mut compressor, object)?;
+        }
+        sealer.seal_many(&mut objects)?;
+        for object in &mut objects {
+            frame_put(object.entry_mut(), &Id::MANIFEST);
+            self.put(object.entry_mut())?;
+        }
+        if let Some(transaction) = self.transaction.take() {
+            transaction.commit(now)?;
+        }
+        self.manifest_id = self.key.id_hash(&packed);
+        Ok(())
+    }
+
+    /// Lets this machine remember what was committed.
+    pub(crate) fn remember(&self) -> Result<(), Error> {
+        SecurityDir::new(self.home.security_of(&self.repository.id())).save(&self.appearance())
+    }
+
+    /// The same for the cache.
+    pub(crate) fn memory(&self) -> CacheMemory {
+        let shown = self.appearance();
+        CacheMemory {
+            location: Some(shown.location),
+            key_type: Some(shown.key_type.to_string()),
+            manifest_timestamp: Some(shown.manifest_timestamp),
+        }
+    }
+
+    fn appearance(&self) -> Appearance {
+        let timestamp = self.manifest.timestamp.as_ref();
+        Appearance {
+            location: self.location.clone(),
+            key_type: self.key.encryption().type_byte(),
+            encrypted: self.keeps_secret,
+            manifest_timestamp: timestamp.map_or_else(String::new, |time| time.as_str().into()),
+        }
+    }
+
+    /// Takes hold of this machine's cache; counts references anew if it is not up to date.
+    pub(crate) fn cache(&self, host: &Host, wait: Duration) -> Result<Cache, Error> {
+        let id = self.repository.id();
+        let mut cache = Cache::open(&self.home, &id, &self.manifest_id, host, wait)?;
+        if !cache.is_in_sync() {
+            cache.replace_chunks(self.count_chunks()?);
+        }
+        Ok(cache)
+    }
+}
+
+/// Random bytes for the authentication of one piece of metadata.
+pub(crate) fn salt() -> Result<[u8; TAM_SIZE], Error> {
+    let mut salt = [0; TAM_SIZE];
+    SystemRandom
+        .fill(&mut salt)
+        .map_err(|source| Error::Random { source })?;
+    Ok(salt)
+}

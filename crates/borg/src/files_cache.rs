@@ -1,0 +1,293 @@
+//! Which files the last backups saw in which state, and which chunks they had then.
+//!
+//! A file whose inode, size and ctime are as remembered need not be read again. The format is
+//! Borg's (docs/formats/borg.md#caches), so that the two programs spare each other the reading.
+//!
+//! A file that changed in the same tick of the clock as the newest change that a run saw could
+//! change again without looking any different; so it is not remembered, and is read again next
+//! time.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tree::{Entry, Time};
+
+use crate::id_map::IdMap;
+use crate::msgpack::{Malformed, Reader, Writer};
+use crate::{Id, Key};
+
+/// The name of a file in the cache: the keyed hash of its absolute path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PathHash(pub(crate) Id);
+
+impl PathHash {
+    /// Hashes the path as the stock program does for a file given by its absolute path.
+    pub(crate) fn of(entry: &Entry, key: &Key, scratch: &mut Vec<u8>) -> Self {
+        scratch.clear();
+        scratch.push(b'/');
+        scratch.extend_from_slice(entry.path.as_bytes());
+        Self(key.id_hash(scratch))
+    }
+}
+
+/// What tells one state of a file from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileState {
+    inode: u64,
+    size: u64,
+    /// In nanoseconds, within what Borg keeps.
+    ctime: i64,
+}
+
+impl FileState {
+    pub(crate) fn of(entry: &Entry) -> Self {
+        Self {
+            inode: entry.inode,
+            size: entry.size,
+            ctime: clamp(entry.ctime),
+        }
+    }
+}
+
+/// Largest time that Borg stores: two days before 32-bit seconds end.
+///
+/// Source: `MAX_NS` in Borg 1.4's `helpers/time.py`.
+const TIME_MAX: i64 = ((1 << 31) - 1 - 48 * 3600) * 1_000_000_000;
+
+fn clamp(time: Time) -> i64 {
+    time.nanoseconds.clamp(0, TIME_MAX)
+}
+
+/// The cache as it was read. Looked up by several threads.
+#[derive(Debug, Default)]
+pub(crate) struct FilesCache {
+    known: IdMap<Known>,
+    /// The chunks of all files, one after the other.
+    chunks: Vec<Id>,
+}
+
+#[derive(Debug)]
+struct Known {
+    state: FileState,
+    /// How many runs ago it was last seen, this run counted.
+    age: u64,
+    chunks: Range<usize>,
+    /// One of the constants below.
+    fate: AtomicU8,
+}
+
+const UNSEEN: u8 = 0;
+const SEEN: u8 = 1;
+const REPLACED: u8 = 2;
+
+impl FilesCache {
+    /// Reads a cache file.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`]: the cache cannot be used; files will be read again.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(bytes);
+        let mut cache = Self::default();
+        while !reader.rest().is_empty() {
+            if reader.array()? != 2 {
+                return Err(reader.unexpected("a path and its state"));
+            }
+            let path = Id(*reader.raw_array()?);
+            if reader.array()? != 5 {
+                return Err(reader.unexpected("the state of a file"));
+            }
+            let age = reader.unsigned()?.saturating_add(1);
+            let inode = reader.unsigned()?;
+            let size = reader.unsigned()?;
+            let ctime = reader.signed()?;
+            let count = reader.array()?;
+            let first = cache.chunks.len();
+            for _ in 0..count {
+                cache.chunks.push(Id(*reader.raw_array()?));
+            }
+            cache.known.insert(
+                path,
+                Known {
+                    state: FileState { inode, size, ctime },
+                    age,
+                    chunks: first..cache.chunks.len(),
+                    fate: AtomicU8::new(UNSEEN),
+                },
+            );
+        }
+        Ok(cache)
+    }
+
+    /// The chunks of the file, if it is in the state that is remembered.
+    pub(crate) fn lookup(&self, path: &PathHash, state: &FileState) -> Option<&[Id]> {
+        let known = self.known.get(&path.0)?;
+        if known.state != *state {
+            return None;
+        }
+        self.chunks.get(known.chunks.clone())
+    }
+
+    /// Keeps the entry young: its file was seen unchanged.
+    pub(crate) fn mark_seen(&self, path: &PathHash) {
+        if let Some(known) = self.known.get(&path.0) {
+            known.fate.store(SEEN, Ordering::Relaxed);
+        }
+    }
+
+    /// Spells the cache for the next run: what is `fresh`, what was seen again, and what was not
+    /// seen for fewer than `runs` runs (another source may still have it).
+    pub(crate) fn write(&self, fresh: &FreshFiles, runs: u64) -> Vec<u8> {
+        for (path, ..) in &fresh.files {
+            if let Some(known) = self.known.get(&path.0) {
+                known.fate.store(REPLACED, Ordering::Relaxed);
+            }
+        }
+        let settled = |state: &FileState| fresh.newest.is_none_or(|newest| state.ctime < newest);
+        let mut out = Vec::new();
+        for (path, state, chunks) in &fresh.files {
+            if settled(state) {
+                let chunks = fresh.chunks.get(chunks.clone()).unwrap_or_default();
+                write_file(&mut out, &path.0, 0, state, chunks);
+            }
+        }
+        for (path, known) in &self.known {
+            let age = match known.fate.load(Ordering::Relaxed) {
+                UNSEEN if known.age < runs => known.age,
+                SEEN if settled(&known.state) => 0,
+                _ => continue,
+            };
+            let chunks = self.chunks.get(known.chunks.clone()).unwrap_or_default();
+            write_file(&mut out, path, age, &known.state, chunks);
+        }
+        out
+    }
+}
+
+fn write_file(out: &mut Vec<u8>, path: &Id, age: u64, state: &FileState, chunks: &[Id]) {
+    let mut writer = Writer::new(out);
+    writer.array(2);
+    writer.raw(path.0);
+    writer.array(5);
+    writer.unsigned(age);
+    writer.unsigned(state.inode);
+    writer.unsigned(state.size);
+    writer.signed(state.ctime);
+    writer.array(chunks.len());
+    for id in chunks {
+        writer.raw(id.0);
+    }
+}
+
+/// The files that this run has read.
+#[derive(Debug, Default)]
+pub(crate) struct FreshFiles {
+    files: Vec<(PathHash, FileState, Range<usize>)>,
+    chunks: Vec<Id>,
+    /// The newest ctime among them.
+    newest: Option<i64>,
+}
+
+impl FreshFiles {
+    /// Remembers a file that was read from beginning to end.
+    pub(crate) fn remember(
+        &mut self,
+        path: PathHash,
+        state: FileState,
+        chunks: impl IntoIterator<Item = Id>,
+    ) {
+        let first = self.chunks.len();
+        self.chunks.extend(chunks);
+        self.files.push((path, state, first..self.chunks.len()));
+        self.newest = self.newest.max(Some(state.ctime));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: PathHash = PathHash(Id([1; 32]));
+    const SECOND: PathHash = PathHash(Id([2; 32]));
+
+    fn state(ctime: i64) -> FileState {
+        FileState {
+            inode: 7,
+            size: 3,
+            ctime,
+        }
+    }
+
+    fn fresh(files: &[(PathHash, FileState)]) -> FreshFiles {
+        let mut fresh = FreshFiles::default();
+        for (path, state) in files {
+            fresh.remember(*path, *state, [Id([9; 32])]);
+        }
+        fresh
+    }
+
+    fn next_run(cache: &FilesCache, fresh: &FreshFiles) -> FilesCache {
+        FilesCache::read(&cache.write(fresh, 20)).unwrap()
+    }
+
+    #[test]
+    fn a_file_is_known_again_in_the_same_state_only() {
+        let cache = next_run(
+            &FilesCache::default(),
+            &fresh(&[(FIRST, state(10)), (SECOND, state(11))]),
+        );
+        assert_eq!(
+            cache.lookup(&FIRST, &state(10)),
+            Some([Id([9; 32])].as_slice())
+        );
+        assert_eq!(cache.lookup(&FIRST, &state(12)), None);
+    }
+
+    #[test]
+    fn the_newest_change_of_a_run_is_not_trusted() {
+        let cache = next_run(
+            &FilesCache::default(),
+            &fresh(&[(FIRST, state(10)), (SECOND, state(11))]),
+        );
+        assert_eq!(cache.lookup(&SECOND, &state(11)), None);
+    }
+
+    #[test]
+    fn what_is_not_seen_any_more_is_forgotten_after_some_runs() {
+        let mut cache = next_run(
+            &FilesCache::default(),
+            &fresh(&[(FIRST, state(10)), (SECOND, state(11))]),
+        );
+        for _ in 0..18 {
+            cache = next_run(&cache, &FreshFiles::default());
+            assert!(cache.lookup(&FIRST, &state(10)).is_some());
+        }
+        cache.mark_seen(&FIRST);
+        cache = next_run(&cache, &FreshFiles::default());
+        assert!(cache.lookup(&FIRST, &state(10)).is_some());
+        for _ in 0..20 {
+            cache = next_run(&cache, &FreshFiles::default());
+        }
+        assert!(cache.lookup(&FIRST, &state(10)).is_none());
+    }
+
+    #[test]
+    fn a_file_that_was_read_again_replaces_what_was_known() {
+        let before = next_run(
+            &FilesCache::default(),
+            &fresh(&[(FIRST, state(10)), (SECOND, state(11))]),
+        );
+        let after = next_run(&before, &fresh(&[(FIRST, state(20)), (SECOND, state(21))]));
+        assert!(after.lookup(&FIRST, &state(20)).is_some());
+        assert!(after.lookup(&FIRST, &state(10)).is_none());
+    }
+
+    #[test]
+    fn a_damaged_cache_is_refused() {
+        let bytes =
+            FilesCache::default().write(&fresh(&[(FIRST, state(1)), (SECOND, state(2))]), 20);
+        for length in 1..bytes.len() {
+            assert!(FilesCache::read(&bytes[..length]).is_err(), "{length}");
+        }
+    }
+}

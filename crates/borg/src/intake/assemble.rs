@@ -1,0 +1,388 @@
+//! The last stage: sealed chunks go to the repository, items to the archive, in scan order.
+//!
+//! Order of a commit: chunks, item stream, archive object, manifest, commit of the repository,
+//! then what this machine remembers. A crash before the repository's commit leaves nothing but
+//! entries that do not count; a crash after it leaves a whole archive and an older memory, which
+//! a newer repository satisfies.
+//!
+//! A *checkpoint* does the same for what has been read so far, under another name, so that an
+//! interrupted backup need not send everything again. It leaves the chunk references of the cache
+//! alone: the workers are ahead, and may have counted chunks that are not stored yet. The next
+//! run counts anew from the archives.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bstr::BString;
+use crossbeam_channel::{Receiver, Sender};
+use jiff::{SignedDuration, Timestamp as Moment};
+
+use super::batch::Mark;
+use super::seal::{SealedBatch, SealedChunk};
+use crate::cache::Cache;
+use crate::chunk_index::ChunkIndex;
+use crate::files_cache::{FileState, FreshFiles, PathHash};
+use crate::item_stream::ItemStream;
+use crate::sealer::Sealer;
+use crate::{
+    Archive, ArchiveEntry, Archives, ChunkRef, ChunkerParams, Compressor, Error, Id, Item, Object,
+    Timestamp, Totals,
+};
+
+/// An archive that is to be made.
+#[derive(Debug, Clone)]
+pub struct NewArchive {
+    /// Its name; no other archive may have it.
+    pub name: BString,
+    /// A remark for people.
+    pub comment: BString,
+    /// When the backup began.
+    pub time: Moment,
+    /// The machine.
+    pub hostname: BString,
+    /// Who runs the program.
+    pub username: BString,
+    /// What was typed. Secrets must not stand in it.
+    pub cmdline: Vec<BString>,
+    /// How files are cut.
+    pub chunker_params: ChunkerParams,
+    /// How chunks are compressed.
+    pub compression: crate::Compression,
+    /// How often a checkpoint is made, if at all.
+    pub checkpoint_interval: Option<Duration>,
+}
+
+/// What a new archive holds, and what it took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Statistics {
+    /// Of its files, as Borg counts them.
+    pub totals: Totals,
+    /// Bytes of chunks that the repository did not have before, as they are stored.
+    pub unique_csize: u64,
+}
+
+/// Writes one archive.
+pub(super) struct Assembler {
+    pub(super) archives: Archives,
+    pub(super) new: NewArchive,
+    pub(super) sealer: Arc<Sealer>,
+    pub(super) index: Arc<Mutex<ChunkIndex>>,
+    pub(super) cache: Cache,
+    /// For the chunks of the item stream.
+    pub(super) compressor: Compressor,
+    /// Where the memory of written objects goes.
+    pub(super) used_objects: Sender<Object>,
+    pub(super) items: ItemStream,
+    pub(super) statistics: Statistics,
+    pub(super) fresh: FreshFiles,
+    pub(super) open: Option<OpenFile>,
+    /// When reading began.
+    pub(super) began: Instant,
+    pub(super) last_checkpoint: Instant,
+    /// Batches so far.
+    pub(super) taken: u64,
+}
+
+/// A file whose content is coming in.
+pub(super) struct OpenFile {
+    item: Box<Item>,
+    memory: (PathHash, FileState),
+    chunks: Vec<ChunkRef>,
+    /// Stored bytes of those chunks that were new.
+    unique_csize: u64,
+    /// How many of the chunks stand in part items already.
+    in_parts: usize,
+    /// How many part items there are.
+    parts: u64,
+}
+
+impl Assembler {
+    /// Takes everything in until the workers have finished.
+    pub(super) fn run(
+        mut self,
+        sealed: &Receiver<Result<SealedBatch, Error>>,
+    ) -> Result<Self, Error> {
+        let mut early = BTreeMap::new();
+        for batch in sealed {
+            let batch = batch?;
+            early.insert(batch.number, batch);
+            while let Some(batch) = early.remove(&self.taken) {
+                self.take(batch)?;
+                self.taken += 1;
+            }
+            if self
+                .new
+                .checkpoint_interval
+                .is_some_and(|interval| self.last_checkpoint.elapsed() >= interval)
+            {
+                self.checkpoint()?;
+                self.last_checkpoint = Instant::now();
+            }
+        }
+        Ok(self)
+    }
+
+    fn take(&mut self, batch: SealedBatch) -> Result<(), Error> {
+        let mut chunks = batch.chunks.into_iter();
+        for mark in batch.marks {
+            match mark {
+                Mark::Item(item) => self.add(&item)?,
+                Mark::Unchanged { item, chunks } => self.unchanged(*item, &chunks)?,
+                Mark::Begin { item, memory } => {
+                    self.open = Some(OpenFile {
+                        item,
+                        memory,
+                        chunks: Vec::new(),
+                        unique_csize: 0,
+                        in_parts: 0,
+                        parts: 0,
+                    });
+                }
+                Mark::Chunks(count) => {
+                    for chunk in chunks.by_ref().take(count) {
+                        self.chunk(chunk)?;
+                    }
+                }
+                Mark::Complete => self.close(true)?,
+                Mark::Changed => self.close(false)?,
+                Mark::Abandon => self.abandon()?,
+            }
+        }
+        Ok(())
+    }
+
+    fn chunk(&mut self, chunk: SealedChunk) -> Result<(), Error> {
+        let SealedChunk { id, size, object } = chunk;
+        let mut unique_csize = 0;
+        if let Some(mut object) = object {
+            let csize = object.stored().len();
+            self.archives.put(object.entry_mut())?;
+            lock(&self.index).set_csize(&id, csize);
+            unique_csize = csize as u64;
+            // Nobody may want it any more: then its memory is freed.
+            let _ = self.used_objects.try_send(object);
+        }
+        let chunk = self.reference(&id, size)?;
+        if let Some(open) = &mut self.open {
+            open.chunks.push(chunk);
+            open.unique_csize += unique_csize;
+        }
+        Ok(())
+    }
+
+    /// A chunk as an item lists it.
+    fn reference(&self, id: &Id, size: u32) -> Result<ChunkRef, Error> {
+        let entry = lock(&self.index).get(id);
+        let entry = entry.ok_or(Error::ChunkUnknown { id: *id })?;
+        Ok(ChunkRef {
+            id: *id,
+            size,
+            csize: entry.csize,
+        })
+    }
+
+    fn unchanged(&mut self, mut item: Item, ids: &[Id]) -> Result<(), Error> {
+        let index = lock(&self.index);
+        let chunks = ids
+            .iter()
+            .map(|id| {
+                let entry = index.get(id).ok_or(Error::ChunkUnknown { id: *id })?;
+                Ok(ChunkRef {
+                    id: *id,
+                    size: entry.size,
+                    csize: entry.csize,
+                })
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
+        drop(index);
+        self.count(&chunks);
+        item.size = Some(sizes(&chunks).0);
+        item.chunks = Some(chunks);
+        self.add(&item)
+    }
+
+    /// Adds the open file to the archive.
+    fn close(&mut self, settled: bool) -> Result<(), Error> {
+        let Some(mut open) = self.open.take() else {
+            return Ok(());
+        };
+        if open.parts > 0 {
+            // The parts together are the whole file, and it refers to their chunks once more.
+            self.part(&mut open)?;
+            let mut index = lock(&self.index);
+            for chunk in &open.chunks {
+                index.add_reference(&chunk.id, None)?;
+            }
+            let (size, csize) = sizes(&open.chunks);
+            let totals = &mut self.statistics.totals;
+            totals.size_parts += size;
+            totals.csize_parts += csize;
+            totals.nfiles_parts += open.parts;
+        }
+        self.count(&open.chunks);
+        self.statistics.unique_csize += open.unique_csize;
+        if settled {
+            let (path, state) = open.memory;
+            let ids = open.chunks.iter().map(|chunk| chunk.id);
+            self.fresh.remember(path, state, ids);
+        }
+        open.item.size = Some(sizes(&open.chunks).0);
+        open.item.chunks = Some(open.chunks);
+        self.add(&open.item)
+    }
+
+    /// Forgets the open file: its chunks are used once less, and those that were stored for it
+    /// alone go again.
+    fn abandon(&mut self) -> Result<(), Error> {
+        let Some(open) = self.open.take() else {
+            return Ok(());
+        };
+        // Those that stand in part items of a checkpoint are kept by them.
+        for chunk in open.chunks.iter().skip(open.in_parts) {
+            if lock(&self.index).remove_reference(&chunk.id) {
+                self.archives.delete(&chunk.id)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, chunks: &[ChunkRef]) {
+        let (size, csize) = sizes(chunks);
+        let totals = &mut self.statistics.totals;
+        totals.size += size;
+        totals.csize += csize;
+        totals.nfiles += 1;
+    }
+
+    fn add(&mut self, item: &Item) -> Result<(), Error> {
+        let Self {
+            items,
+            archives,
+            sealer,
+            index,
+            compressor,
+            ..
+        } = self;
+        items.add(item, &mut |plain| {
+            archives.store(plain, sealer, compressor, &mut lock(index))
+        })
+    }
+
+    /// Adds the chunks that stand in no part item yet as one.
+    fn part(&mut self, open: &mut OpenFile) -> Result<(), Error> {
+        let chunks = open.chunks.get(open.in_parts..).unwrap_or_default();
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        open.parts += 1;
+        open.in_parts = open.chunks.len();
+        let mut part = (*open.item).clone();
+        part.path
+            .extend_from_slice(format!(".borg_part_{}", open.parts).as_bytes());
+        part.part = Some(open.parts);
+        part.size = Some(sizes(chunks).0);
+        part.chunks = Some(chunks.to_vec());
+        self.add(&part)
+    }
+
+    /// Makes what has been read so far stand, as an archive of its own until the next commit.
+    fn checkpoint(&mut self) -> Result<(), Error> {
+        if let Some(mut open) = self.open.take() {
+            self.part(&mut open)?;
+            self.open = Some(open);
+        }
+        let name = self.checkpoint_name();
+        let entry = self.enter(name.clone())?;
+        self.archives.commit(self.now(), &self.sealer)?;
+        self.cache
+            .save_files(&self.fresh)
+            .and_then(|()| self.archives.remember())?;
+        self.archives.manifest.archives.remove(&name);
+        if lock(&self.index).remove_reference(&entry.id) {
+            self.archives.delete(&entry.id)?;
+        }
+        Ok(())
+    }
+
+    /// A name that no archive has: that of an earlier, interrupted run may still be there.
+    fn checkpoint_name(&self) -> BString {
+        let first = format!("{}.checkpoint", self.new.name);
+        (1..)
+            .map(|number| match number {
+                1 => BString::from(first.as_str()),
+                _ => BString::from(format!("{first}.{number}")),
+            })
+            .find(|name| !self.archives.manifest.archives.contains_key(name))
+            .unwrap_or_default()
+    }
+
+    /// Stores the archive object and enters it in the manifest.
+    fn enter(&mut self, name: BString) -> Result<ArchiveEntry, Error> {
+        let Self {
+            items,
+            archives,
+            sealer,
+            index,
+            compressor,
+            ..
+        } = self;
+        let ids = items
+            .flush(&mut |plain| archives.store(plain, sealer, compressor, &mut lock(index)))?;
+        let time = Timestamp::new(self.new.time);
+        let archive = Archive {
+            comment: Some(self.new.comment.clone()),
+            items: ids.to_vec(),
+            cmdline: self.new.cmdline.clone(),
+            hostname: Some(self.new.hostname.clone()),
+            username: Some(self.new.username.clone()),
+            time_end: Some(Timestamp::new(now(self.new.time, self.began))),
+            chunker_params: Some(self.new.chunker_params),
+            totals: Some(self.statistics.totals),
+            ..Archive::new(name.clone(), time.clone())
+        };
+        let packed = archive.pack(sealer.key(), &crate::archives::salt()?);
+        let id = archives.store(&packed, sealer, compressor, &mut lock(index))?;
+        let entry = ArchiveEntry { id, time };
+        archives.manifest.archives.insert(name, entry.clone());
+        Ok(entry)
+    }
+
+    /// Makes the archive stand.
+    pub(super) fn commit(mut self) -> Result<(Archives, Statistics), Error> {
+        self.enter(self.new.name.clone())?;
+        self.archives.commit(self.now(), &self.sealer)?;
+        let memory = self.archives.memory();
+        self.cache.save(
+            &self.archives.manifest_id,
+            &memory,
+            &mut lock(&self.index),
+            &self.fresh,
+        )?;
+        self.archives.remember()?;
+        Ok((self.archives, self.statistics))
+    }
+
+    fn now(&self) -> Moment {
+        now(self.new.time, self.began)
+    }
+}
+
+/// The time now: the beginning and what has passed since, whatever was done to the clock.
+fn now(time: Moment, began: Instant) -> Moment {
+    SignedDuration::try_from(began.elapsed())
+        .ok()
+        .and_then(|passed| time.checked_add(passed).ok())
+        .unwrap_or(time)
+}
+
+/// Plain and stored bytes.
+fn sizes(chunks: &[ChunkRef]) -> (u64, u64) {
+    chunks.iter().fold((0, 0), |(size, csize), chunk| {
+        (size + u64::from(chunk.size), csize + u64::from(chunk.csize))
+    })
+}
+
+fn lock(index: &Mutex<ChunkIndex>) -> std::sync::MutexGuard<'_, ChunkIndex> {
+    index.lock().unwrap_or_else(PoisonError::into_inner)
+}

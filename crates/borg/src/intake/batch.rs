@@ -1,0 +1,106 @@
+//! What travels from the intake to its workers: many small chunks or a few large ones at a time.
+
+use std::ops::{Deref, Range};
+use std::sync::LazyLock;
+
+use tree::Block;
+
+use crate::files_cache::{FileState, PathHash};
+use crate::{Id, Item, PLAIN_SIZE_MAX};
+
+/// A batch is handed on when it holds so many bytes of content…
+///
+/// Four chunks of usual size: BLAKE2b hashes four buffers in the time of two.
+pub(super) const BATCH_BYTES: usize = 8 << 20;
+
+/// … or so many chunks, or so many marks.
+pub(super) const BATCH_LENGTH: usize = 512;
+
+/// A stretch of the scan, in order: the chunks to be stored and what they belong to.
+#[derive(Default)]
+pub(super) struct Batch {
+    /// The plain chunks.
+    pub(super) chunks: Vec<Plain>,
+    /// What happens in which order; [`Mark::Chunks`] refers to `chunks`, first to last.
+    pub(super) marks: Vec<Mark>,
+    /// Bytes in `chunks`.
+    pub(super) bytes: usize,
+}
+
+impl Batch {
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes >= BATCH_BYTES
+            || self.chunks.len() >= BATCH_LENGTH
+            || self.marks.len() >= 2 * BATCH_LENGTH
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.marks.is_empty()
+    }
+
+    /// Adds a chunk of the file that is open.
+    pub(super) fn push(&mut self, chunk: Plain) {
+        self.bytes += chunk.len();
+        self.chunks.push(chunk);
+        match self.marks.last_mut() {
+            Some(Mark::Chunks(count)) => *count += 1,
+            _ => self.marks.push(Mark::Chunks(1)),
+        }
+    }
+}
+
+/// One event of the scan as the archive sees it.
+pub(super) enum Mark {
+    /// An item without content of its own.
+    Item(Box<Item>),
+    /// A file whose chunks are known from an earlier archive.
+    Unchanged {
+        /// The item, without its chunks.
+        item: Box<Item>,
+        /// Its chunks. All of them were in the index when the file was found unchanged.
+        chunks: Vec<Id>,
+    },
+    /// A file begins.
+    Begin {
+        /// The item, without its chunks.
+        item: Box<Item>,
+        /// How to know it again in the next run.
+        memory: (PathHash, FileState),
+    },
+    /// So many chunks of the batch belong to that file.
+    Chunks(usize),
+    /// That file ends, and may be known again in the next run.
+    Complete,
+    /// That file ends; it changed while it was read, so the next run must read it again.
+    Changed,
+    /// That file could not be read to its end and is left out.
+    Abandon,
+}
+
+/// As many zeros as a chunk can have. Their memory is shared with all other untouched memory.
+static ZEROS: LazyLock<Vec<u8>> = LazyLock::new(|| vec![0; PLAIN_SIZE_MAX]);
+
+/// The plain bytes of one chunk.
+pub(super) enum Plain {
+    /// So many zeros.
+    Zeros(usize),
+    /// Cut out of a stream.
+    Owned(Vec<u8>),
+    /// A whole small file, as it was read ahead.
+    Block(Block),
+    /// A part of a file that was read in one piece.
+    Part(Block, Range<usize>),
+}
+
+impl Deref for Plain {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Zeros(size) => ZEROS.get(..*size).unwrap_or_default(),
+            Self::Owned(bytes) => bytes,
+            Self::Block(block) => block,
+            Self::Part(block, range) => block.get(range.clone()).unwrap_or_default(),
+        }
+    }
+}

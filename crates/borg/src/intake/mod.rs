@@ -1,0 +1,346 @@
+//! Takes in what is read of a file tree and makes an archive of it.
+//!
+//! ```text
+//! take ─ cut ─ batch ─┬─ worker ─┬─ assembler ─ segments
+//!                     └─ worker ─┘
+//! ```
+//!
+//! The caller's thread cuts files into chunks. Workers, one for each core, hash, compress,
+//! encrypt and frame them. One assembler restores the order, appends the objects to the
+//! repository and the items to the archive. The queues between them hold a batch or two, so
+//! memory is bounded whatever the tree looks like.
+//!
+//! Nothing that is appended counts before the repository commits, and the archive is entered in
+//! the manifest just before that. So a crash at any moment leaves all earlier archives, and at
+//! most one checkpoint of this one.
+
+mod assemble;
+mod batch;
+mod seal;
+mod turn;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, bounded};
+use tree::{Block, Body, Ending, Entry, Step};
+
+use crate::chunk_index::ChunkIndex;
+use crate::files_cache::{FileState, FilesCache, FreshFiles, PathHash};
+use crate::item_stream::ItemStream;
+use crate::{Archives, Chunk, Chunker, ChunkerParams, Error, Host, Item, ItemOptions, Key};
+
+use assemble::Assembler;
+use batch::{BATCH_LENGTH, Batch, Mark, Plain};
+use seal::Workshop;
+use turn::Turn;
+
+pub use assemble::{NewArchive, Statistics};
+
+/// Batches that wait for a worker.
+const QUEUE_LENGTH: usize = 1;
+
+/// Cuts files into chunks, on the caller's thread.
+struct Cutter {
+    chunker: Chunker,
+    /// Files of up to this size are one chunk, whatever they hold.
+    uncut_size: usize,
+    batch: Batch,
+    /// Number of the batch.
+    number: u64,
+    /// For the hash of a path.
+    scratch: Vec<u8>,
+    batches: Option<Sender<(u64, Batch)>>,
+}
+
+impl Cutter {
+    /// Takes the next step of the scan.
+    fn take(&mut self, step: Step, known: &KnownFiles) -> Result<(), Error> {
+        match step {
+            Step::Entry { entry, body } => self.entry(&entry, body, known)?,
+            Step::Data(block) => self.data(&block),
+            Step::Hole(length) => {
+                let Self { chunker, batch, .. } = self;
+                chunker.hole(length, &mut |chunk| batch.push(chunk.into()));
+            }
+            Step::End(ending) => self.end(&ending),
+            // The engine reports it; the archive is without that object.
+            Step::Problem(_) => {}
+        }
+        if self.batch.is_full() {
+            self.hand_on()?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: &Entry, body: Body, known: &KnownFiles) -> Result<(), Error> {
+        let Some(item) = Item::from_entry(entry, known.item_options).map(Box::new) else {
+            // A socket: Borg stores none.
+            return Ok(());
+        };
+        if !entry.is_file() || entry.hard_link.is_some() {
+            self.batch.marks.push(Mark::Item(item));
+            return Ok(());
+        }
+        let path = PathHash::of(entry, &known.key, &mut self.scratch);
+        let state = FileState::of(entry);
+        match body {
+            Body::None => {
+                let chunks =
+                    known
+                        .files
+                        .lookup(&path, &state)
+                        .ok_or_else(|| Error::ContentMissing {
+                            path: entry.path.clone(),
+                        })?;
+                known.files.mark_seen(&path);
+                self.batch.marks.push(Mark::Unchanged {
+                    item,
+                    chunks: chunks.to_vec(),
+                });
+            }
+            Body::Whole(block) => {
+                self.begin(item, path, state);
+                self.whole(block);
+                self.batch.marks.push(Mark::Complete);
+            }
+            Body::Blocks => self.begin(item, path, state),
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, item: Box<Item>, path: PathHash, state: FileState) {
+        self.batch.marks.push(Mark::Begin {
+            item,
+            memory: (path, state),
+        });
+    }
+
+    /// A small file: its chunks are parts of the block, not copies.
+    fn whole(&mut self, block: Block) {
+        if block.is_empty() {
+            return;
+        }
+        if block.len() <= self.uncut_size {
+            self.batch.push(Plain::Block(block));
+            return;
+        }
+        for range in self.chunker.cuts(&block) {
+            self.batch.push(Plain::Part(block.clone(), range));
+        }
+    }
+
+    fn data(&mut self, block: &Block) {
+        let Self { chunker, batch, .. } = self;
+        chunker.push(block, &mut |chunk| batch.push(chunk.into()));
+    }
+
+    fn end(&mut self, ending: &Ending) {
+        let Self { chunker, batch, .. } = self;
+        let mark = match ending {
+            Ending::Complete | Ending::Changed(_) => {
+                chunker.finish(&mut |chunk| batch.push(chunk.into()));
+                match ending {
+                    Ending::Complete => Mark::Complete,
+                    _ => Mark::Changed,
+                }
+            }
+            Ending::Failed(_) => {
+                chunker.abandon();
+                Mark::Abandon
+            }
+        };
+        batch.marks.push(mark);
+    }
+
+    /// Hands the batch to the workers; waits while they have enough to do.
+    fn hand_on(&mut self) -> Result<(), Error> {
+        let batch = std::mem::take(&mut self.batch);
+        let number = self.number;
+        self.number += 1;
+        match &self.batches {
+            Some(batches) if batches.send((number, batch)).is_ok() => Ok(()),
+            // The assembler has stopped; its reason comes out when it is joined.
+            _ => Err(Error::Stopped),
+        }
+    }
+}
+
+/// What `wants` needs to know.
+struct KnownFiles {
+    key: Key,
+    files: Arc<FilesCache>,
+    index: Arc<Mutex<ChunkIndex>>,
+    item_options: ItemOptions,
+}
+
+impl KnownFiles {
+    /// Whether the file has the content that is known, and all of that is in the repository.
+    fn knows(&self, entry: &Entry) -> bool {
+        let path = PathHash::of(entry, &self.key, &mut Vec::new());
+        let Some(chunks) = self.files.lookup(&path, &FileState::of(entry)) else {
+            return false;
+        };
+        let index = lock(&self.index);
+        chunks.iter().all(|id| index.contains(id))
+    }
+}
+
+/// An archive in the making. Dropped without [`Intake::commit`] it leaves the repository as it
+/// was, but for a checkpoint.
+pub struct Intake {
+    known: KnownFiles,
+    cutter: Mutex<Cutter>,
+    assembler: Option<JoinHandle<Result<Assembler, Error>>>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl Intake {
+    /// Begins an archive.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ArchiveExists`]; those of this machine's cache, which is made ready first.
+    pub fn begin(archives: Archives, new: NewArchive, host: &Host) -> Result<Self, Error> {
+        if archives.manifest.archives.contains_key(&new.name) {
+            return Err(Error::ArchiveExists { name: new.name });
+        }
+        let mut cache = archives.cache(host, Duration::from_secs(1))?;
+        let index = Arc::new(Mutex::new(cache.take_chunks()));
+        let sealer = archives.sealer(new.compression.clone());
+        let key = archives.key.clone();
+        let known = KnownFiles {
+            key: key.clone(),
+            files: cache.files(),
+            index: Arc::clone(&index),
+            item_options: ItemOptions::default(),
+        };
+        let (batch_sender, batches) = bounded::<(u64, Batch)>(QUEUE_LENGTH);
+        let (sealed_sender, sealed) = bounded(QUEUE_LENGTH);
+        let (used_sender, used_objects) = bounded(BATCH_LENGTH);
+        let shop = Arc::new(Workshop {
+            sealer: Arc::clone(&sealer),
+            index: Arc::clone(&index),
+            turn: Turn::default(),
+            used_objects,
+        });
+        let cores = thread::available_parallelism().map_or(2, usize::from);
+        let workers = (0..cores)
+            .map(|_| {
+                let (shop, batches, sealed) =
+                    (Arc::clone(&shop), batches.clone(), sealed_sender.clone());
+                thread::spawn(move || seal::work(&shop, &batches, &sealed))
+            })
+            .collect();
+        let params = new.chunker_params;
+        let now = Instant::now();
+        let assembler = Assembler {
+            compressor: sealer.compressor()?,
+            items: ItemStream::new(key.chunk_seed()),
+            statistics: Statistics::default(),
+            fresh: FreshFiles::default(),
+            open: None,
+            began: now,
+            last_checkpoint: now,
+            taken: 0,
+            used_objects: used_sender,
+            archives,
+            new,
+            sealer,
+            index,
+            cache,
+        };
+        let assembler = thread::spawn(move || assembler.run(&sealed));
+        Ok(Self {
+            cutter: Mutex::new(Cutter {
+                chunker: Chunker::new(params, key.chunk_seed()),
+                uncut_size: match params {
+                    ChunkerParams::Buzhash { min_exponent, .. } => 1 << min_exponent,
+                    ChunkerParams::Fixed { .. } => 0,
+                },
+                batch: Batch::default(),
+                number: 0,
+                scratch: Vec::new(),
+                batches: Some(batch_sender),
+            }),
+            known,
+            assembler: Some(assembler),
+            workers,
+        })
+    }
+
+    /// Whether the content of this regular file is needed.
+    pub fn wants(&self, entry: &Entry) -> bool {
+        entry.hard_link.is_none() && !self.known.knows(entry)
+    }
+
+    /// Takes the next step of the scan; see [`tree::Step`] for their order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`] when an earlier step cannot be stored: [`Self::commit`] says why.
+    pub fn take(&self, step: Step) -> Result<(), Error> {
+        let mut cutter = self.cutter.lock().unwrap_or_else(PoisonError::into_inner);
+        cutter.take(step, &self.known)
+    }
+
+    /// Makes the archive stand: when this returns, it can be read.
+    ///
+    /// # Errors
+    ///
+    /// When it does not stand. All earlier archives do.
+    pub fn commit(mut self) -> Result<(Archives, Statistics), Error> {
+        let last = {
+            let mut cutter = self.cutter.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = match cutter.batch.is_empty() {
+                true => Ok(()),
+                false => cutter.hand_on(),
+            };
+            cutter.batches = None;
+            last
+        };
+        let assembler = self.join()?;
+        last?;
+        assembler.commit()
+    }
+
+    /// Waits for all threads. The batches must have ended.
+    fn join(&mut self) -> Result<Assembler, Error> {
+        for worker in self.workers.drain(..) {
+            // A panic of a worker ends its results, and the assembler misses a batch.
+            let _ = worker.join();
+        }
+        let assembler = self.assembler.take().ok_or(Error::Stopped)?;
+        let assembler = assembler.join().map_err(|_| Error::Stopped)??;
+        let handed_on = self.cutter.get_mut().map_or(0, |cutter| cutter.number);
+        if assembler.taken == handed_on {
+            Ok(assembler)
+        } else {
+            Err(Error::Stopped)
+        }
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        if let Ok(cutter) = self.cutter.get_mut() {
+            cutter.batches = None;
+        }
+        // The repository and its locks are let go of before anybody goes on.
+        let _ = self.join();
+    }
+}
+
+fn lock(index: &Mutex<ChunkIndex>) -> MutexGuard<'_, ChunkIndex> {
+    index.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl From<Chunk> for Plain {
+    fn from(chunk: Chunk) -> Self {
+        match chunk {
+            Chunk::Data(bytes) => Self::Owned(bytes),
+            Chunk::Zeros(size) => Self::Zeros(size),
+        }
+    }
+}
