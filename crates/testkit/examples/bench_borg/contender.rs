@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ravelin_testkit::StockBorg;
+use ravelin_testkit::corpus::Set;
 
 const PASSPHRASE: &str = "of the measurements";
 
@@ -91,6 +92,7 @@ impl fmt::Display for Step {
 
 /// What a program works on.
 pub(crate) struct Job<'a> {
+    pub(crate) set: Set,
     pub(crate) data: &'a Path,
     /// Everything that the run writes.
     pub(crate) place: &'a Path,

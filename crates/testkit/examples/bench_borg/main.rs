@@ -20,8 +20,11 @@ mod options;
 mod table;
 
 use std::error::Error;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 use ravelin_testkit::corpus::{self, Set};
 use ravelin_testkit::{Ignore, Usage, compare, measure};
@@ -39,44 +42,36 @@ fn main() -> Result<(), Box<dyn Error>> {
     ];
     fs::create_dir_all(&options.directory)?;
 
-    let mut results = Results::default();
+    let mut runs = Runs {
+        options: &options,
+        results: Results::default(),
+    };
+    runs.clear()?;
     for &set in &options.sets {
         let data = data_set(&options, set)?;
         for mode in &options.modes {
-            for run in 0..options.runs {
+            for number in 0..options.runs {
                 // Who begins changes from run to run.
                 for turn in 0..contenders.len() {
-                    let contender = &contenders[(run + turn) % contenders.len()];
-                    let place = options.directory.join("run");
+                    let contender = &contenders[(number + turn) % contenders.len()];
+                    let name = format!("run-{number}-{}", contender.name());
+                    let place = options.directory.join(name);
                     let job = Job {
+                        set,
                         data: &data,
                         place: &place,
                         mode,
                     };
-                    one_run(contender, &job, &options, run == 0, |step, used, stored| {
-                        eprintln!(
-                            "{} {mode} run {run}: {} {step}: {:.2} s",
-                            set.name(),
-                            contender.name(),
-                            used.wall.as_secs_f64()
-                        );
-                        results.add(Measurement {
-                            set,
-                            mode: mode.clone(),
-                            step,
-                            ours: contender.is_ours(),
-                            used,
-                            stored,
-                        });
-                    })?;
+                    runs.one(contender, &job, number == 0)?;
                 }
             }
+            runs.clear()?;
         }
         if !options.keep_data {
             fs::remove_dir_all(&data)?;
         }
     }
-    print!("{}", results.to_markdown());
+    print!("{}", runs.results.to_markdown());
     Ok(())
 }
 
@@ -98,75 +93,108 @@ fn data_set(options: &Options, set: Set) -> Result<PathBuf, Box<dyn Error>> {
     Ok(made)
 }
 
-/// All steps of one program, in a place that is empty before and gone after.
-fn one_run(
-    contender: &Contender,
-    job: &Job<'_>,
-    options: &Options,
-    check: bool,
-    mut tell: impl FnMut(Step, Usage, u64),
-) -> Result<(), Box<dyn Error>> {
-    remove(job.place)?;
-    fs::create_dir_all(job.place)?;
-    contender.prepare(job)?;
-    for step in Step::ALL {
-        if !step.is_needed() && !options.steps.contains(&step) {
-            continue;
-        }
-        corpus::warm(if step.reads_data() {
-            job.data
-        } else {
-            job.place
-        })?;
-        rustix::fs::sync();
-        let log = job.place.join("log");
-        let mut command = contender.command(step, job)?;
-        command
-            .stdout(fs::File::create(&log)?)
-            .stderr(fs::File::options().append(true).open(&log)?);
-        let used = measure(&mut command)?;
-        if !used.status.success() {
-            let said = fs::read_to_string(&log)?;
-            return Err(format!("{} {step}: {}\n{said}", contender.name(), used.status).into());
-        }
-        if step == Step::Restore {
-            if check {
+/// How long ext4 avoids the numbers of files that were removed. It looks at each of them again
+/// for every new file, so that whoever writes many files after many were removed pays for that.
+const REMEMBERED_REMOVALS: Duration = Duration::from_secs(65);
+
+struct Runs<'a> {
+    options: &'a Options,
+    results: Results,
+}
+
+impl Runs<'_> {
+    /// All steps of one program. What it leaves stays until [`clear`](Self::clear).
+    fn one(
+        &mut self,
+        contender: &Contender,
+        job: &Job<'_>,
+        check: bool,
+    ) -> Result<(), Box<dyn Error>> {
+        fs::create_dir_all(job.place)?;
+        contender.prepare(job)?;
+        for step in Step::ALL {
+            let wanted = self.options.steps.contains(&step);
+            if !wanted && !step.is_needed() {
+                continue;
+            }
+            let used = one_step(contender, step, job)?;
+            if step == Step::Restore && check {
                 check_restored(job)?;
             }
-            remove(&job.restored())?;
+            if wanted {
+                eprintln!(
+                    "{} {} {step}: {} {:.2} s",
+                    job.set.name(),
+                    job.mode,
+                    contender.name(),
+                    used.wall.as_secs_f64()
+                );
+                self.results.add(Measurement {
+                    set: job.set,
+                    mode: job.mode.clone(),
+                    step,
+                    ours: contender.is_ours(),
+                    used,
+                    stored: corpus::bytes_below(&job.repository())?,
+                });
+            }
         }
-        if options.steps.contains(&step) {
-            tell(step, used, corpus::bytes_below(&job.repository())?);
-        }
+        Ok(())
     }
-    Ok(remove(job.place)?)
+
+    /// Removes what all runs have left, and waits until the file system has forgotten it.
+    fn clear(&self) -> io::Result<()> {
+        let mut removed = false;
+        for entry in fs::read_dir(&self.options.directory)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with("run-") {
+                fs::remove_dir_all(entry.path())?;
+                removed = true;
+            }
+        }
+        if removed && self.options.patient {
+            rustix::fs::sync();
+            thread::sleep(REMEMBERED_REMOVALS);
+        }
+        Ok(())
+    }
+}
+
+fn one_step(contender: &Contender, step: Step, job: &Job<'_>) -> Result<Usage, Box<dyn Error>> {
+    let repository = job.repository();
+    corpus::warm(if step.reads_data() {
+        job.data
+    } else {
+        &repository
+    })?;
+    rustix::fs::sync();
+    let log = job.place.join("log");
+    let mut command = contender.command(step, job)?;
+    command
+        .stdout(File::create(&log)?)
+        .stderr(File::options().append(true).open(&log)?);
+    let used = measure(&mut command)?;
+    if used.status.success() {
+        return Ok(used);
+    }
+    let said = fs::read_to_string(&log)?;
+    Err(format!("{} {step}: {}\n{said}", contender.name(), used.status).into())
 }
 
 /// A program that restores something else is not fast but wrong.
 fn check_restored(job: &Job<'_>) -> Result<(), Box<dyn Error>> {
     let restored = contender::below(&job.restored(), job.data);
-    let differences = compare(
-        job.data,
-        &restored,
-        &Ignore {
-            flags: true,
-            ..Ignore::default()
-        },
-    );
-    match differences.first() {
-        None => Ok(()),
-        Some(first) => Err(format!(
-            "{} differences in what was restored: {first}",
-            differences.len()
-        )
-        .into()),
-    }
-}
-
-fn remove(directory: &Path) -> std::io::Result<()> {
-    if directory.exists() {
-        fs::remove_dir_all(directory)
-    } else {
-        Ok(())
-    }
+    let ignore = Ignore {
+        flags: true,
+        ..Ignore::default()
+    };
+    let differences = compare(job.data, &restored, &ignore);
+    let Some(first) = differences.first() else {
+        return Ok(());
+    };
+    Err(format!(
+        "{} differences in what was restored: {first}",
+        differences.len()
+    )
+    .into())
 }

@@ -15,8 +15,8 @@ pub(crate) const USAGE: &str = "usage: borg.sh [OPTION…]
                      (default: all), separated by spaces or semicolons
   --steps A,B        of first, second, restore, verify (default: all)
   --scale F          size of the data sets (default: 1.0)
-  --dir DIRECTORY    where data and repositories are (default: target/bench); takes three
-                     times the largest set
+  --dir DIRECTORY    where data and repositories are (default: target/bench); takes four
+                     times the largest set for each run
   --program PATH     our program (default: target/release/ravelin)
   --drop-data        remove the data sets afterwards
 
@@ -32,6 +32,8 @@ pub(crate) struct Options {
     pub(crate) directory: PathBuf,
     pub(crate) program: PathBuf,
     pub(crate) keep_data: bool,
+    /// Whether to wait until the file system has forgotten what was removed.
+    pub(crate) patient: bool,
 }
 
 impl Options {
@@ -47,12 +49,14 @@ impl Options {
             directory: PathBuf::from("target/bench"),
             program: PathBuf::from("target/release/ravelin"),
             keep_data: true,
+            patient: true,
         };
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or(USAGE);
             match argument.as_str() {
                 "--quick" => {
                     options.runs = 1;
+                    options.patient = false;
                     options.scale = 0.05;
                     options.modes.retain(|mode| mode.compression == "lz4");
                     options.modes.truncate(2);
