@@ -1,0 +1,297 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Backups in several independent layers, each of which a stock tool can restore.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ravelin",
+    version,
+    max_term_width = 100,
+    subcommand_required = true
+)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// The configuration file [default: ravelin/ravelin.toml in the configuration home]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "RAVELIN_CONFIG",
+        hide_env_values = true
+    )]
+    pub(crate) config: Option<PathBuf>,
+    /// Print data as JSON; docs/json.md says which
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// No progress, no good news
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Good news also without a terminal
+    #[arg(long, short, global = true)]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Protect a folder now: first configuration, backup, verification, one file restored as proof
+    Quickstart(Quickstart),
+    /// Write a first configuration if there is none, and create the layers that are missing
+    Init(Init),
+    /// Back up every layer that is due
+    Run(Run),
+    /// Back up now, due or not
+    Backup(Backup),
+    /// List the snapshots of a layer
+    Snapshots(OfLayer),
+    /// List what a snapshot holds
+    Ls(Ls),
+    /// Write the content of a file to stdout
+    Cat(Cat),
+    /// Look for a name in all snapshots
+    Find(Find),
+    /// Show what changed between two snapshots
+    Diff(Diff),
+    /// Bring files back
+    Restore(Restore),
+    /// Read layers back and check them
+    Verify(Verify),
+    /// Say whether the files are protected
+    Status,
+    /// Say why a path is, or is not, in the backup
+    Explain(Explain),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(Config),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Quickstart {
+    /// What to protect. Needed the first time; later the configuration knows it
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// What to protect, for a first configuration [default: the home directory]
+    #[arg(long = "source", value_name = "PATH")]
+    pub(crate) sources: Vec<PathBuf>,
+    /// The folder of the first layer [default: ravelin/disk in the data home]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) store: Option<PathBuf>,
+    /// Only show what would be written and created
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Only show what is due
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// The layers to back up to [default: all]
+    #[arg(value_name = "LAYER")]
+    pub(crate) layers: Vec<String>,
+    /// Only show what would be done
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+}
+
+/// Which layer is looked into.
+#[derive(Debug, Args)]
+pub(crate) struct OfLayer {
+    /// Which layer [default: the first of the configuration]
+    #[arg(long, short, value_name = "LAYER")]
+    pub(crate) layer: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    #[command(flatten)]
+    pub(crate) of: OfLayer,
+    /// A name, `latest`, `latest~1` for the one before, or a date
+    pub(crate) snapshot: String,
+    /// Where to look [default: the top]
+    pub(crate) path: Option<PathBuf>,
+    /// Everything below, not only one level
+    #[arg(long, short)]
+    pub(crate) recursive: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cat {
+    #[command(flatten)]
+    pub(crate) of: OfLayer,
+    /// A name, `latest`, `latest~1` for the one before, or a date
+    pub(crate) snapshot: String,
+    /// Which file
+    pub(crate) path: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Find {
+    #[command(flatten)]
+    pub(crate) of: OfLayer,
+    /// A part of a name, or a whole name or path with `*`, `?`, `[…]` and `**`
+    #[arg(value_name = "NAME")]
+    pub(crate) pattern: std::ffi::OsString,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    #[command(flatten)]
+    pub(crate) of: OfLayer,
+    /// The older snapshot: a name, `latest~1` and so on, or a date
+    #[arg(value_name = "FROM")]
+    pub(crate) from: String,
+    /// The newer snapshot
+    #[arg(value_name = "TO")]
+    pub(crate) to: String,
+    /// Only at this path and below it
+    pub(crate) path: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    #[command(flatten)]
+    pub(crate) of: OfLayer,
+    /// A name, `latest`, `latest~1` for the one before, or a date
+    pub(crate) snapshot: String,
+    /// What to bring back; a folder with all that it holds
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Into this folder
+    #[arg(long, value_name = "FOLDER", required_unless_present = "in_place")]
+    pub(crate) to: Option<PathBuf>,
+    /// To where it was
+    #[arg(long, conflicts_with = "to")]
+    pub(crate) in_place: bool,
+    /// What to do where something stands already
+    #[arg(long, value_enum, default_value = "keep-both")]
+    pub(crate) conflict: Conflict,
+    /// Bring back rights beyond those of ordinary files too: set-uid, device nodes, file
+    /// capabilities, inode flags. For whole systems, from a layer that is trusted
+    #[arg(long)]
+    pub(crate) as_it_was: bool,
+    /// Only show what would be done
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Conflict {
+    /// Restore beside it under a new name
+    KeepBoth,
+    /// Replace what stands there
+    Overwrite,
+    /// Leave alone what stands there
+    Skip,
+    /// Replace what stands there unless it is right already
+    OnlyIfDifferent,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The layers to verify [default: all]
+    #[arg(value_name = "LAYER")]
+    pub(crate) layers: Vec<String>,
+    /// Read every byte back, not only the structure
+    #[arg(long)]
+    pub(crate) data: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// Which path
+    pub(crate) path: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Read the configuration and report all its mistakes
+    Check,
+    /// Print every setting in effect and where it comes from
+    Show,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::{env, fs};
+
+    use clap::{Command, CommandFactory};
+
+    use super::*;
+    use crate::exit::Exit;
+
+    /// The text of docs/cli.md.
+    fn page() -> String {
+        let mut page = String::from(
+            "# The command line\n\n\
+             What `ravelin` and each of its commands understand. Data goes to stdout, people's text to\n\
+             stderr. Without a terminal nothing is said when all is well, so that cron sends no mail; see\n\
+             [json.md](json.md) for what `--json` prints and [errors.md](errors.md) for the codes in square\n\
+             brackets. A flag counts more than an environment variable, a variable more than the file.\n\n\
+             This page is made from the program's own help; a test holds them together.\n\n\
+             ## Exit codes\n\n| code | meaning |\n|---|---|\n",
+        );
+        for (exit, meaning) in Exit::ALL {
+            page.push_str(&format!("| {} | {meaning} |\n", exit.number()));
+        }
+        let mut root = Cli::command().term_width(90);
+        root.build();
+        add(&mut page, "ravelin", &mut root);
+        page
+    }
+
+    fn add(page: &mut String, name: &str, command: &mut Command) {
+        let help = command.render_long_help().to_string();
+        page.push_str(&format!(
+            "\n## {name}\n\n```text\n{}\n```\n",
+            help.trim_end()
+        ));
+        for below in command.get_subcommands_mut() {
+            let name = format!("{name} {}", below.get_name());
+            add(page, &name, below);
+        }
+    }
+
+    #[test]
+    fn the_reference_is_what_the_help_says() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cli.md");
+        let page: Vec<String> = page()
+            .lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect();
+        let page = page.join("\n") + "\n";
+        if env::var_os("SNAPSHOTS").is_some_and(|value| value == "overwrite") {
+            fs::write(&path, &page).unwrap();
+        }
+        let written = fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(
+            written, page,
+            "mend it with SNAPSHOTS=overwrite cargo test -p ravelin"
+        );
+    }
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

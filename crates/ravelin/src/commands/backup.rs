@@ -1,0 +1,167 @@
+//! `ravelin backup` and `ravelin run`
+
+use engine::{LayerResult, Plan, Report, Wanted};
+use serde::Serialize;
+
+use super::{Ended, Session};
+use crate::cli::{Backup, Run};
+use crate::exit::Exit;
+use crate::human;
+use crate::listener::Listener;
+
+pub(crate) fn run(arguments: &Backup, session: &Session<'_>) -> Result<Exit, Ended> {
+    let wanted = if arguments.layers.is_empty() {
+        Wanted::All
+    } else {
+        Wanted::Named(arguments.layers.clone())
+    };
+    run_wanted(&wanted, arguments.dry_run, session)
+}
+
+pub(crate) fn run_due(arguments: &Run, session: &Session<'_>) -> Result<Exit, Ended> {
+    run_wanted(&Wanted::Due, arguments.dry_run, session)
+}
+
+fn run_wanted(wanted: &Wanted, dry_run: bool, session: &Session<'_>) -> Result<Exit, Ended> {
+    let config = session.config()?;
+    session.with_context(&config, |context| {
+        let plan = engine::plan(context, wanted)?;
+        for layer in &plan.not_runnable {
+            session.output.tell(&format!(
+                "{layer}: cannot be run by this version yet, left out"
+            ));
+        }
+        if dry_run || plan.layers.is_empty() {
+            show(&plan, dry_run, session)?;
+            return Ok(Exit::Good);
+        }
+        let listener = Listener::new(session.output);
+        let report = engine::run(&plan, context, listener.watch(session.stop));
+        listener.finish()?;
+        let report = report?;
+        if session.output.json {
+            session.output.json(&report)?;
+        } else {
+            tell(&report, session);
+        }
+        Ok(Exit::of_report(&report))
+    })
+}
+
+#[derive(Serialize)]
+struct PlanRecord<'a> {
+    snapshot: &'a str,
+    paths: Vec<String>,
+    layers: Vec<&'a str>,
+    waiting: Vec<WaitingRecord<'a>>,
+}
+
+#[derive(Serialize)]
+struct WaitingRecord<'a> {
+    layer: &'a str,
+    /// `null` for a layer that is backed up only when asked for.
+    next_due: Option<jiff::Timestamp>,
+}
+
+/// Shows what would be done; that nothing is due only to those who want good news.
+fn show(plan: &Plan, dry_run: bool, session: &Session<'_>) -> Result<(), Ended> {
+    let paths = || plan.paths.iter();
+    if session.output.json {
+        session.output.json(&PlanRecord {
+            snapshot: &plan.snapshot,
+            paths: paths().map(|path| path.display().to_string()).collect(),
+            layers: plan
+                .layers
+                .iter()
+                .map(|layer| layer.name.as_str())
+                .collect(),
+            waiting: plan
+                .waiting
+                .iter()
+                .map(|(layer, due)| WaitingRecord {
+                    layer,
+                    next_due: due.as_ref().map(jiff::ZonedDateTime::timestamp),
+                })
+                .collect(),
+        })?;
+        return Ok(());
+    }
+    let mut lines = Vec::new();
+    for layer in &plan.layers {
+        lines.push(format!(
+            "{}: would get snapshot {}",
+            layer.name, plan.snapshot
+        ));
+    }
+    if !plan.layers.is_empty() {
+        lines.extend(paths().map(|path| format!("  would read {}", path.display())));
+    }
+    for (layer, due) in &plan.waiting {
+        let when = match due {
+            Some(due) => format!("due {}", human::minute(due.timestamp(), &session.zone)),
+            None => "only when asked for".to_owned(),
+        };
+        lines.push(format!("{layer}: {when}"));
+    }
+    for line in lines {
+        if dry_run {
+            session.output.say(&line);
+        } else {
+            session.output.tell(&line);
+        }
+    }
+    Ok(())
+}
+
+/// Says in words what was done: what went wrong always, the rest to those who want good news.
+pub(super) fn tell(report: &Report, session: &Session<'_>) {
+    let took = human::duration(report.finished.duration_since(report.started));
+    for layer in &report.layers {
+        let name = &layer.layer;
+        match &layer.result {
+            LayerResult::Done {
+                snapshot,
+                statistics,
+            } => session.output.tell(&format!(
+                "{name}: backed up as {snapshot}\n  {}, {}, {} new, in {took}",
+                human::count(statistics.files, "file"),
+                human::size(statistics.bytes),
+                human::size(statistics.added_bytes),
+            )),
+            LayerResult::Failed { failure } => {
+                session
+                    .output
+                    .explain(&format!("layer `{name}` was not backed up"), failure);
+            }
+            LayerResult::Stopped => {
+                session
+                    .output
+                    .say(&format!("{name}: stopped, no snapshot was made"));
+            }
+        }
+    }
+    if report.problems.count > 0 {
+        session.output.say(&format!(
+            "{} could not be read and {} left out or may be incomplete:",
+            human::count(report.problems.count, "object"),
+            if report.problems.count == 1 {
+                "is"
+            } else {
+                "are"
+            },
+        ));
+        for problem in &report.problems.first {
+            let path = problem.path.to_path().unwrap_or_default();
+            session
+                .output
+                .say(&format!("  {path}: {}", problem.what.escape_debug()));
+        }
+        let named = u64::try_from(report.problems.first.len()).unwrap_or(u64::MAX);
+        if report.problems.count > named {
+            session.output.say(&format!(
+                "  and {} more",
+                human::grouped(report.problems.count - named)
+            ));
+        }
+    }
+}

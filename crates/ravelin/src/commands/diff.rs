@@ -1,0 +1,75 @@
+//! `ravelin diff`
+
+use engine::browse::{Change, ChangeKind};
+use engine::event::PathRecord;
+use serde::Serialize;
+
+use super::{Ended, Session, snapshot_path};
+use crate::cli::Diff;
+use crate::exit::Exit;
+use crate::human;
+
+#[derive(Serialize)]
+struct ChangeRecord {
+    #[serde(flatten)]
+    path: PathRecord,
+    change: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size_before: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size_after: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Vec<&'static str>>,
+}
+
+impl From<&Change> for ChangeRecord {
+    fn from(change: &Change) -> Self {
+        let (word, size_before, size_after, metadata) = match &change.kind {
+            ChangeKind::Added { size } => ("added", None, Some(*size), None),
+            ChangeKind::Removed { size } => ("removed", Some(*size), None, None),
+            ChangeKind::Content { before, after } => ("content", Some(*before), Some(*after), None),
+            ChangeKind::Metadata(list) => ("metadata", None, None, Some(list.clone())),
+        };
+        Self {
+            path: PathRecord::from(&change.path),
+            change: word,
+            size_before,
+            size_after,
+            metadata,
+        }
+    }
+}
+
+pub(crate) fn run(arguments: &Diff, session: &Session<'_>) -> Result<Exit, Ended> {
+    session.with_layer(&arguments.of, |opened| {
+        let from = opened.snapshot(&arguments.from, &session.zone)?;
+        let to = opened.snapshot(&arguments.to, &session.zone)?;
+        let below = snapshot_path(arguments.path.as_ref())?;
+        let changes = engine::browse::diff(&mut *opened.layer, &from, &to, &below);
+        let changes = opened.check(changes)?;
+        if session.output.json {
+            let records: Vec<ChangeRecord> = changes.iter().map(ChangeRecord::from).collect();
+            session.output.json(&records)?;
+            return Ok(Exit::Good);
+        }
+        let mut text = String::new();
+        for change in &changes {
+            text.push_str(&line(change));
+        }
+        session.output.data(text.as_bytes())?;
+        let count = u64::try_from(changes.len()).unwrap_or(u64::MAX);
+        session.output.tell(&human::count(count, "difference"));
+        Ok(Exit::Good)
+    })
+}
+
+/// One change on a line: `+`, `-`, `~` for content, `·` for what is known about it.
+fn line(change: &Change) -> String {
+    let path = &change.path;
+    match &change.kind {
+        ChangeKind::Added { size } => format!("+ {:>8}  {path}\n", human::size(*size)),
+        ChangeKind::Removed { size } => format!("- {:>8}  {path}\n", human::size(*size)),
+        ChangeKind::Content { after, .. } => format!("~ {:>8}  {path}\n", human::size(*after)),
+        ChangeKind::Metadata(list) => format!("· {:>8}  {path} ({})\n", "", list.join(", ")),
+    }
+}

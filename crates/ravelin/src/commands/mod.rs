@@ -1,0 +1,148 @@
+//! One file a command.
+
+mod backup;
+mod cat;
+mod config;
+mod diff;
+mod explain;
+mod find;
+mod init;
+mod ls;
+mod quickstart;
+mod restore;
+mod snapshots;
+mod status;
+mod verify;
+
+use std::io;
+use std::path::PathBuf;
+
+use engine::layer::{Access, Layer};
+use engine::{Config, Context, Machine, Snapshot, Stop};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use tree::TreePath;
+
+use crate::cli::{Cli, Command, OfLayer};
+use crate::exit::Exit;
+use crate::output::Output;
+
+/// What every command works with.
+pub(crate) struct Session<'a> {
+    pub(crate) machine: &'a Machine,
+    pub(crate) config_file: PathBuf,
+    pub(crate) output: Output,
+    pub(crate) stop: &'a Stop,
+    pub(crate) zone: TimeZone,
+}
+
+/// Why a command ended early.
+pub(crate) enum Ended {
+    /// The engine could not do it.
+    Engine(engine::Error),
+    /// Our own output cannot be written.
+    Output(io::Error),
+}
+
+impl From<engine::Error> for Ended {
+    fn from(error: engine::Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl From<io::Error> for Ended {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+/// Does what the command line says.
+pub(crate) fn run(cli: &Cli, session: &Session<'_>) -> Result<Exit, Ended> {
+    match &cli.command {
+        Command::Quickstart(arguments) => quickstart::run(arguments, session),
+        Command::Init(arguments) => init::run(arguments, session),
+        Command::Run(arguments) => backup::run_due(arguments, session),
+        Command::Backup(arguments) => backup::run(arguments, session),
+        Command::Snapshots(of) => snapshots::run(of, session),
+        Command::Ls(arguments) => ls::run(arguments, session),
+        Command::Cat(arguments) => cat::run(arguments, session),
+        Command::Find(arguments) => find::run(arguments, session),
+        Command::Diff(arguments) => diff::run(arguments, session),
+        Command::Explain(arguments) => explain::run(arguments, session),
+        Command::Restore(arguments) => restore::run(arguments, session),
+        Command::Verify(arguments) => verify::run(arguments, session),
+        Command::Status => status::run(session),
+        Command::Config(which) => config::run(which, session),
+    }
+}
+
+impl Session<'_> {
+    /// Reads the configuration.
+    pub(crate) fn config(&self) -> Result<Config, Ended> {
+        let config = Config::read(&self.config_file, &self.machine.places);
+        Ok(config.map_err(engine::Error::from)?)
+    }
+
+    /// Does something with the configuration and the way to open its layers.
+    pub(crate) fn with_context<T>(
+        &self,
+        config: &Config,
+        work: impl FnOnce(Context<'_>) -> Result<T, Ended>,
+    ) -> Result<T, Ended> {
+        let open = |layer: &engine::config::Layer, access| {
+            engine::layer::open(layer, access, self.machine)
+        };
+        work(Context {
+            config,
+            machine: self.machine,
+            open: &open,
+        })
+    }
+
+    /// Opens the layer that is asked for, for reading, and does something with it.
+    pub(crate) fn with_layer<T>(
+        &self,
+        of: &OfLayer,
+        work: impl FnOnce(&mut Opened) -> Result<T, Ended>,
+    ) -> Result<T, Ended> {
+        let config = self.config()?;
+        let layer = engine::choose_layer(&config, of.layer.as_deref())?;
+        let name = layer.name.clone();
+        let opened = engine::layer::open(layer, Access::Read, self.machine);
+        let layer = opened.map_err(engine::Error::of_layer(&name))?;
+        work(&mut Opened { name, layer })
+    }
+}
+
+/// An open layer and its name.
+pub(crate) struct Opened {
+    pub(crate) name: String,
+    pub(crate) layer: Box<dyn Layer>,
+}
+
+impl Opened {
+    /// Says which layer an error is about.
+    pub(crate) fn check<T>(&self, result: Result<T, engine::layer::Error>) -> Result<T, Ended> {
+        Ok(result.map_err(engine::Error::of_layer(&self.name))?)
+    }
+
+    /// The snapshot that a person means.
+    pub(crate) fn snapshot(&mut self, typed: &str, zone: &TimeZone) -> Result<Snapshot, Ended> {
+        let snapshots = self.layer.snapshots();
+        let snapshots = self.check(snapshots)?;
+        self.check(engine::browse::choose(&snapshots, typed, zone))
+    }
+}
+
+/// A path that a person typed, as it stands in snapshots; a relative one starts at the top.
+fn snapshot_path(typed: Option<&PathBuf>) -> Result<TreePath, Ended> {
+    match typed {
+        Some(typed) => Ok(engine::browse::typed_path(typed)?),
+        None => Ok(TreePath::root()),
+    }
+}
+
+/// A time of a file system on the calendar, clamped to where the calendar ends.
+pub(crate) fn timestamp(time: tree::Time) -> Timestamp {
+    Timestamp::from_nanosecond(time.nanoseconds.into()).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,199 @@
+//! `ravelin restore`
+
+use std::path::{self, PathBuf};
+
+use engine::event::ProblemRecord;
+use engine::{ActionCount, PlannedRestore, RestoreReport, RestoreRequest, Selection};
+use serde::Serialize;
+use tree::{Conflict, Fidelity, RestoreOptions};
+
+use super::{Ended, Session};
+use crate::cli::{self, Restore};
+use crate::exit::Exit;
+use crate::human;
+use crate::listener::Listener;
+
+pub(crate) fn run(arguments: &Restore, session: &Session<'_>) -> Result<Exit, Ended> {
+    let snapshot = session.with_layer(&arguments.of, |opened| {
+        opened.snapshot(&arguments.snapshot, &session.zone)
+    })?;
+    let config = session.config()?;
+    let layer = engine::choose_layer(&config, arguments.of.layer.as_deref())?;
+    let mut paths = Vec::new();
+    for typed in &arguments.paths {
+        paths.push(engine::browse::typed_path(typed)?);
+    }
+    let (selection, target) = match &arguments.to {
+        Some(to) => (Selection::together(paths), path::absolute(to)?),
+        None => (Selection::in_place(paths), PathBuf::from("/")),
+    };
+    let request = RestoreRequest {
+        layer: layer.clone(),
+        snapshot: snapshot.clone(),
+        selection,
+        target,
+        options: options(arguments),
+    };
+    session.with_context(&config, |context| {
+        let planned = engine::restore_plan(request, context)?;
+        if arguments.dry_run {
+            show(&planned, &snapshot.name, session)?;
+            return Ok(if planned.refusals().is_empty() {
+                Exit::Good
+            } else {
+                Exit::Skipped
+            });
+        }
+        let listener = Listener::new(session.output);
+        let report = engine::restore(planned, context, listener.watch(session.stop));
+        listener.finish()?;
+        let report = report?;
+        if session.output.json {
+            session.output.json(&report)?;
+        } else {
+            tell(&report, session);
+        }
+        Ok(match &report.failure {
+            Some(failure) => Exit::of_code(failure.code),
+            None => Exit::of_outcome(report.outcome),
+        })
+    })
+}
+
+fn options(arguments: &Restore) -> RestoreOptions {
+    RestoreOptions {
+        conflict: match arguments.conflict {
+            cli::Conflict::KeepBoth => Conflict::KeepBoth,
+            cli::Conflict::Overwrite => Conflict::Overwrite,
+            cli::Conflict::Skip => Conflict::Skip,
+            cli::Conflict::OnlyIfDifferent => Conflict::OnlyIfDifferent,
+        },
+        fidelity: if arguments.as_it_was {
+            Fidelity::AsItWas
+        } else {
+            Fidelity::Usual
+        },
+        ..RestoreOptions::default()
+    }
+}
+
+#[derive(Serialize)]
+struct PlanRecord<'a> {
+    snapshot: &'a str,
+    target: String,
+    bytes_to_write: u64,
+    actions: Vec<ActionCount>,
+    refusals: &'a [ProblemRecord],
+}
+
+fn show(planned: &PlannedRestore, snapshot: &str, session: &Session<'_>) -> Result<(), Ended> {
+    if session.output.json {
+        session.output.json(&PlanRecord {
+            snapshot,
+            target: planned.target().display().to_string(),
+            bytes_to_write: planned.bytes_to_write(),
+            actions: planned.actions(),
+            refusals: planned.refusals(),
+        })?;
+        return Ok(());
+    }
+    session.output.say(&format!(
+        "from {} into {}, {} to write:",
+        snapshot.escape_debug(),
+        planned.target().display(),
+        human::size(planned.bytes_to_write())
+    ));
+    for count in planned.actions() {
+        session.output.say(&format!(
+            "  {:>9}  {}",
+            human::grouped(count.entries),
+            words(count.action)
+        ));
+    }
+    for refusal in planned.refusals() {
+        session.output.say(&problem(refusal));
+    }
+    Ok(())
+}
+
+/// What an action means, as the end of “so many …”.
+fn words(action: &str) -> &str {
+    match action {
+        "create" => "created",
+        "replace" => "replaced",
+        "keep-both" => "restored beside what stands there",
+        "mend" => "with the right content, attributes mended",
+        "already-right" => "as they should be already",
+        "skip" => "left alone",
+        "superseded" => "that the snapshot has once more under the same path",
+        "refuse" => "that cannot be restored",
+        other => other,
+    }
+}
+
+fn problem(problem: &ProblemRecord) -> String {
+    let path = problem.path.to_path().unwrap_or_default();
+    format!("  {path}: {}", problem.what.escape_debug())
+}
+
+fn tell(report: &RestoreReport, session: &Session<'_>) {
+    let took = human::duration(report.finished.duration_since(report.started));
+    let bytes = report.actions.iter().map(|count| count.bytes).sum();
+    let entries = report.actions.iter().map(|count| count.entries).sum();
+    session.output.tell(&format!(
+        "{} from {} into {}: {} written, in {took}",
+        human::count(entries, "object"),
+        report.snapshot.escape_debug(),
+        report.target,
+        human::size(bytes),
+    ));
+    for count in &report.actions {
+        session.output.tell(&format!(
+            "  {:>9}  {}",
+            human::grouped(count.entries),
+            words(count.action)
+        ));
+    }
+    for renamed in &report.renamed {
+        let name = |record: &engine::event::PathRecord| record.to_path().unwrap_or_default();
+        session.output.tell(&format!(
+            "  {} stands there; restored as {}",
+            name(&renamed.from),
+            name(&renamed.to)
+        ));
+    }
+    let left_out = &report.left_out;
+    for (count, what) in [
+        (left_out.owners, "without its owner: that takes root"),
+        (
+            left_out.set_ids,
+            "without set-uid or set-gid: see --as-it-was",
+        ),
+        (
+            left_out.xattrs,
+            "without some extended attributes: see --as-it-was",
+        ),
+        (left_out.acls, "without its ACL"),
+        (left_out.flags, "without its inode flags: see --as-it-was"),
+    ] {
+        if count > 0 {
+            session
+                .output
+                .tell(&format!("  {:>9}  {what}", human::grouped(count)));
+        }
+    }
+    if report.problems.count > 0 {
+        let count = human::count(report.problems.count, "object");
+        session
+            .output
+            .say(&format!("{count} could not be restored, or not entirely:"));
+        for record in &report.problems.first {
+            session.output.say(&problem(record));
+        }
+    }
+    if let Some(failure) = &report.failure {
+        session
+            .output
+            .explain("the restore ended before its time", failure);
+    }
+}

@@ -1,0 +1,85 @@
+//! Data goes to stdout, people's text to stderr.
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+use engine::Explanation;
+use serde::Serialize;
+
+/// How the program speaks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    /// Data as JSON.
+    pub(crate) json: bool,
+    /// Good news are told too.
+    pub(crate) talkative: bool,
+    /// A person watches: progress is drawn.
+    pub(crate) draws: bool,
+}
+
+impl Output {
+    /// Good news are told to a person at a terminal, and to nobody else: cron sends mail about
+    /// every line. `--verbose` tells them always, `--quiet` never.
+    pub(crate) fn new(json: bool, quiet: bool, verbose: bool) -> Self {
+        let watched = io::stderr().is_terminal();
+        Self {
+            json,
+            talkative: !quiet && (verbose || watched),
+            draws: !quiet && watched,
+        }
+    }
+
+    /// Writes a JSON document on one line.
+    pub(crate) fn json(self, value: &impl Serialize) -> io::Result<()> {
+        let mut line = serde_json::to_vec(value)?;
+        line.push(b'\n');
+        self.data(&line)
+    }
+
+    /// Writes data as it is.
+    #[expect(
+        clippy::unused_self,
+        reason = "all that is said goes through one value"
+    )]
+    pub(crate) fn data(self, bytes: &[u8]) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes)?;
+        stdout.flush()
+    }
+
+    /// A writer for data that comes in pieces. It has to be flushed.
+    #[expect(
+        clippy::unused_self,
+        reason = "all that is said goes through one value"
+    )]
+    pub(crate) fn writer(self) -> impl Write {
+        BufWriter::with_capacity(1 << 16, io::stdout().lock())
+    }
+
+    /// Tells good news.
+    pub(crate) fn tell(self, text: &str) {
+        if self.talkative {
+            self.say(text);
+        }
+    }
+
+    /// Says what a person has to know.
+    ///
+    /// When stderr is gone there is nobody to tell, and the work goes on.
+    #[expect(
+        clippy::unused_self,
+        reason = "all that is said goes through one value"
+    )]
+    pub(crate) fn say(self, text: &str) {
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    /// Says what went wrong, why, and what to do now.
+    pub(crate) fn explain(self, headline: &str, explanation: &Explanation) {
+        self.say(&format!("error: {headline} [{}]", explanation.code));
+        for cause in &explanation.because {
+            let cause = cause.replace('\n', "\n           ");
+            self.say(&format!("  because: {cause}"));
+        }
+        self.say(&format!("  next: {}", explanation.next));
+    }
+}

@@ -1,0 +1,7 @@
+//! The program as a person meets it: what it prints, where, and how it ends.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod bench;
+mod configuration;
+mod explaining;
