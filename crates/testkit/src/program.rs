@@ -20,6 +20,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("gpg", "gnupg"),
     ("lsattr", "e2fsprogs"),
     ("mkfs.ext4", "e2fsprogs"),
+    ("openssl", "openssl"),
     ("pkg-config", "pkg-config"),
     ("python3", "python3"),
     ("rdiff", "rdiff"),

@@ -12,6 +12,7 @@ use testkit::emulator::{DriveEmulator, Fault, Trouble};
 
 use crate::b2::quick;
 use crate::conformance::{check, environment};
+use crate::router::{Router, rclone_round_trip};
 use crate::servers::fetch;
 
 fn name(text: &str) -> Name {
@@ -279,10 +280,13 @@ fn a_machine_without_a_browser_signs_in_by_a_code_on_another() {
 
 #[test]
 fn a_service_account_needs_no_person() {
+    let Some(openssl) = testkit::require("openssl") else {
+        return;
+    };
     let emulator = DriveEmulator::start();
     let state = tempfile::tempdir().unwrap();
     let mut environment = around(&emulator, state.path());
-    let key = testkit::run(Command::new("openssl").args([
+    let key = testkit::run(Command::new(openssl).args([
         "genpkey",
         "-quiet",
         "-algorithm",
@@ -369,4 +373,30 @@ print("good")
             .arg(emulator.url()),
     );
     assert_eq!(said.trim(), "good");
+}
+
+#[test]
+fn rclone_finds_the_emulator_right() {
+    let Some(programs) = testkit::cloud_programs() else {
+        return;
+    };
+    let emulator = DriveEmulator::start();
+    let router = Router::start(
+        &programs,
+        &emulator.url(),
+        &["www.googleapis.com", "oauth2.googleapis.com"],
+    );
+    let rclone = |arguments: &[&str]| {
+        let remote = "type = drive\nscope = drive\nroot_folder_id = root\nclient_id = app\nclient_secret = app\nchunk_size = 8M\npacer_min_sleep = 1ms";
+        testkit::run(router.rclone(&programs, remote).args(arguments))
+    };
+    rclone_round_trip(&rclone);
+    let (store, _environment, _state) = signed_in(&emulator);
+    store
+        .write(&name("ours/é"), b"ours", WriteMode::Replace)
+        .unwrap();
+    assert_eq!(rclone(&["cat", "box:Some Folder/deep/ours/é"]), "ours");
+    let _ = rclone(&["purge", "box:x"]);
+    let left = rclone(&["lsf", "-R", "--files-only", "box:"]);
+    assert_eq!(left.trim(), "Some Folder/deep/ours/é");
 }

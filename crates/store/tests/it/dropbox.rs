@@ -12,6 +12,7 @@ use testkit::emulator::{DropboxEmulator, Fault, Trouble};
 
 use crate::b2::quick;
 use crate::conformance::{check, environment};
+use crate::router::{Router, rclone_round_trip};
 use crate::servers::fetch;
 
 fn name(text: &str) -> Name {
@@ -322,4 +323,37 @@ print("good")
             .arg(emulator.url()),
     );
     assert_eq!(said.trim(), "good");
+}
+
+#[test]
+fn rclone_finds_the_emulator_right() {
+    let Some(programs) = testkit::cloud_programs() else {
+        return;
+    };
+    let emulator = DropboxEmulator::start();
+    let hosts = [
+        "api.dropboxapi.com",
+        "content.dropboxapi.com",
+        "notify.dropboxapi.com",
+        "www.dropbox.com",
+    ];
+    let router = Router::start(&programs, &emulator.url(), &hosts);
+    let rclone = |arguments: &[&str]| {
+        let mut command = router.rclone(
+            &programs,
+            "type = dropbox\nbatch_mode = off\nchunk_size = 8M",
+        );
+        testkit::run(command.args(arguments))
+    };
+    rclone_round_trip(&rclone);
+    emulator
+        .faults
+        .next("files/upload", Trouble::Status(429, Some(1)));
+    let (store, _environment, _state) = signed_in(&emulator);
+    store
+        .write(&name("ours/é"), b"ours", WriteMode::Create)
+        .unwrap();
+    assert_eq!(rclone(&["cat", "box:Pre Fix/ours/é"]), "ours");
+    let _ = rclone(&["purge", "box:x"]);
+    assert_eq!(emulator.object("/x/it's"), None);
 }

@@ -147,12 +147,12 @@ fn no_message_holds_a_secret() {
 
 #[test]
 fn a_certificate_that_nobody_vouches_for_is_refused_at_once() {
-    if !std::path::Path::new("/usr/bin/openssl").exists() {
-        return testkit::missing("openssl", "install it");
-    }
+    let Some(openssl) = testkit::require("openssl") else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let (key, certificate) = (folder.path().join("key"), folder.path().join("certificate"));
-    let mut make = Command::new("openssl");
+    let mut make = Command::new(&openssl);
     make.args([
         "req",
         "-x509",
@@ -170,7 +170,7 @@ fn a_certificate_that_nobody_vouches_for_is_refused_at_once() {
         .arg(&certificate);
     assert!(testkit::output(&mut make).status.success());
     let port = free_port();
-    let mut server = Command::new("openssl")
+    let mut server = Command::new(&openssl)
         .args([
             "s_server",
             "-quiet",

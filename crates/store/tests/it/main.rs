@@ -7,6 +7,7 @@ mod drive;
 mod dropbox;
 mod hostile;
 mod probe;
+mod router;
 mod s3;
 mod servers;
 mod sftp;

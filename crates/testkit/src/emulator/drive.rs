@@ -168,11 +168,7 @@ impl State {
             _ => {}
         }
         // The address of a session is good without a token.
-        if let Some(id) = request
-            .query
-            .get("upload_id")
-            .filter(|_| request.method == "PUT")
-        {
+        if let Some(id) = request.query.get("upload_id") {
             return self.put(request, &id.clone());
         }
         if !self.tokens.accepts(request) {
@@ -343,9 +339,13 @@ impl State {
                         bytes: Vec::new(),
                     },
                 );
+                // A client that came under the service's own name stays there.
+                let base = match request.header("host") {
+                    host if host.ends_with("googleapis.com") => format!("https://{host}"),
+                    _ => self.base.clone(),
+                };
                 let address = format!(
-                    "{}/upload/drive/v3/files?uploadType=resumable&upload_id={upload_id}",
-                    self.base
+                    "{base}/upload/drive/v3/files?uploadType=resumable&upload_id={upload_id}"
                 );
                 Answer::new(200).header("location", address)
             }

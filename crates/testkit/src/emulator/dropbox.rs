@@ -197,9 +197,6 @@ impl State {
             "" => request.json(),
             header => serde_json::from_str(header).unwrap_or_default(),
         };
-        if !request.header("dropbox-api-arg").is_ascii() {
-            return Answer::new(400);
-        }
         let told = text(&argument, "content_hash");
         if !told.is_empty() && told != content_hash(&request.body) {
             return refuse(&["content_hash_mismatch"]);
@@ -233,8 +230,7 @@ impl State {
                 }
                 answer
             }
-            "files/get_metadata" => match self.entries.get(&text(&argument, "path").to_lowercase())
-            {
+            "files/get_metadata" => match self.entry(&text(&argument, "path")) {
                 Some(entry) => Answer::json(200, &entry.metadata()),
                 None => refuse(&["path", "not_found"]),
             },
@@ -263,7 +259,15 @@ impl State {
                 200,
                 &json!({"used": self.used(), "allocation": {".tag": "individual", "allocated": self.size_max.unwrap_or(2 << 30)}}),
             ),
-            _ => Answer::new(404),
+            other => Answer::new(400).body(format!("unknown function {other}").into_bytes()),
+        }
+    }
+
+    /// By path, or by id.
+    fn entry(&self, path: &str) -> Option<&Entry> {
+        match path.strip_prefix("id:") {
+            Some(id) => self.entries.values().find(|entry| hex(&entry.path) == id),
+            None => self.entries.get(&path.to_lowercase()),
         }
     }
 
@@ -346,7 +350,7 @@ impl State {
     }
 
     fn download(&self, request: &Request, argument: &Value) -> Answer {
-        let entry = self.entries.get(&text(argument, "path").to_lowercase());
+        let entry = self.entry(&text(argument, "path"));
         let Some(entry) = entry.filter(|entry| entry.file.is_some()) else {
             return refuse(&["path", "not_found"]);
         };
