@@ -54,13 +54,19 @@ struct Held {
 /// A lock that is held until it is dropped.
 #[derive(Debug)]
 pub struct Lock {
+    place: Place,
+    /// `None` for a shared lock.
+    directory: Option<Directory>,
+}
+
+/// Where a lock is made, and who we are there.
+#[derive(Debug)]
+struct Place {
     host: Host,
     holder: Holder,
     roster: Roster,
     /// Of the lock directory.
     path: PathBuf,
-    /// `None` for a shared lock.
-    directory: Option<Directory>,
 }
 
 impl Lock {
@@ -73,20 +79,22 @@ impl Lock {
     /// [`Error::Locked`] when others hold it until `wait` is over, [`Error::Io`] when locks
     /// cannot be made there.
     pub fn exclusive(path: &Path, host: &Host, wait: Duration) -> Result<Self, Error> {
-        let mut lock = Self::new(path, host)?;
+        let place = Place::new(path, host)?;
         let mut tries = Tries::new(wait);
         loop {
-            let directory = lock.take_directory(&mut tries)?;
-            let readers = lock.roster.readers(host)?;
+            let directory = place.take_directory(&mut tries)?;
+            let readers = place.roster.readers(host)?;
             let Some(reader) = readers.first() else {
-                lock.roster.add(Kind::Exclusive, &lock.holder, host)?;
-                lock.directory = Some(directory);
-                return Ok(lock);
+                place.roster.add(Kind::Exclusive, &place.holder, host)?;
+                return Ok(Self {
+                    place,
+                    directory: Some(directory),
+                });
             };
             // Readers could not take themselves off the list.
             drop(directory);
             if !tries.pause() {
-                return Err(lock.locked(reader.to_string()));
+                return Err(place.locked(reader.to_string()));
             }
         }
     }
@@ -97,12 +105,15 @@ impl Lock {
     ///
     /// As [`Self::exclusive`].
     pub fn shared(path: &Path, host: &Host, wait: Duration) -> Result<Self, Error> {
-        let lock = Self::new(path, host)?;
-        let directory = lock.take_directory(&mut Tries::new(wait))?;
-        lock.roster.add(Kind::Shared, &lock.holder, host)?;
-        held(&lock.path, |held| held.shared += 1);
+        let place = Place::new(path, host)?;
+        let directory = place.take_directory(&mut Tries::new(wait))?;
+        place.roster.add(Kind::Shared, &place.holder, host)?;
+        held(&place.path, |held| held.shared += 1);
         drop(directory);
-        Ok(lock)
+        Ok(Self {
+            place,
+            directory: None,
+        })
     }
 
     /// Whether nobody has taken the lock away from us, as a person can with [`Lock::break_all`].
@@ -111,9 +122,10 @@ impl Lock {
         match &self.directory {
             Some(directory) => directory.file.exists(),
             None => self
+                .place
                 .roster
-                .readers(&self.host)
-                .is_ok_and(|readers| readers.contains(&self.holder)),
+                .readers(&self.place.host)
+                .is_ok_and(|readers| readers.contains(&self.place.holder)),
         }
     }
 
@@ -131,8 +143,8 @@ impl Lock {
     ///
     /// [`Error::Io`] and [`Error::Locked`], when the lock is still the former process's.
     pub fn migrate(&mut self) -> Result<(), Error> {
-        let holder = Holder::this_process(&self.host);
-        if holder == self.holder {
+        let holder = Holder::this_process(&self.place.host);
+        if holder == self.place.holder {
             return Ok(());
         }
         let kind = match &mut self.directory {
@@ -141,20 +153,25 @@ impl Lock {
                 write_file(&file, &holder).map_err(Error::io("create", &file))?;
                 let former = std::mem::replace(&mut directory.file, file);
                 fs::remove_file(&former).map_err(Error::io("remove", &former))?;
-                self.roster
-                    .replace(Kind::Exclusive, &self.holder, &holder, &self.host)?;
+                self.place.roster.replace(
+                    Kind::Exclusive,
+                    &self.place.holder,
+                    &holder,
+                    &self.place.host,
+                )?;
                 Kind::Exclusive
             }
             None => Kind::Shared,
         };
         if kind == Kind::Shared {
-            let former = std::mem::replace(&mut self.holder, holder.clone());
-            let directory = self.take_directory(&mut Tries::new(RELEASE_WAIT))?;
-            self.roster
-                .replace(Kind::Shared, &former, &holder, &self.host)?;
+            let former = std::mem::replace(&mut self.place.holder, holder.clone());
+            let directory = self.place.take_directory(&mut Tries::new(RELEASE_WAIT))?;
+            self.place
+                .roster
+                .replace(Kind::Shared, &former, &holder, &self.place.host)?;
             drop(directory);
         }
-        self.holder = holder;
+        self.place.holder = holder;
         Ok(())
     }
 
@@ -179,27 +196,64 @@ impl Lock {
     }
 
     /// Removes what processes that are gone have prepared and not used.
+    ///
+    /// An empty directory of the stock program stays: its name does not say whose it is.
     pub(crate) fn remove_litter(&self) {
-        let parent = save_file::parent(&self.path);
-        let Some(name) = self.path.file_name().and_then(|name| name.to_str()) else {
+        let parent = save_file::parent(&self.place.path);
+        let Some(name) = self.place.path.file_name().and_then(|name| name.to_str()) else {
             return;
         };
         for litter in list(parent).unwrap_or_default() {
-            let is_prepared = litter
+            let Some(infix) = litter
                 .strip_prefix(name)
-                .is_some_and(|rest| rest.starts_with('.') && rest.ends_with(".tmp"));
-            if is_prepared {
-                let directory = parent.join(&litter);
-                if let Some(holders) = gone_holders(&directory, &self.host) {
-                    for holder in holders {
-                        let _ = fs::remove_file(directory.join(holder));
-                    }
-                    let _ = fs::remove_dir(directory);
+                .and_then(|rest| rest.strip_prefix('.')?.strip_suffix(".tmp"))
+            else {
+                continue;
+            };
+            let directory = parent.join(&litter);
+            let Some(files) = files_of_gone(&directory, |holder| holder.is_gone(&self.place.host))
+            else {
+                continue;
+            };
+            let is_unused = || {
+                let pid = infix.split_once('-').and_then(|(pid, _)| pid.parse().ok());
+                pid.is_some_and(|pid| {
+                    Holder::new(self.place.host.id(), pid, 0, "").is_gone(&self.place.host)
+                })
+            };
+            if !files.is_empty() || is_unused() {
+                for file in files {
+                    let _ = fs::remove_file(directory.join(file));
                 }
+                let _ = fs::remove_dir(directory);
             }
         }
     }
 
+    fn release(&mut self) -> Result<(), Error> {
+        if let Some(directory) = self.directory.take() {
+            self.place
+                .roster
+                .take_off(Kind::Exclusive, &self.place.holder, &self.place.host)?;
+            drop(directory);
+            return Ok(());
+        }
+        let directory = self.place.take_directory(&mut Tries::new(RELEASE_WAIT))?;
+        let remaining = held(&self.place.path, |held| {
+            held.shared = held.shared.saturating_sub(1);
+            held.shared
+        });
+        if remaining == 0 {
+            self.place
+                .roster
+                .take_off(Kind::Shared, &self.place.holder, &self.place.host)?;
+        }
+        drop(directory);
+        Ok(())
+    }
+}
+
+impl Place {
     fn new(path: &Path, host: &Host) -> Result<Self, Error> {
         // The same directory has the same name in all threads.
         let parent = save_file::parent(path);
@@ -210,7 +264,6 @@ impl Lock {
             holder: Holder::this_process(host),
             roster: Roster::new(&path),
             path: suffixed(&path, ".exclusive"),
-            directory: None,
         })
     }
 
@@ -256,7 +309,13 @@ impl Lock {
 
     /// Frees the directory from a holder whose process is gone. Says whether it is free now.
     fn remove_gone_holder(&self) -> bool {
-        let Some(names) = gone_holders(&self.path, &self.host) else {
+        // Only one thread of this process comes here, and it does not hold the directory: what
+        // names this process was left by an earlier one of the same number.
+        let is_gone = |holder: &Holder| {
+            holder.is_gone(&self.host)
+                || (*holder == self.holder && holder.may_be_seen_by(&self.holder))
+        };
+        let Some(names) = files_of_gone(&self.path, is_gone) else {
             return false;
         };
         // Of several who do this, one succeeds in removing the file; the directory may have a
@@ -281,32 +340,12 @@ impl Lock {
             holder,
         }
     }
-
-    fn release(&mut self) -> Result<(), Error> {
-        if let Some(directory) = self.directory.take() {
-            self.roster
-                .take_off(Kind::Exclusive, &self.holder, &self.host)?;
-            drop(directory);
-            return Ok(());
-        }
-        let directory = self.take_directory(&mut Tries::new(RELEASE_WAIT))?;
-        let remaining = held(&self.path, |held| {
-            held.shared = held.shared.saturating_sub(1);
-            held.shared
-        });
-        if remaining == 0 {
-            self.roster
-                .take_off(Kind::Shared, &self.holder, &self.host)?;
-        }
-        drop(directory);
-        Ok(())
-    }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         // A fork without migration leaves the lock to the process that took it.
-        if self.holder.is_this_process() {
+        if self.place.holder.is_this_process() {
             // What cannot be released is recognised when this process is gone.
             let _ = self.release();
         }
@@ -340,20 +379,29 @@ struct Prepared {
 impl Prepared {
     fn new(target: &Path, holder: &Holder) -> io::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let path = loop {
+        loop {
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
             let path = suffixed(target, &format!(".{}-{count}.tmp", holder.pid()));
             match fs::DirBuilder::new().mode(0o700).create(&path) {
                 // Left by a process that is gone, or made by one on another machine.
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                result => break result.map(|()| path)?,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+                result => result?,
             }
-        };
-        let file = path.join(holder.file_name());
-        let prepared = Self { path, file };
-        write_file(&prepared.file, holder)?;
-        Ok(prepared)
+            let file = path.join(holder.file_name());
+            let written = write_file(&file, holder);
+            let prepared = Self { path, file };
+            match written {
+                // Somebody took it for litter.
+                Err(error) if error.kind() == ErrorKind::NotFound && target_exists(target) => {}
+                result => return result.map(|()| prepared),
+            }
+        }
     }
+}
+
+/// Whether the directory that is to hold the lock is still there.
+fn target_exists(target: &Path) -> bool {
+    save_file::parent(target).is_dir()
 }
 
 impl Drop for Prepared {
@@ -395,12 +443,12 @@ impl Tries {
     }
 }
 
-/// The files of a lock directory, if the processes of all of them are gone.
-fn gone_holders(directory: &Path, host: &Host) -> Option<Vec<String>> {
+/// The files of a lock directory, if the holders of all of them are gone.
+fn files_of_gone(directory: &Path, is_gone: impl Fn(&Holder) -> bool) -> Option<Vec<String>> {
     let names = list(directory).ok()?;
-    let all_gone = names.iter().all(|name| {
-        Holder::read(&directory.join(name), name).is_some_and(|holder| holder.is_gone(host))
-    });
+    let all_gone = names
+        .iter()
+        .all(|name| Holder::read(&directory.join(name), name).is_some_and(|it| is_gone(&it)));
     all_gone.then_some(names)
 }
 

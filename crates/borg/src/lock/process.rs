@@ -110,9 +110,17 @@ impl Holder {
         }
     }
 
+    /// Whether this one lives, or lived, where the other one can see it.
+    pub(super) fn may_be_seen_by(&self, other: &Self) -> bool {
+        !matches!(self.place_seen_from(&other.birth), Place::OtherNamespace)
+    }
+
     fn place(&self) -> Place {
-        let ours = birth(std::process::id());
-        let mut ours = ours.as_deref().unwrap_or_default().split(' ');
+        self.place_seen_from(&birth(std::process::id()).unwrap_or_default())
+    }
+
+    fn place_seen_from(&self, ours: &str) -> Place {
+        let mut ours = ours.split(' ');
         let mut theirs = self.birth.split(' ');
         let mut differ = || match (ours.next(), theirs.next()) {
             (Some(ours), Some(theirs)) => ours != theirs && !ours.is_empty() && !theirs.is_empty(),

@@ -26,7 +26,7 @@ pub(super) enum Kind {
 impl Kind {
     const ALL: [Self; 2] = [Self::Shared, Self::Exclusive];
 
-    fn key(self) -> &'static str {
+    pub(super) fn key(self) -> &'static str {
         match self {
             Self::Shared => "shared",
             Self::Exclusive => "exclusive",
