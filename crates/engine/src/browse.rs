@@ -1,4 +1,7 @@
 //! Looking into snapshots: which there are, what they hold, what changed between them.
+//!
+//! Recorded paths that are unusable are left out here: nothing can be done with them. A restore
+//! names them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
@@ -74,6 +77,9 @@ pub fn list(
     let depth = below.components().count();
     let mut found = Vec::new();
     layer.entries(snapshot, &mut |item| {
+        let Ok(item) = item else {
+            return ControlFlow::Continue(());
+        };
         let path = &item.entry.path;
         let is_below = path.starts_with(below);
         if is_below && (recursive || path.components().count() <= depth + 1) {
@@ -119,7 +125,9 @@ pub fn find(layer: &mut dyn Layer, pattern: &Glob) -> Result<Vec<Found>, layer::
     let mut found: BTreeMap<TreePath, Vec<Version>> = BTreeMap::new();
     for (index, snapshot) in snapshots.iter().enumerate() {
         layer.entries(snapshot, &mut |item| {
-            if pattern.matches(&item.entry.path) {
+            if let Ok(item) = item
+                && pattern.matches(&item.entry.path)
+            {
                 let versions = found.entry(item.entry.path.clone()).or_default();
                 add_version(versions, item, snapshot, index);
             }
@@ -204,14 +212,18 @@ pub fn diff(
 ) -> Result<Vec<Change>, layer::Error> {
     let mut before: HashMap<TreePath, Item> = HashMap::new();
     layer.entries(from, &mut |item| {
-        if item.entry.path.starts_with(below) {
+        if let Ok(item) = item
+            && item.entry.path.starts_with(below)
+        {
             before.insert(item.entry.path.clone(), item);
         }
         ControlFlow::Continue(())
     })?;
     let mut changes = Vec::new();
     layer.entries(to, &mut |new| {
-        if new.entry.path.starts_with(below) {
+        if let Ok(new) = new
+            && new.entry.path.starts_with(below)
+        {
             let old = before.remove(&new.entry.path);
             changes.extend(changed(old, new));
         }

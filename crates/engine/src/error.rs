@@ -61,6 +61,20 @@ pub enum Error {
         /// Which snapshot.
         snapshot: String,
     },
+    /// The folder to restore into says no.
+    #[error("cannot restore")]
+    Restore {
+        /// Why.
+        source: tree::RestoreError,
+    },
+    /// The file that was to prove a restore did not come back.
+    #[error("{path} could not be compared with what was restored")]
+    Proof {
+        /// Which file.
+        path: TreePath,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The program's own files cannot be written or read.
     #[error("cannot {action} {}", path.display())]
     State {

@@ -4,6 +4,7 @@
 //! a test holds them together.
 
 use std::fmt;
+use std::io;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -33,6 +34,10 @@ pub enum Code {
     SecretOpen,
     SecretMissing,
     SecretProgram,
+    RestoreTarget,
+    RestoreBusy,
+    DiskFull,
+    NotProved,
     StateUnwritable,
     Stopped,
     Io,
@@ -42,7 +47,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of docs/errors.md.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 25] = [
         Self::ConfigMissing,
         Self::ConfigUnreadable,
         Self::ConfigOpen,
@@ -59,6 +64,10 @@ impl Code {
         Self::SecretOpen,
         Self::SecretMissing,
         Self::SecretProgram,
+        Self::RestoreTarget,
+        Self::RestoreBusy,
+        Self::DiskFull,
+        Self::NotProved,
         Self::StateUnwritable,
         Self::Stopped,
         Self::Io,
@@ -165,6 +174,26 @@ impl Code {
                 "secret-program",
                 "The program that should print the passphrase did not.",
                 "Run the program by hand and see what it says.",
+            ),
+            Self::RestoreTarget => (
+                "restore-target",
+                "The folder to restore into cannot be used as it is.",
+                "Name another folder with `--to`.",
+            ),
+            Self::RestoreBusy => (
+                "restore-busy",
+                "Another restore is writing into the same folder.",
+                "Wait until it is over, or restore into another folder.",
+            ),
+            Self::DiskFull => (
+                "disk-full",
+                "No space is left where something was to be written. What was finished stays.",
+                "Make space and run the same command again; it does the rest.",
+            ),
+            Self::NotProved => (
+                "not-proved",
+                "The file that was to prove that a restore works did not come back, or not as it was.",
+                "Run `ravelin verify --data`, and do not rely on this layer until it is clear why.",
             ),
             Self::StateUnwritable => (
                 "state-unwritable",
@@ -298,6 +327,8 @@ pub fn explain(error: &Error) -> Explanation {
             let command = name.map(|name| run(&["find", &name]));
             (Code::NoSuchPath, command)
         }
+        Error::Restore { source } => (of_restore(source), None),
+        Error::Proof { .. } => (Code::NotProved, None),
         Error::State { .. } => (Code::StateUnwritable, None),
         Error::Stopped => (Code::Stopped, None),
     };
@@ -382,9 +413,26 @@ fn of_layer(error: &layer::Error) -> (Code, Option<Next>) {
             let name = path.name().map(String::from_utf8_lossy);
             (Code::NoSuchPath, name.map(|name| run(&["find", &name])))
         }
+        layer::Error::Restore(error) => (of_restore(error), None),
+        layer::Error::Io { source, .. } if is_full(source) => (Code::DiskFull, None),
         layer::Error::Io { .. } => (Code::Io, None),
         layer::Error::Panicked => (Code::Bug, None),
     }
+}
+
+fn of_restore(error: &tree::RestoreError) -> Code {
+    match error {
+        tree::RestoreError::Full { .. } => Code::DiskFull,
+        tree::RestoreError::Busy { .. } => Code::RestoreBusy,
+        _ => Code::RestoreTarget,
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 fn of_secret(error: &secret::Error) -> (Code, Option<Next>) {

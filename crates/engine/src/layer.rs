@@ -8,9 +8,9 @@ use std::ops::ControlFlow;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tree::{Entry, Step, TreePath};
+use tree::{BadPath, Entry, Restore, RestoreError, Step, TreePath};
 
-use crate::{Machine, config, secret};
+use crate::{Machine, Selection, config, secret};
 
 /// One open layer.
 pub trait Layer: Send {
@@ -44,7 +44,7 @@ pub trait Layer: Send {
     fn entries(
         &mut self,
         snapshot: &Snapshot,
-        receive: &mut dyn FnMut(Item) -> ControlFlow<()>,
+        receive: &mut dyn FnMut(Found) -> ControlFlow<()>,
     ) -> Result<(), Error>;
 
     /// The content of a regular file in a snapshot.
@@ -60,6 +60,26 @@ pub trait Layer: Send {
         snapshot: &Snapshot,
         path: &TreePath,
     ) -> Result<Box<dyn Read + 'a>, Error>;
+
+    /// Restores the entries that are selected.
+    ///
+    /// Each entry that the [`admission`](Selection::admission) lets through, as it comes out of
+    /// it, is placed under its number; the first has number 0. Where everything is selected,
+    /// recorded paths that are unusable count too. A further name of a file may have become its
+    /// first: its content is wanted then. What is damaged is given up, with its reason, and the
+    /// rest is restored. `on_step` hears how far it came, from any thread, and ends the restore
+    /// early by breaking.
+    ///
+    /// # Errors
+    ///
+    /// When the snapshot cannot be read, and what [`Restore::place`] says.
+    fn restore(
+        &mut self,
+        snapshot: &Snapshot,
+        selection: &Selection,
+        restore: &Restore,
+        on_step: &(dyn Fn(RestoreStep) -> ControlFlow<()> + Sync),
+    ) -> Result<(), Error>;
 
     /// Begins a snapshot. Nothing of it can be seen until [`Intake::commit`].
     ///
@@ -198,10 +218,22 @@ pub struct Info {
     pub stored_bytes: Option<u64>,
 }
 
+/// One object in a snapshot, or a recorded path that cannot be used.
+pub type Found = Result<Item, Unusable>;
+
+/// A recorded path that no file can have, or that leads elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable {
+    /// The path as recorded.
+    pub recorded: Vec<u8>,
+    /// What is wrong with it.
+    pub why: BadPath,
+}
+
 /// One object in a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// The object.
+    /// The object. A further name of a file has the size of its content.
     pub entry: Entry,
     /// Equal for two files of one layer whose content is the same, and as good as never for
     /// others. `None` for anything without content of its own.
@@ -242,6 +274,13 @@ pub struct VerifyStep {
     pub done: u64,
     /// How much there is to do; 0 when that is not known.
     pub total: u64,
+}
+
+/// How far a restore came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestoreStep {
+    /// Bytes of content that were written.
+    pub bytes: u64,
 }
 
 /// What a verification found.
@@ -297,6 +336,9 @@ pub enum Error {
         /// Which snapshot.
         snapshot: String,
     },
+    /// What ended a restore.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// The system refused something.
     #[error("cannot {action}")]
     Io {

@@ -13,11 +13,15 @@ pub mod layer;
 mod machine;
 mod places;
 mod plan;
+mod proof;
+mod quickstart;
 pub mod random;
 mod report;
+mod restore;
 mod run;
 mod schedule;
 pub mod secret;
+mod selection;
 pub mod setup;
 mod source;
 pub mod status;
@@ -34,11 +38,18 @@ pub use layer::{Layer, Snapshot};
 pub use machine::{Context, Machine, Open, Variable};
 pub use places::{Places, create_private_file, create_private_folder};
 pub use plan::{Plan, Wanted, choose_layer, find_layer, next_due, plan};
+pub use proof::{Proof, prove};
+pub use quickstart::{Quickstart, quickstart};
 pub use random::Random;
 pub use report::{LayerReport, LayerResult, Outcome, Problems, Report};
+pub use restore::{
+    ActionCount, LeftOut, PlannedRestore, Renamed, RestoreReport, RestoreRequest, restore,
+    restore_plan,
+};
 pub use run::run;
 pub use schedule::Schedule;
 pub use secret::Secret;
+pub use selection::{Admission, Selection};
 pub use source::{Reading, Why};
 pub use status::{Status, status};
 pub use verify::{LayerVerification, VerifyReport, VerifyResult, verify};

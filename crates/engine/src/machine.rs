@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 
+use jiff::ZonedDateTime;
+
 use crate::layer::{self, Access, Layer};
 use crate::secret::Keeper;
 use crate::{Clock, Config, Places, Random, config};
@@ -23,6 +25,12 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// What time it is.
+    #[must_use]
+    pub fn now(&self) -> ZonedDateTime {
+        (self.clock)()
+    }
+
     /// The one who fetches secrets on this machine.
     #[must_use]
     pub fn keeper(&self) -> Keeper<'_> {

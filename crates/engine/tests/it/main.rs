@@ -6,5 +6,6 @@ mod browsing;
 mod configuration;
 mod memory;
 mod papers;
+mod restores;
 mod runs;
 mod workshop;

@@ -7,11 +7,12 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
+use ravelin_engine::Selection;
 use ravelin_engine::layer::{
-    Depth, Details, Error, Fingerprint, Info, Intake, Item, Layer, NewSnapshot, Snapshot,
-    Statistics, Verification, VerifyStep,
+    Depth, Details, Error, Fingerprint, Found, Info, Intake, Item, Layer, NewSnapshot, RestoreStep,
+    Snapshot, Statistics, Verification, VerifyStep,
 };
-use tree::{Body, Ending, Entry, Step, TreePath};
+use tree::{Body, Ending, Entry, Placed, Restore, Step, TreePath};
 
 /// What a layer holds. Outlives the opening of it, as a disk would.
 #[derive(Clone, Default)]
@@ -102,12 +103,12 @@ impl Layer for Memory {
     fn entries(
         &mut self,
         snapshot: &Snapshot,
-        receive: &mut dyn FnMut(Item) -> ControlFlow<()>,
+        receive: &mut dyn FnMut(Found) -> ControlFlow<()>,
     ) -> Result<(), Error> {
         for object in self.kept(snapshot)?.objects {
             let content = object.content.as_ref().map(|content| fingerprint(content));
             let entry = object.entry;
-            if receive(Item { entry, content }).is_break() {
+            if receive(Ok(Item { entry, content })).is_break() {
                 break;
             }
         }
@@ -126,6 +127,34 @@ impl Layer for Memory {
             snapshot: snapshot.name.clone(),
         })?;
         Ok(Box::new(Cursor::new(content.to_vec())))
+    }
+
+    fn restore(
+        &mut self,
+        snapshot: &Snapshot,
+        selection: &Selection,
+        restore: &Restore,
+        on_step: &(dyn Fn(RestoreStep) -> ControlFlow<()> + Sync),
+    ) -> Result<(), Error> {
+        let objects = self.kept(snapshot)?.objects;
+        let mut admission = selection.admission();
+        let mut step = RestoreStep { bytes: 0 };
+        let admitted = objects.iter().filter_map(|object| {
+            let entry = admission.admit(object.entry.clone())?;
+            Some((entry, &object.entry.path))
+        });
+        for (number, (entry, path)) in admitted.enumerate() {
+            if on_step(step).is_break() {
+                break;
+            }
+            if let Placed::Content(file) = restore.place(number, entry)? {
+                let content = content_of(&objects, path).unwrap();
+                file.write_at(0, &content)?;
+                file.finish()?;
+                step.bytes += content.len() as u64;
+            }
+        }
+        Ok(())
     }
 
     fn begin<'a>(&'a mut self, new: &NewSnapshot) -> Result<Box<dyn Intake + 'a>, Error> {
@@ -319,9 +348,10 @@ impl Intake for Taking<'_> {
 /// The files of a snapshot with their content.
 pub(crate) fn files(layer: &mut Memory, snapshot: &Snapshot) -> BTreeMap<String, String> {
     let mut paths = Vec::new();
-    let receive = &mut |item: Item| {
-        if item.entry.is_file() {
-            paths.push(item.entry.path);
+    let receive = &mut |found: Found| {
+        let entry = found.unwrap().entry;
+        if entry.is_file() {
+            paths.push(entry.path);
         }
         ControlFlow::Continue(())
     };

@@ -72,7 +72,7 @@ fn a_layer_that_fails_at_any_moment_leaves_the_others_alone() {
         let LayerResult::Failed { failure } = &report.layers[0].result else {
             panic!("{report:?}");
         };
-        assert_eq!(failure.code, Code::Io);
+        assert_eq!(failure.code, Code::DiskFull);
         assert!(workshop.snapshots("broken").is_empty());
         assert_eq!(workshop.newest("disk").len(), 100);
         let status = workshop.with(|context, _| ravelin_engine::status(context).unwrap());
@@ -90,7 +90,7 @@ fn when_all_layers_fail_the_run_has_failed() {
     workshop.faults.insert("disk".to_owned(), Fault::Begin);
     let report = workshop.back_up(&Wanted::All);
     assert_eq!(report.outcome, Outcome::Failed);
-    assert_eq!(report.common_failure(), Some(Code::Io));
+    assert_eq!(report.common_failure(), Some(Code::DiskFull));
     assert_eq!(report.totals.entries, 0, "nothing is read for nobody");
 }
 
@@ -222,7 +222,7 @@ fn a_report_is_json_that_scripts_can_rely_on() {
     assert_eq!(json["layers"][0]["result"], "done");
     assert_eq!(json["layers"][0]["statistics"]["files"], 1);
     assert_eq!(json["layers"][1]["result"], "failed");
-    assert_eq!(json["layers"][1]["failure"]["code"], "io");
+    assert_eq!(json["layers"][1]["failure"]["code"], "disk-full");
     assert_eq!(json["layers"][1]["failure"]["next"]["do"], "advice");
     assert_eq!(json["problems"]["count"], 0);
 }
