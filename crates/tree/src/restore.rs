@@ -175,14 +175,35 @@ impl Restorer {
                 Err(errno) => return Err(failed(path, errno)),
             },
         };
-        // Released with the handle, also by a crash. Where the file system has no locks, two
-        // restores at once may remove each other's unfinished files, and say so.
-        let lock = fs::flock(&*root, FlockOperation::NonBlockingLockExclusive);
-        if lock == Err(Errno::WOULDBLOCK) {
-            return Err(RestoreError::Busy { path });
-        }
-        Restore::new(path.clone(), root, made, self.options, plan)
+        let lock = TargetLock::take(root).map_err(|errno| match errno {
+            Errno::WOULDBLOCK => RestoreError::Busy { path: path.clone() },
+            errno => failed(path.clone(), errno),
+        })?;
+        Restore::new(path.clone(), lock, made, self.options, plan)
             .map_err(|errno| failed(path, errno))
+    }
+}
+
+/// The target, while one restore writes into it.
+///
+/// A crash releases it. Where the file system has no locks, two restores at once may remove each
+/// other's unfinished files, and say so.
+#[derive(Debug)]
+struct TargetLock(Arc<Folder>);
+
+impl TargetLock {
+    fn take(root: Arc<Folder>) -> Result<Self, Errno> {
+        match fs::flock(&*root, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => Err(Errno::WOULDBLOCK),
+            _ => Ok(Self(root)),
+        }
+    }
+}
+
+impl Drop for TargetLock {
+    fn drop(&mut self) {
+        // Closing the handle is not enough: a process that is being started may have a copy.
+        let _held = fs::flock(&*self.0, FlockOperation::Unlock);
     }
 }
 
@@ -225,5 +246,72 @@ fn failed(path: PathBuf, errno: Errno) -> RestoreError {
             path,
             source: io::Error::from(errno),
         },
+    }
+}
+
+#[cfg(test)]
+mod testing {
+    //! A restore of a few files, with a hand inside it.
+
+    use std::collections::BTreeMap;
+
+    use super::publish::Lacks;
+    use super::*;
+    use crate::{Entry, EntryKind, Flags, Owner, Time, TreePath};
+
+    /// Restores files whose content is their name.
+    pub(super) fn restore_with(
+        target: &Path,
+        names: &[&str],
+        conflict: Conflict,
+        lack: impl Fn(&Lacks),
+    ) -> RestoreReport {
+        let entries: Vec<Entry> = names.iter().map(|name| file(name)).collect();
+        let options = RestoreOptions {
+            conflict,
+            ..RestoreOptions::default()
+        };
+        let restorer = Restorer::open(target, options).unwrap();
+        let mut planner = restorer.planner();
+        for entry in &entries {
+            planner.add(entry);
+        }
+        let plan = planner.finish();
+        let restore = restorer.start(plan).unwrap();
+        lack(restore.lacks());
+        for (number, entry) in entries.into_iter().enumerate() {
+            let name = entry.path.as_bytes().to_vec();
+            if let Placed::Content(file) = restore.place(number, entry).unwrap() {
+                file.write_at(0, &name).unwrap();
+                assert!(file.finish().unwrap());
+            }
+        }
+        restore.finish()
+    }
+
+    fn file(name: &str) -> Entry {
+        Entry {
+            path: TreePath::new(name).unwrap(),
+            kind: EntryKind::File,
+            mode: 0o640,
+            owner: Owner {
+                uid: rustix::process::geteuid().as_raw(),
+                gid: rustix::process::getegid().as_raw(),
+                user: None,
+                group: None,
+            },
+            mtime: Time::new(1_600_000_000, 1),
+            ctime: Time::default(),
+            atime: Time::default(),
+            size: name.len() as u64,
+            device: 0,
+            inode: 0,
+            links: 1,
+            hard_link: None,
+            xattrs: BTreeMap::new(),
+            acl_access: None,
+            acl_default: None,
+            flags: Flags::default(),
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use rustix::fs;
 use rustix::io::Errno;
 
+use super::TargetLock;
 use super::accounts::Accounts;
 use super::attributes::{AttributeWriter, Attributes, Before, Object};
 use super::beneath::Folder;
@@ -18,7 +19,7 @@ use super::file::FileWriter;
 use super::key::PathKey;
 use super::options::RestoreOptions;
 use super::plan::{Action, RestorePlan};
-use super::publish::{Nameless, Place};
+use super::publish::{Lacks, Nameless, Place};
 use super::report::{RestoreReport, Results};
 use super::special;
 use super::standing::{has_content_of, identity, open_to_look, stat_in};
@@ -34,7 +35,7 @@ use crate::{Entry, ProblemKind, TreePath};
 #[must_use = "folders get their attributes from `finish`"]
 pub struct Restore {
     target: PathBuf,
-    root: Arc<Folder>,
+    lock: TargetLock,
     options: RestoreOptions,
     accounts: Accounts,
     plan: RestorePlan,
@@ -46,6 +47,7 @@ pub struct Restore {
     /// Objects to be locked when nothing is left to do with them.
     locks: Mutex<Vec<Lock>>,
     results: Results,
+    lacks: Lacks,
     stop: OnceLock<Stop>,
 }
 
@@ -105,12 +107,12 @@ struct Lock {
 impl Restore {
     pub(super) fn new(
         target: PathBuf,
-        root: Arc<Folder>,
+        lock: TargetLock,
         made: bool,
         options: RestoreOptions,
         mut plan: RestorePlan,
     ) -> Result<Self, Errno> {
-        let directories = Directories::new(Arc::clone(&root), plan.keys.clone(), made)?;
+        let directories = Directories::new(Arc::clone(&lock.0), plan.keys.clone(), made)?;
         let results = Results::default();
         let mut refusals: Vec<_> = plan.refusals.drain().collect();
         refusals.sort_unstable_by_key(|&(number, _)| number);
@@ -120,7 +122,7 @@ impl Restore {
         }
         Ok(Self {
             target,
-            root,
+            lock,
             accounts: Accounts::new(&options),
             options,
             plan,
@@ -129,6 +131,7 @@ impl Restore {
             waiting: Mutex::default(),
             locks: Mutex::default(),
             results,
+            lacks: Lacks::default(),
             stop: OnceLock::new(),
         })
     }
@@ -190,7 +193,7 @@ impl Restore {
         }
         guard(&self.directories).finish(self.attribute_writer());
         if self.options.sync
-            && let Err(errno) = fs::syncfs(&*self.root)
+            && let Err(errno) = fs::syncfs(&*self.lock.0)
         {
             let (action, source) = ("write everything to the disk", errno.into());
             let what = ProblemKind::Io { action, source };
@@ -271,7 +274,6 @@ impl Restore {
         };
         let writer = self.attribute_writer();
         writer.write(&attributes, object, &stat, Before::Stood, &path);
-        writer.write_flags(&attributes, object, false, &path);
         let key = self.plan.keys.of(&path);
         if self.plan.link_sources.contains(&key) {
             self.first_name_stands(key, destination, identity(&stat));
@@ -400,6 +402,7 @@ impl Restore {
             recorded_name: task.path.name().unwrap_or_default(),
             replace: task.action == Action::Replace,
             conflict: self.options.conflict,
+            lacks: &self.lacks,
         };
         let (action, destination) = match place.publish(object)? {
             None => (task.action, task.destination.clone()),
@@ -469,7 +472,7 @@ impl Restore {
         }
         let object = Object::Opened(handle.as_fd());
         let writer = self.attribute_writer();
-        writer.write_flags(&lock.attributes, object, true, path);
+        writer.write_locks(&lock.attributes, object, path);
         Ok(())
     }
 
@@ -497,6 +500,10 @@ impl Restore {
 
     pub(super) fn options(&self) -> &RestoreOptions {
         &self.options
+    }
+
+    pub(super) fn lacks(&self) -> &Lacks {
+        &self.lacks
     }
 
     pub(super) fn attribute_writer(&self) -> AttributeWriter<'_> {

@@ -3,7 +3,8 @@
 //! The order matters. The owner comes first: giving a file away clears set-uid and file
 //! capabilities. The mode comes next, then the ACLs, whose mask is part of the mode. Then the
 //! extended attributes, and the times after everything that could touch them. Flags come last:
-//! nothing can be changed on an immutable file.
+//! nothing can be changed on an immutable file. Of a folder the ACLs and the mode come after all
+//! but the locks, for its mode is the mark by which an interrupted restore knows it again.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -171,7 +172,7 @@ impl AttributeWriter<'_> {
                     && differs(ACL_DEFAULT_XATTR, wanted.acl_default.as_ref())))
     }
 
-    /// Writes everything but the flags.
+    /// Writes everything but the flags that lock.
     ///
     /// What fails is a problem of `path`, and the rest is written nevertheless.
     pub(super) fn write(
@@ -183,27 +184,10 @@ impl AttributeWriter<'_> {
         path: &TreePath,
     ) {
         let owner_right = self.write_owner(wanted, object, stat, path);
-        let mode = wanted.wanted_mode(self.fidelity, owner_right);
-        let lost = wanted.mode & !mode & SET_IDS;
-        if lost != 0 && wanted.kind != Kind::Link {
-            self.results.without(Without::SetId);
-        }
-        // Giving a file away may have cleared set-uid since `stat` was taken.
-        if wanted.kind != Kind::Link && (stat.st_mode & 0o7777 != mode || mode & SET_IDS != 0) {
-            self.check(path, "set the permissions", object.set_mode(mode));
-        }
-        if self.fidelity >= Fidelity::Usual && wanted.kind != Kind::Link {
-            self.write_acl(
-                wanted.acl_access.as_ref(),
-                ACL_ACCESS_XATTR,
-                object,
-                before,
-                path,
-            );
-            if wanted.kind == Kind::Folder {
-                let acl = wanted.acl_default.as_ref();
-                self.write_acl(acl, ACL_DEFAULT_XATTR, object, before, path);
-            }
+        if wanted.kind != Kind::Folder {
+            self.write_mode(wanted, object, stat, owner_right, path);
+            let acl = wanted.acl_access.as_ref();
+            self.write_acl(wanted, acl, ACL_ACCESS_XATTR, object, before, path);
         }
         self.write_xattrs(wanted, object, before, path);
         if before != Before::Stood || !same_moment(mtime(stat), wanted.mtime) {
@@ -212,6 +196,37 @@ impl AttributeWriter<'_> {
                 last_modification: timespec(wanted.mtime),
             };
             self.check(path, "set the times", object.set_times(&times));
+        }
+        self.write_flags(wanted, object, path);
+        if wanted.kind == Kind::Folder {
+            // The mode tells a folder that is not finished, and an ACL changes it.
+            let acl = wanted.acl_default.as_ref();
+            self.write_acl(wanted, acl, ACL_DEFAULT_XATTR, object, before, path);
+            let acl = wanted.acl_access.as_ref();
+            self.write_acl(wanted, acl, ACL_ACCESS_XATTR, object, before, path);
+            self.write_mode(wanted, object, stat, owner_right, path);
+        }
+    }
+
+    fn write_mode(
+        self,
+        wanted: &Attributes,
+        object: Object<'_>,
+        stat: &Stat,
+        owner_right: bool,
+        path: &TreePath,
+    ) {
+        if wanted.kind == Kind::Link {
+            return;
+        }
+        let mode = wanted.wanted_mode(self.fidelity, owner_right);
+        if wanted.mode & !mode & SET_IDS != 0 {
+            self.results.without(Without::SetId);
+        }
+        // Since `stat` was taken, a new owner may have cleared set-uid, and an ACL changed more.
+        let may_have_changed = mode & SET_IDS != 0 || wanted.acl_access.is_some();
+        if may_have_changed || stat.st_mode & 0o7777 != mode {
+            self.check(path, "set the permissions", object.set_mode(mode));
         }
     }
 
@@ -256,16 +271,20 @@ impl AttributeWriter<'_> {
 
     fn write_acl(
         self,
+        wanted: &Attributes,
         acl: Option<&Acl>,
         name: &'static str,
         object: Object<'_>,
         before: Before,
         path: &TreePath,
     ) {
-        let wanted = acl.map(|acl| acl.encode(&mut &*self.accounts));
-        let result = match (wanted, before) {
+        if self.fidelity < Fidelity::Usual || wanted.kind == Kind::Link {
+            return;
+        }
+        let value = acl.map(|acl| acl.encode(&mut &*self.accounts));
+        let result = match (value, before) {
             (None, Before::Made { with_acl: false }) => return,
-            (wanted, Before::Stood) if object.xattr(name.as_bytes()).ok() == wanted => return,
+            (value, Before::Stood) if object.xattr(name.as_bytes()).ok() == value => return,
             (None, _) => match object.remove_xattr(name.as_bytes()) {
                 Err(Errno::NODATA | Errno::OPNOTSUPP) => return,
                 result => result,
@@ -316,33 +335,33 @@ impl AttributeWriter<'_> {
         !is_acl(name) && (name.starts_with(b"user.") || self.fidelity == Fidelity::AsItWas)
     }
 
-    /// Sets the flags that may be set now: all, or those that do not lock the object.
-    pub(super) fn write_flags(
-        self,
-        wanted: &Attributes,
-        object: Object<'_>,
-        lock: bool,
-        path: &TreePath,
-    ) {
+    /// Sets the flags that do not lock.
+    fn write_flags(self, wanted: &Attributes, object: Object<'_>, path: &TreePath) {
         let Flags {
             no_dump,
             immutable,
             append_only,
         } = wanted.flags;
-        if wanted.flags == Flags::default() {
-            return;
-        }
-        let mut flags = IFlags::empty();
-        flags.set(IFlags::NODUMP, no_dump && self.fidelity >= Fidelity::Usual);
-        if Attributes::lock(wanted.flags, self.fidelity) {
-            flags.set(IFlags::IMMUTABLE, immutable && lock);
-            flags.set(IFlags::APPEND, append_only && lock);
-        } else if immutable || append_only {
+        if (immutable || append_only) && self.fidelity != Fidelity::AsItWas {
             self.results.without(Without::Flag);
         }
-        if flags.is_empty() {
-            return;
+        if no_dump && self.fidelity >= Fidelity::Usual {
+            self.add_flags(object, IFlags::NODUMP, path);
         }
+    }
+
+    /// Locks an object: immutable or append-only, when that is wanted. Nothing can be done with it
+    /// afterwards.
+    pub(super) fn write_locks(self, wanted: &Attributes, object: Object<'_>, path: &TreePath) {
+        if Attributes::lock(wanted.flags, self.fidelity) {
+            let mut flags = IFlags::empty();
+            flags.set(IFlags::IMMUTABLE, wanted.flags.immutable);
+            flags.set(IFlags::APPEND, wanted.flags.append_only);
+            self.add_flags(object, flags, path);
+        }
+    }
+
+    fn add_flags(self, object: Object<'_>, flags: IFlags, path: &TreePath) {
         match object.add_flags(flags) {
             Ok(()) => {}
             Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::PERM | Errno::NOSYS | Errno::INVAL) => {

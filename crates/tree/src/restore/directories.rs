@@ -304,7 +304,7 @@ impl Directories {
             Before::Stood
         };
         writer.write(&attributes, object, &stat, before, path);
-        writer.write_flags(&attributes, object, true, path);
+        writer.write_locks(&attributes, object, path);
         Ok(())
     }
 

@@ -13,14 +13,11 @@ use super::attributes::{Attributes, Before, Object};
 use super::beneath::Folder;
 use super::error::RestoreError;
 use super::options::Zeros;
-use super::publish::{Nameless, Temporary};
+use super::publish::{Lacks, Nameless, Temporary};
 use super::standing::identity;
 use super::trouble::Trouble;
 use super::zeros::data_runs;
 use crate::{ProblemKind, TreePath};
-
-/// Set once a file system has turned out to have no files without a name.
-static NO_TMPFILE: AtomicBool = AtomicBool::new(false);
 
 /// Takes the content of one file, from any number of threads, in any order.
 ///
@@ -56,7 +53,8 @@ impl<'a> FileWriter<'a> {
         task: Task,
         attributes: Attributes,
     ) -> Result<Self, Errno> {
-        let (handle, temporary) = create(&task.folder, attributes.permissions())?;
+        let lacks = restore.lacks();
+        let (handle, temporary) = create(lacks, &task.folder, attributes.permissions())?;
         let made = fs::fstat(&handle)?;
         Ok(Self {
             restore,
@@ -199,7 +197,6 @@ impl<'a> FileWriter<'a> {
             let writer = self.restore.attribute_writer();
             let path = &self.task.path;
             writer.write(attributes, object, &self.made, before, path);
-            writer.write_flags(attributes, object, false, path);
         }
         let object = match self.temporary.take() {
             Some(temporary) => Nameless::Temporary(temporary),
@@ -239,13 +236,17 @@ impl Drop for FileWriter<'_> {
 }
 
 /// Makes a file that has no name, or a temporary one where the file system wants a name.
-fn create(folder: &Arc<Folder>, permissions: Mode) -> Result<(OwnedFd, Option<Temporary>), Errno> {
+fn create(
+    lacks: &Lacks,
+    folder: &Arc<Folder>,
+    permissions: Mode,
+) -> Result<(OwnedFd, Option<Temporary>), Errno> {
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-    if !NO_TMPFILE.load(Ordering::Relaxed) {
+    if !lacks.nameless.load(Ordering::Relaxed) {
         // Nobody can reach a file without a name, so it may have its permissions at once.
         match fs::openat(folder, c".", flags | OFlags::TMPFILE, permissions) {
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
-                NO_TMPFILE.store(true, Ordering::Relaxed);
+                lacks.nameless.store(true, Ordering::Relaxed);
             }
             result => return Ok((result?, None)),
         }

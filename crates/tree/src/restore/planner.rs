@@ -291,7 +291,10 @@ impl<'a> Planner<'a> {
             Ok((stat, folder)) => {
                 let mends = match self.options.conflict {
                     Conflict::Overwrite | Conflict::OnlyIfDifferent => true,
-                    Conflict::KeepBoth | Conflict::Skip => is_unfinished(&stat),
+                    Conflict::KeepBoth | Conflict::Skip => {
+                        is_unfinished(&stat, entry)
+                            || Attributes::lock(entry.flags, self.options.fidelity)
+                    }
                 };
                 match (
                     self.differs(entry, Object::Opened(folder.as_fd()), &stat),

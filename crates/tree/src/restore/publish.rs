@@ -5,7 +5,7 @@
 //! final name. Where nothing should stand, nothing is replaced, whatever has appeared there since
 //! the plan was made.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,8 +21,16 @@ use super::standing::stat_in;
 use super::trouble::Trouble;
 use crate::ProblemKind;
 
-/// Set once the kernel wants more rights for `AT_EMPTY_PATH` than we have.
-static LINK_BY_NAME: AtomicBool = AtomicBool::new(false);
+/// What the target's file system has turned out not to do; it is not asked again.
+#[derive(Debug, Default)]
+pub(super) struct Lacks {
+    /// Files without a name (`O_TMPFILE`).
+    pub(super) nameless: AtomicBool,
+    /// Naming a file by its handle (`AT_EMPTY_PATH`), without more rights than we have.
+    link_by_handle: AtomicBool,
+    /// Renaming only where nothing stands (`RENAME_NOREPLACE`).
+    rename_to_free: AtomicBool,
+}
 
 /// Attempts to find a temporary name that nobody has.
 const ATTEMPTS: u32 = 64;
@@ -89,6 +97,7 @@ pub(super) struct Place<'a> {
     /// Whether what stands there is replaced.
     pub(super) replace: bool,
     pub(super) conflict: Conflict,
+    pub(super) lacks: &'a Lacks,
 }
 
 impl Place<'_> {
@@ -121,9 +130,9 @@ impl Place<'_> {
     /// Gives the object a name that nothing has.
     fn settle(self, object: &mut Nameless<'_>, name: &[u8]) -> Result<(), Errno> {
         match object {
-            Nameless::File(handle) => link_handle(*handle, self.folder, name),
+            Nameless::File(handle) => self.link_handle(*handle, self.folder, name),
             Nameless::Temporary(temporary) => {
-                rename_to_free(self.folder, &temporary.name, name)?;
+                self.rename_to_free(&temporary.name, name)?;
                 temporary.published = true;
                 Ok(())
             }
@@ -135,7 +144,7 @@ impl Place<'_> {
             Nameless::Temporary(temporary) => temporary,
             Nameless::File(handle) => {
                 let link =
-                    |folder: &Folder, name: &str| link_handle(handle, folder, name.as_bytes());
+                    |folder: &Folder, name: &str| self.link_handle(handle, folder, name.as_bytes());
                 Temporary::make(self.folder, link).map_err(failed)?.0
             }
         };
@@ -159,42 +168,95 @@ impl Place<'_> {
         temporary.published = !matches!(stays, Ok(Some(_)));
         Ok(())
     }
+
+    /// Gives a file that has no name one that nothing has.
+    fn link_handle(
+        self,
+        handle: BorrowedFd<'_>,
+        folder: &Folder,
+        name: &[u8],
+    ) -> Result<(), Errno> {
+        if !self.lacks.link_by_handle.load(Ordering::Relaxed) {
+            match fs::linkat(handle, c"", folder, name, AtFlags::EMPTY_PATH) {
+                // Older kernels say so to whoever is not root.
+                Err(Errno::NOENT) => {}
+                result => return result,
+            }
+        }
+        let handle_name = format!("/proc/self/fd/{}", handle.as_raw_fd());
+        fs::linkat(CWD, handle_name, folder, name, AtFlags::SYMLINK_FOLLOW)?;
+        self.lacks.link_by_handle.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Renames to a name that nothing has.
+    fn rename_to_free(self, from: &str, to: &[u8]) -> Result<(), Errno> {
+        let folder = &**self.folder;
+        if !self.lacks.rename_to_free.load(Ordering::Relaxed) {
+            match fs::renameat_with(folder, from, folder, to, RenameFlags::NOREPLACE) {
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                    self.lacks.rename_to_free.store(true, Ordering::Relaxed);
+                }
+                result => return result,
+            }
+        }
+        // A further name is refused where something stands.
+        match fs::linkat(folder, from, folder, to, AtFlags::empty()) {
+            Ok(()) => return fs::unlinkat(folder, from, AtFlags::empty()),
+            Err(Errno::EXIST) => return Err(Errno::EXIST),
+            Err(_) => {}
+        }
+        // Nor are there further names: what appears in this very moment is lost.
+        match stat_in(folder, to)? {
+            None => fs::renameat(folder, from, folder, to),
+            Some(_) => Err(Errno::EXIST),
+        }
+    }
 }
 
 fn failed(errno: Errno) -> Trouble {
     Trouble::at("give it its name")(errno)
 }
 
-/// Gives a file that has no name one that nothing has.
-fn link_handle(handle: BorrowedFd<'_>, folder: &Folder, name: &[u8]) -> Result<(), Errno> {
-    if !LINK_BY_NAME.load(Ordering::Relaxed) {
-        match fs::linkat(handle, c"", folder, name, AtFlags::EMPTY_PATH) {
-            // Older kernels say so to whoever is not root.
-            Err(Errno::NOENT) => {}
-            result => return result,
-        }
-    }
-    let handle_name = format!("/proc/self/fd/{}", handle.as_fd().as_raw_fd());
-    fs::linkat(CWD, handle_name, folder, name, AtFlags::SYMLINK_FOLLOW)?;
-    LINK_BY_NAME.store(true, Ordering::Relaxed);
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
 
-/// Renames to a name that nothing has.
-fn rename_to_free(folder: &Folder, from: &str, to: &[u8]) -> Result<(), Errno> {
-    match fs::renameat_with(folder, from, folder, to, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
-        result => return result,
-    }
-    // The file system does not have that call. A further name is refused where something stands.
-    match fs::linkat(folder, from, folder, to, AtFlags::empty()) {
-        Ok(()) => return fs::unlinkat(folder, from, AtFlags::empty()),
-        Err(Errno::EXIST) => return Err(Errno::EXIST),
-        Err(_) => {}
-    }
-    // Nor does it have further names: what appears in this very moment is lost.
-    match stat_in(folder, to)? {
-        None => fs::renameat(folder, from, folder, to),
-        Some(_) => Err(Errno::EXIST),
+    use super::super::testing::restore_with;
+    use super::*;
+
+    #[test]
+    fn file_systems_that_lack_a_call_get_the_same_result() {
+        for lacking in 0..8 {
+            let scratch = tempfile::tempdir().unwrap();
+            let target = scratch.path();
+            std::fs::write(target.join("other"), "mine").unwrap();
+            let lack = |lacks: &Lacks| {
+                let all = [
+                    &lacks.nameless,
+                    &lacks.link_by_handle,
+                    &lacks.rename_to_free,
+                ];
+                for (bit, lack) in all.into_iter().enumerate() {
+                    lack.store(lacking & (1 << bit) != 0, Ordering::Relaxed);
+                }
+            };
+            let names = ["file", "other", "d/file"];
+            for conflict in [Conflict::KeepBoth, Conflict::Overwrite] {
+                let report = restore_with(target, &names, conflict, lack);
+                assert!(report.is_complete(), "{lacking}: {:?}", report.problems);
+            }
+            let mut all = Vec::new();
+            for folder in [target.to_owned(), target.join("d")] {
+                for entry in std::fs::read_dir(folder).unwrap() {
+                    all.push(entry.unwrap().file_name().into_string().unwrap());
+                }
+            }
+            all.sort();
+            assert_eq!(all, ["d", "file", "file", "other", "other (restored)"]);
+            for name in names {
+                assert_eq!(std::fs::read(target.join(name)).unwrap(), name.as_bytes());
+            }
+        }
     }
 }

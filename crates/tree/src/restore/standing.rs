@@ -12,6 +12,9 @@ use crate::{Entry, EntryKind, Time};
 /// uses otherwise. The next restore knows by it that the recorded attributes are still to come.
 pub(super) const UNFINISHED_MODE: u32 = 0o1700;
 
+/// The sticky bit.
+const STICKY: u32 = 0o1000;
+
 /// File systems keep times in steps of so many nanoseconds, if not of one: NTFS, UDF, exFAT, old
 /// Unix file systems, FAT.
 const COARSE_STEPS: [i64; 5] = [100, 1_000, 10_000_000, 1_000_000_000, 2_000_000_000];
@@ -34,9 +37,14 @@ pub(super) fn is_folder(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
 }
 
-/// Whether a folder is one that an interrupted restore has left.
-pub(super) fn is_unfinished(stat: &Stat) -> bool {
-    stat.st_mode & 0o7777 == UNFINISHED_MODE && stat.st_uid == rustix::process::geteuid().as_raw()
+/// Whether a folder is one that an interrupted restore has left: it has the mark, or it has got
+/// its ACL and not lost the sticky bit yet.
+pub(super) fn is_unfinished(stat: &Stat, entry: &Entry) -> bool {
+    let mode = stat.st_mode & 0o7777;
+    mode == UNFINISHED_MODE
+        || (entry.acl_access.is_some()
+            && entry.mode & STICKY == 0
+            && mode == (entry.mode & 0o777) | STICKY)
 }
 
 pub(super) fn mtime(stat: &Stat) -> Time {

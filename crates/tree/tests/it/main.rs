@@ -5,4 +5,5 @@ mod read_ahead;
 mod restore;
 mod restore_attack;
 mod restore_conflict;
+mod restore_interrupted;
 mod scan;
