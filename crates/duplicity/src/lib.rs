@@ -6,6 +6,7 @@ mod base;
 mod collection;
 mod error;
 pub mod librsync;
+mod listing;
 mod manifest;
 mod member;
 mod name;
@@ -15,12 +16,14 @@ pub mod snapshot;
 mod spool;
 pub mod tar;
 mod time;
+mod verify;
 mod volume;
 
 pub use archive::{Archive, Protection, Settings};
 pub use backup::{Intake, Summary, Wanted};
 pub use collection::{BackupSet, Chain, Collection, Missing, StoredFile};
 pub use error::Error;
+pub use listing::{Listed, Listing};
 pub use manifest::{
     BadManifest, Change, ChangedFile, Hash, MANIFEST_SIZE_MAX, Manifest, Position, VolumeInfo,
 };
@@ -31,3 +34,4 @@ pub use openpgp::{OpenError, Passphrase};
 pub use retention::RemovalPlan;
 pub use snapshot::{Item, Snapshot};
 pub use time::SetTime;
+pub use verify::{Depth, Verification};

@@ -420,14 +420,7 @@ impl SetStream {
             };
             match tar.next() {
                 Ok(Some(header)) => return Ok(Some((MemberName::parse(&header.name), header))),
-                Ok(None) => {
-                    // Rubbish may follow; reading it makes the decryption check itself.
-                    if let Some(tar) = self.tar.take() {
-                        let mut rest = tar.into_inner();
-                        io::copy(&mut rest, &mut io::sink())
-                            .map_err(|error| self.input.error(error))?;
-                    }
-                }
+                Ok(None) => self.tar = None,
                 Err(BadTar::Read(error)) => return Err(self.input.error(error)),
                 Err(error) => {
                     return Err(self

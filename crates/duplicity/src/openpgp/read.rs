@@ -1,7 +1,7 @@
 //! Reading encrypted messages, of whatever cipher and compression a passphrase leads to.
 
 use std::fmt;
-use std::io::{BufRead, Read};
+use std::io::{self, BufRead, Read};
 
 use pgp::composed::{DecryptionOptions, Esk, Message, PlainSessionKey, TheRing};
 use pgp::types::{Password, Seipdv1ReadMode, StringToKey};
@@ -60,10 +60,10 @@ where
     };
     for _ in 0..DEPTH_MAX {
         message = match message {
-            Message::Literal { .. } => return Ok(Box::new(message)),
+            Message::Literal { .. } => return Ok(Box::new(Plain(message))),
             Message::Compressed { .. } => message.decompress().map_err(OpenError::Malformed)?,
             // Whose signature it is, gpg would have to say. The content follows.
-            Message::Signed { .. } => return Ok(Box::new(message)),
+            Message::Signed { .. } => return Ok(Box::new(Plain(message))),
             Message::Encrypted { .. } => decrypt(message, passphrase)?,
         };
     }
@@ -132,4 +132,89 @@ fn session_key(esk: &[Esk], passphrase: &Passphrase) -> Option<PlainSessionKey> 
         sym_alg,
         key: key.into(),
     })
+}
+
+/// The content of a message.
+struct Plain(Message<'static>);
+
+impl Read for Plain {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // rPGP takes any read that gives nothing for the end, also one into no room.
+        if buffer.is_empty() {
+            Ok(0)
+        } else {
+            self.0.read(buffer)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+    use crate::openpgp::{COMPRESSED_HEAD, LITERAL_HEAD, Sealer, SessionKey};
+
+    fn sealed(plain: &[u8]) -> Vec<u8> {
+        let random: store::Random = std::sync::Arc::new(|bytes: &mut [u8]| bytes.fill(5));
+        let key = SessionKey::from_passphrase(&Passphrase::new("secret"), &random);
+        let mut out = Vec::new();
+        let mut sealer = Sealer::new(&key, &random, &mut out);
+        sealer.push(&COMPRESSED_HEAD, &mut out);
+        let mut deflate =
+            flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+        io::Write::write_all(&mut deflate, &LITERAL_HEAD).unwrap();
+        io::Write::write_all(&mut deflate, plain).unwrap();
+        for piece in deflate.finish().unwrap().chunks(777) {
+            sealer.push(piece, &mut out);
+        }
+        sealer.finish(&mut out);
+        out
+    }
+
+    fn read(message: Vec<u8>, passphrase: &str) -> Result<Vec<u8>, String> {
+        let input = io::BufReader::new(Cursor::new(message));
+        let mut content =
+            open(input, Some(&Passphrase::new(passphrase))).map_err(|error| error.to_string())?;
+        let mut plain = Vec::new();
+        content
+            .read_to_end(&mut plain)
+            .map_err(|error| error.to_string())?;
+        Ok(plain)
+    }
+
+    #[test]
+    fn what_is_sealed_is_opened() {
+        for size in [0, 1, 15, 16, 17, 65_535, 300_000] {
+            let plain = testkit::Random::new(3).noise(size);
+            assert!(read(sealed(&plain), "secret").unwrap() == plain, "{size}");
+        }
+    }
+
+    #[test]
+    fn a_read_without_room_does_not_end_the_content() {
+        let plain = testkit::Random::new(4).noise(20_000);
+        let input = io::BufReader::new(Cursor::new(sealed(&plain)));
+        let mut content = open(input, Some(&Passphrase::new("secret"))).unwrap();
+        let mut head = [0; 100];
+        content.read_exact(&mut head).unwrap();
+        assert_eq!(content.read(&mut []).unwrap(), 0);
+        let mut rest = Vec::new();
+        content.read_to_end(&mut rest).unwrap();
+        assert!(rest == plain[100..]);
+    }
+
+    #[test]
+    fn a_wrong_passphrase_and_a_changed_message_are_errors() {
+        let message = sealed(&testkit::Random::new(5).noise(10_000));
+        assert!(read(message.clone(), "other").is_err());
+        for at in [message.len() - 1, message.len() / 2, 20, 60] {
+            let mut changed = message.clone();
+            changed[at] ^= 1;
+            assert!(read(changed, "secret").is_err(), "{at}");
+        }
+        assert!(read(message[..message.len() - 30].to_vec(), "secret").is_err());
+        assert!(read(b"no message".to_vec(), "secret").is_err());
+        assert!(read(Vec::new(), "secret").is_err());
+    }
 }

@@ -20,7 +20,7 @@ pub enum BadTar {
     /// An extension header is too long or broken.
     #[error("an extended tar header is broken or larger than any name")]
     Extension,
-    /// It ends within a member, or without the zeros that end a tar.
+    /// It ends within a member.
     #[error("the tar is cut off")]
     CutOff,
     /// The bytes could not be read.
@@ -64,6 +64,9 @@ impl<R: Read> TarReader<R> {
 
     /// The next member's header; `None` at the end. Data that was not read is skipped.
     ///
+    /// What follows the end is read and ignored: a volume may carry rubbish there, and ciphers and
+    /// checksums check themselves at the end of the stream.
+    ///
     /// # Errors
     ///
     /// [`BadTar`] when this is no tar any more; what came before was good.
@@ -80,6 +83,7 @@ impl<R: Read> TarReader<R> {
         loop {
             let Some(block) = self.block()? else {
                 self.ended = true;
+                io::copy(&mut self.input, &mut io::sink()).map_err(BadTar::Read)?;
                 return Ok(None);
             };
             let mut header = parse(&block)?;
@@ -108,11 +112,6 @@ impl<R: Read> TarReader<R> {
         TarData(self)
     }
 
-    /// The stream, behind whatever was read of it.
-    pub fn into_inner(self) -> R {
-        self.input
-    }
-
     fn skip(&mut self) -> Result<(), BadTar> {
         let unread = self.left + self.padding as u64;
         self.left = 0;
@@ -127,7 +126,13 @@ impl<R: Read> TarReader<R> {
     /// The next block; `None` when it is the zeros of the end.
     fn block(&mut self) -> Result<Option<[u8; BLOCK_SIZE]>, BadTar> {
         let mut block = [0; BLOCK_SIZE];
-        self.input.read_exact(&mut block).map_err(cut_off)?;
+        let mut head = self.input.by_ref().take(1);
+        // Duplicity 0.8 wrote tars without an end. That nothing is missing, the hash of the file says.
+        match head.read_exact(&mut block[..1]) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            begun => begun.map_err(BadTar::Read)?,
+        }
+        self.input.read_exact(&mut block[1..]).map_err(cut_off)?;
         Ok(block.iter().any(|&byte| byte != 0).then_some(block))
     }
 
@@ -151,11 +156,14 @@ impl<R: Read> Read for TarData<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.0.left).unwrap_or(usize::MAX);
         let wanted = buffer.len().min(left);
+        if wanted == 0 {
+            return Ok(0);
+        }
         let count = self
             .0
             .input
             .read(buffer.get_mut(..wanted).unwrap_or_default())?;
-        if count == 0 && wanted > 0 {
+        if count == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, BadTar::CutOff));
         }
         self.0.left -= count as u64;

@@ -199,12 +199,20 @@ fn collect(root: &Path, folder: &TreePath, paths: &mut Vec<TreePath>) {
 /// An object with what the format keeps of it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
-    kind: EntryKind,
-    mode: u32,
+    pub(crate) kind: EntryKind,
+    pub(crate) mode: u32,
     uid: u32,
     gid: u32,
-    mtime: i64,
-    content: Vec<u8>,
+    pub(crate) mtime: i64,
+    pub(crate) content: Vec<u8>,
+}
+
+impl Seen {
+    pub(crate) fn sha1(&self) -> String {
+        let mut hasher = store::Hasher::new(store::DigestKind::Sha1);
+        hasher.update(&self.content);
+        hasher.finish().to_hex()
+    }
 }
 
 fn seen(entry: &Entry, content: Vec<u8>) -> Seen {
@@ -246,8 +254,17 @@ pub(crate) fn in_archive(
     minute: i64,
     wanted: &str,
 ) -> (BTreeMap<String, Seen>, Vec<String>) {
-    let collection = archive.collection(at(100_000)).unwrap();
-    let sets = collection.until(at(minute)).unwrap();
+    in_archive_at(archive, at(minute), wanted)
+}
+
+/// The same at any moment.
+pub(crate) fn in_archive_at(
+    archive: &Archive,
+    time: SetTime,
+    wanted: &str,
+) -> (BTreeMap<String, Seen>, Vec<String>) {
+    let collection = archive.collection(at(20_000_000)).unwrap();
+    let sets = collection.until(time).unwrap();
     let mut snapshot = archive
         .snapshot(sets, &TreePath::new(wanted).unwrap())
         .unwrap();

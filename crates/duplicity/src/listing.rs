@@ -1,0 +1,180 @@
+//! What stands in the archive at one moment, from the signatures alone: no volume is read.
+
+use std::cmp::Ordering;
+use std::io::Read;
+use std::iter::Peekable;
+
+use sha1::Sha1;
+use sha1::digest::Digest;
+use tree::{Entry, TreePath};
+
+use crate::archive::Archive;
+use crate::collection::BackupSet;
+use crate::error::Error;
+use crate::member::{MemberKind, MemberName, entry_of};
+use crate::tar::TarReader;
+
+/// One object of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The object. The size of a file is rounded up to whole blocks of its signature: the format
+    /// keeps no exact one.
+    pub entry: Entry,
+    /// The beginning of the SHA-1 of a file's signature: equal for equal content of one size.
+    pub fingerprint: Option<[u8; 16]>,
+}
+
+/// The objects of an archive at one moment, in order.
+pub struct Listing {
+    sets: Vec<Peekable<Changes>>,
+}
+
+impl Archive {
+    /// Lists what `sets` restore; they are those of
+    /// [`Collection::until`](crate::Collection::until). Memory is bounded.
+    ///
+    /// # Errors
+    ///
+    /// When the signatures of a set cannot be opened.
+    pub fn listing(&self, sets: &[BackupSet]) -> Result<Listing, Error> {
+        let open = |set: &BackupSet| {
+            let object = set
+                .signatures
+                .as_ref()
+                .map_or_else(|| set.kind.to_string(), |file| file.object.clone());
+            let tar = TarReader::new(self.signatures(set)?);
+            Ok(Changes {
+                tar,
+                object,
+                last: None,
+                failed: false,
+            }
+            .peekable())
+        };
+        Ok(Listing {
+            sets: sets.iter().map(open).collect::<Result<_, Error>>()?,
+        })
+    }
+}
+
+impl Iterator for Listing {
+    type Item = Result<Listed, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let mut least: Option<TreePath> = None;
+            for set in &mut self.sets {
+                match set.peek() {
+                    Some(Ok((path, _))) if least.as_ref().is_none_or(|least| path < least) => {
+                        least = Some(path.clone())
+                    }
+                    Some(Err(_)) => return set.next()?.err().map(Err),
+                    _ => {}
+                }
+            }
+            let least = least?;
+            let mut newest = None;
+            for set in &mut self.sets {
+                if let Some(Ok((_, listed))) =
+                    set.next_if(|change| matches!(change, Ok((path, _)) if *path == least))
+                {
+                    newest = listed;
+                }
+            }
+            if let Some(listed) = newest {
+                return Some(Ok(*listed));
+            }
+        }
+    }
+}
+
+/// What one set's signature file changes, in order; `None` for what is gone.
+struct Changes {
+    tar: TarReader<Box<dyn Read + Send>>,
+    object: String,
+    last: Option<TreePath>,
+    failed: bool,
+}
+
+type Change = (TreePath, Option<Box<Listed>>);
+
+impl Iterator for Changes {
+    type Item = Result<Change, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let change = self.change().transpose()?;
+        let change = change.map_err(|what| Error::Signatures {
+            object: self.object.clone(),
+            what,
+        });
+        self.failed = change.is_err();
+        Some(change)
+    }
+}
+
+impl Changes {
+    fn change(&mut self) -> Result<Option<Change>, String> {
+        loop {
+            let Some(header) = self.tar.next().map_err(|error| error.to_string())? else {
+                return Ok(None);
+            };
+            let name = MemberName::parse(&header.name).map_err(|error| error.to_string())?;
+            match self
+                .last
+                .as_ref()
+                .map_or(Ordering::Greater, |last| name.path.cmp(last))
+            {
+                Ordering::Greater => {}
+                // Old versions could leave a second root behind a restart.
+                _ if name.path.is_root() => continue,
+                _ => return Err(format!("{} is out of order", name.path)),
+            }
+            self.last = Some(name.path.clone());
+            if name.kind == MemberKind::Deleted {
+                return Ok(Some((name.path, None)));
+            }
+            let mut entry =
+                entry_of(name.path.clone(), &header).map_err(|error| error.to_string())?;
+            let fingerprint = match name.kind {
+                MemberKind::Signature => Some(self.fingerprint(&mut entry)?),
+                _ => None,
+            };
+            return Ok(Some((
+                name.path,
+                Some(Box::new(Listed { entry, fingerprint })),
+            )));
+        }
+    }
+
+    fn fingerprint(&mut self, entry: &mut Entry) -> Result<[u8; 16], String> {
+        let mut hash = Sha1::new();
+        let mut head = Vec::with_capacity(12);
+        let mut data = self.tar.data();
+        let mut read = || -> std::io::Result<u64> {
+            data.by_ref().take(12).read_to_end(&mut head)?;
+            hash.update(&head);
+            let mut buffer = [0; 4096];
+            let mut size = 0;
+            loop {
+                let count = data.read(&mut buffer)?;
+                if count == 0 {
+                    return Ok(size);
+                }
+                size += count as u64;
+                hash.update(buffer.get(..count).unwrap_or_default());
+            }
+        };
+        let size = read().map_err(|error| error.to_string())?;
+        let word = |at: usize| {
+            head.get(at..at + 4)
+                .and_then(|bytes| bytes.try_into().ok())
+                .map_or(0, u32::from_be_bytes)
+        };
+        entry.size = (size / (4 + u64::from(word(8)))).saturating_mul(word(4).into());
+        let digest: [u8; 20] = hash.finalize().into();
+        Ok(digest.first_chunk().copied().unwrap_or_default())
+    }
+}

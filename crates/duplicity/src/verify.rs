@@ -1,0 +1,267 @@
+//! Reading an archive back and checking it.
+//!
+//! Everything is read from the store: the archive directory is not asked, since it is not what a
+//! restore on a new machine would have.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::ops::ControlFlow;
+
+use crate::archive::Archive;
+use crate::collection::{BackupSet, Chain, Collection, StoredFile};
+use crate::error::Error;
+use crate::librsync::{Signature, SignatureWriter};
+use crate::manifest::{Hash, Manifest};
+use crate::member::{MemberKind, MemberName};
+use crate::snapshot::Item;
+use crate::tar::TarReader;
+
+/// How deep a verification goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Every manifest can be read, and every volume that it names is there.
+    Structure,
+    /// Every byte is read: each volume has its hash, each tar can be read, and each file that the
+    /// newest set of a chain restores is the one whose signature was kept.
+    Data,
+}
+
+/// What a verification found.
+#[derive(Debug, Default)]
+pub struct Verification {
+    /// Sets that were looked at.
+    pub sets: u64,
+    /// Files of the archive that were looked at.
+    pub files: u64,
+    /// Bytes that were read back.
+    pub read_bytes: u64,
+    /// What is wrong; empty when all is well.
+    pub findings: Vec<Error>,
+    /// Objects that cannot be restored as they were backed up.
+    pub objects: Vec<String>,
+    /// Volumes whose manifest has no hash for them.
+    pub unverified: u64,
+    /// Whether it was ended before it had seen everything.
+    pub stopped: bool,
+}
+
+impl Verification {
+    /// Whether nothing is wrong with what was looked at.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.findings.is_empty() && self.objects.is_empty()
+    }
+}
+
+impl Archive {
+    /// Checks every chain of a collection.
+    ///
+    /// `on_step` hears how many files are done of how many, and ends the check by breaking.
+    pub fn verify(
+        &self,
+        collection: &Collection,
+        depth: Depth,
+        on_step: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    ) -> Verification {
+        // What is checked must not come from the cache.
+        let mut settings = (*self.settings).clone();
+        settings.archive_dir = None;
+        let archive = Self {
+            settings: settings.into(),
+            ..self.clone()
+        };
+        let total = collection
+            .chains
+            .iter()
+            .flat_map(|chain| &chain.sets)
+            .flat_map(BackupSet::files)
+            .count() as u64;
+        let mut run = Run {
+            archive: &archive,
+            depth,
+            result: Verification::default(),
+            total,
+            on_step,
+        };
+        for chain in &collection.chains {
+            if run.chain(chain).is_break() {
+                run.result.stopped = true;
+                break;
+            }
+        }
+        run.result
+    }
+}
+
+struct Run<'a> {
+    archive: &'a Archive,
+    depth: Depth,
+    result: Verification,
+    total: u64,
+    on_step: &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+}
+
+impl Run<'_> {
+    fn chain(&mut self, chain: &Chain) -> ControlFlow<()> {
+        let before = self.result.findings.len();
+        for set in &chain.sets {
+            self.result.sets += 1;
+            self.set(set)?;
+        }
+        // The content can be put together only where every volume is good.
+        if self.depth == Depth::Data
+            && self.result.findings.len() == before
+            && chain.has_signatures()
+        {
+            if let Err(error) = self.content(&chain.sets) {
+                self.result.findings.push(error);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn step(&mut self, file: &StoredFile) -> ControlFlow<()> {
+        self.result.files += 1;
+        if self.depth == Depth::Data {
+            self.result.read_bytes += file.size;
+        }
+        (self.on_step)(self.result.files, self.total)
+    }
+
+    fn set(&mut self, set: &BackupSet) -> ControlFlow<()> {
+        let manifest = self.archive.remote_manifest(set).and_then(|bytes| {
+            Manifest::parse(&bytes).map_err(|source| Error::Manifest {
+                set: set.kind,
+                source,
+            })
+        });
+        if let Some(file) = &set.manifest {
+            self.step(file)?;
+        }
+        let manifest = match manifest {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                self.result.findings.push(error);
+                return ControlFlow::Continue(());
+            }
+        };
+        for number in set.missing(&manifest).missing {
+            self.result.findings.push(Error::VolumeMissing {
+                number,
+                set: set.kind,
+            });
+        }
+        for volume in &manifest.volumes {
+            let hash = volume.hash();
+            self.result.unverified += u64::from(hash.is_none());
+            if let Some(file) = set.volumes.get(&volume.number) {
+                self.file(file, hash)?;
+            }
+        }
+        match &set.signatures {
+            Some(file) => self.file(file, None)?,
+            None => self.result.findings.push(Error::Signatures {
+                object: set.kind.to_string(),
+                what: "they are missing".to_owned(),
+            }),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn file(&mut self, file: &StoredFile, hash: Option<Hash>) -> ControlFlow<()> {
+        if self.depth == Depth::Data {
+            let read = self.archive.fetch(file, hash).and_then(|spool| {
+                let plain = self.archive.unwrap(file, spool)?;
+                read_tar(plain).map_err(|source| Error::Damaged {
+                    object: file.object.clone(),
+                    source,
+                })
+            });
+            if let Err(error) = read {
+                self.result.findings.push(error);
+            }
+        }
+        self.step(file)
+    }
+
+    /// Puts together what the chain restores and compares it with the signatures.
+    fn content(&mut self, sets: &[BackupSet]) -> Result<(), Error> {
+        let mut kept = self.signatures(sets)?;
+        let mut snapshot = self.archive.snapshot(sets, &tree::TreePath::root())?;
+        while let Some(item) = snapshot.next()? {
+            let entry = match item {
+                Item::Object(entry) => entry,
+                Item::Problem(problem) => {
+                    self.result.objects.push(problem.to_string());
+                    continue;
+                }
+            };
+            if !entry.is_file() {
+                continue;
+            }
+            let Some(expected) = kept.remove(&entry.path) else {
+                self.result
+                    .objects
+                    .push(format!("{} has no signature", entry.path));
+                continue;
+            };
+            let Ok(parsed) = Signature::parse(&expected) else {
+                continue;
+            };
+            let mut made = Vec::new();
+            let mut writer = SignatureWriter::new(parsed.block_length(), &mut made);
+            let mut buffer = vec![0; 128 << 10];
+            loop {
+                match snapshot.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(count) => writer.push(buffer.get(..count).unwrap_or_default(), &mut made),
+                    Err(error) => {
+                        self.result.objects.push(format!("{}: {error}", entry.path));
+                        break;
+                    }
+                }
+            }
+            writer.finish(&mut made);
+            if made != expected {
+                self.result
+                    .objects
+                    .push(format!("{} is not what was backed up", entry.path));
+            }
+        }
+        self.result
+            .objects
+            .extend(kept.keys().map(|path| format!("{path} is in no volume")));
+        Ok(())
+    }
+
+    fn signatures(&self, sets: &[BackupSet]) -> Result<BTreeMap<tree::TreePath, Vec<u8>>, Error> {
+        let mut kept = BTreeMap::new();
+        for set in sets {
+            let bad = |what: String| Error::Signatures {
+                object: set.kind.to_string(),
+                what,
+            };
+            let mut tar = TarReader::new(self.archive.signatures(set)?);
+            while let Some(header) = tar.next().map_err(|error| bad(error.to_string()))? {
+                let name =
+                    MemberName::parse(&header.name).map_err(|error| bad(error.to_string()))?;
+                kept.remove(&name.path);
+                if name.kind == MemberKind::Signature {
+                    let mut bytes = Vec::new();
+                    tar.data()
+                        .read_to_end(&mut bytes)
+                        .map_err(|error| bad(error.to_string()))?;
+                    kept.insert(name.path, bytes);
+                }
+            }
+        }
+        Ok(kept)
+    }
+}
+
+/// Reads a tar and everything behind it to the end.
+fn read_tar(plain: impl Read) -> io::Result<()> {
+    let mut tar = TarReader::new(plain);
+    while tar.next().map_err(io::Error::other)?.is_some() {}
+    Ok(())
+}
