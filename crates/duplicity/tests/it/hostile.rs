@@ -4,7 +4,9 @@ use std::fs;
 use std::io::Write;
 
 use duplicity::tar::{TarHeader, TarKind, write_end, write_header};
-use duplicity::{Error, FileName, Hash, Manifest, Part, Position, Protection, SetKind, Suffix, VolumeInfo};
+use duplicity::{
+    Error, FileName, Hash, Manifest, Part, Position, Protection, SetKind, Suffix, VolumeInfo,
+};
 use ravelin_duplicity as duplicity;
 use tree::TreePath;
 
@@ -13,12 +15,22 @@ use crate::support::{Place, at, in_archive};
 type Member = (TarHeader, Vec<u8>);
 
 fn file(name: &str, data: &[u8]) -> Member {
-    let header = TarHeader { mode: 0o644, size: data.len() as u64, ..TarHeader::new(name.into(), TarKind::File) };
+    let header = TarHeader {
+        mode: 0o644,
+        size: data.len() as u64,
+        ..TarHeader::new(name.into(), TarKind::File)
+    };
     (header, data.to_vec())
 }
 
 fn root() -> Member {
-    (TarHeader { mode: 0o755, ..TarHeader::new(b"snapshot/./".to_vec(), TarKind::Directory) }, Vec::new())
+    (
+        TarHeader {
+            mode: 0o755,
+            ..TarHeader::new(b"snapshot/./".to_vec(), TarKind::Directory)
+        },
+        Vec::new(),
+    )
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -42,16 +54,34 @@ fn forge(place: &Place, set: SetKind, members: &[Member]) {
 
 fn put(place: &Place, set: SetKind, volume: &[u8]) {
     let name = |part, suffix| {
-        let name = FileName { set, part, suffix, partial: false };
+        let name = FileName {
+            set,
+            part,
+            suffix,
+            partial: false,
+        };
         place.path("store").join(name.to_string())
     };
     fs::write(name(Part::Volume { number: 1 }, Suffix::Gzip), volume).unwrap();
     let mut hasher = store::Hasher::new(store::DigestKind::Sha1);
     hasher.update(volume);
-    let store::Digest::Sha1(hash) = hasher.finish() else { unreachable!() };
-    let position = |text: &str| Position { path: TreePath::new(text).unwrap(), block: None };
-    let info = VolumeInfo { number: 1, start: position(""), end: position("zzz"), hashes: vec![Hash::Sha1(hash)] };
-    let manifest = Manifest { volumes: vec![info], ..Manifest::default() };
+    let store::Digest::Sha1(hash) = hasher.finish() else {
+        unreachable!()
+    };
+    let position = |text: &str| Position {
+        path: TreePath::new(text).unwrap(),
+        block: None,
+    };
+    let info = VolumeInfo {
+        number: 1,
+        start: position(""),
+        end: position("zzz"),
+        hashes: vec![Hash::Sha1(hash)],
+    };
+    let manifest = Manifest {
+        volumes: vec![info],
+        ..Manifest::default()
+    };
     fs::write(name(Part::Manifest, Suffix::Plain), manifest.to_bytes()).unwrap();
 }
 
@@ -60,7 +90,10 @@ fn full() -> SetKind {
 }
 
 fn increment() -> SetKind {
-    SetKind::Incremental { start: at(0), end: at(1) }
+    SetKind::Incremental {
+        start: at(0),
+        end: at(1),
+    }
 }
 
 /// What is restored from a full set and, if there is one, an increment.
@@ -71,25 +104,54 @@ fn restored(members: &[Member], changes: &[Member]) -> (Vec<String>, Vec<String>
         forge(&place, increment(), changes);
     }
     let (found, problems) = in_archive(&place.archive(Protection::None), 9, "");
-    (found.into_keys().filter(|path| path != ".").collect(), problems)
+    (
+        found.into_keys().filter(|path| path != ".").collect(),
+        problems,
+    )
 }
 
 #[test]
 fn a_member_that_leads_elsewhere_is_refused() {
-    for name in ["snapshot//etc/passwd", "snapshot/../x", "snapshot/b/../../x", "x", "snapshot/b\0c", "multivol_snapshot/b", "signature/b"] {
-        let (found, problems) = restored(&[root(), file("snapshot/a", b"1"), file(name, b"evil"), file("snapshot/c", b"2")], &[]);
+    for name in [
+        "snapshot//etc/passwd",
+        "snapshot/../x",
+        "snapshot/b/../../x",
+        "x",
+        "snapshot/b\0c",
+        "multivol_snapshot/b",
+        "signature/b",
+    ] {
+        let (found, problems) = restored(
+            &[
+                root(),
+                file("snapshot/a", b"1"),
+                file(name, b"evil"),
+                file("snapshot/c", b"2"),
+            ],
+            &[],
+        );
         // A NUL ends a name in a plain header.
         if name.contains('\0') {
             assert_eq!(found, ["a", "b", "c"]);
         } else {
-            assert_eq!((found.len(), problems.len()), (2, 1), "{name:?} {problems:?}");
+            assert_eq!(
+                (found.len(), problems.len()),
+                (2, 1),
+                "{name:?} {problems:?}"
+            );
         }
     }
 }
 
 #[test]
 fn members_out_of_order_are_refused() {
-    let members = [root(), file("snapshot/b", b"1"), file("snapshot/a", b"moved"), file("snapshot/b", b"again"), file("snapshot/c", b"2")];
+    let members = [
+        root(),
+        file("snapshot/b", b"1"),
+        file("snapshot/a", b"moved"),
+        file("snapshot/b", b"again"),
+        file("snapshot/c", b"2"),
+    ];
     let (found, problems) = restored(&members, &[]);
     assert_eq!(found, ["b", "c"]);
     assert_eq!(problems.len(), 2, "{problems:?}");
@@ -97,9 +159,25 @@ fn members_out_of_order_are_refused() {
 
 #[test]
 fn a_hard_link_and_an_unknown_type_are_refused() {
-    let odd = |kind| (TarHeader { link: b"/etc/passwd".to_vec(), ..TarHeader::new(b"snapshot/b".to_vec(), kind) }, Vec::new());
+    let odd = |kind| {
+        (
+            TarHeader {
+                link: b"/etc/passwd".to_vec(),
+                ..TarHeader::new(b"snapshot/b".to_vec(), kind)
+            },
+            Vec::new(),
+        )
+    };
     for kind in [TarKind::HardLink, TarKind::Other(b'Z')] {
-        let (found, problems) = restored(&[root(), file("snapshot/a", b"1"), odd(kind), file("snapshot/c", b"2")], &[]);
+        let (found, problems) = restored(
+            &[
+                root(),
+                file("snapshot/a", b"1"),
+                odd(kind),
+                file("snapshot/c", b"2"),
+            ],
+            &[],
+        );
         assert_eq!(found, ["a", "c"]);
         assert_eq!(problems.len(), 1);
     }
@@ -118,19 +196,34 @@ fn a_delta_that_does_not_fit_is_an_error_with_the_files_name() {
         Vec::new(),
     ] {
         let (found, problems) = restored(
-            &[root(), file("snapshot/a", b"1"), file("snapshot/b", b"0123456789"), file("snapshot/c", b"2")],
+            &[
+                root(),
+                file("snapshot/a", b"1"),
+                file("snapshot/b", b"0123456789"),
+                file("snapshot/c", b"2"),
+            ],
             &[file("diff/b", &bad)],
         );
         assert_eq!(found, ["a", "c"]);
-        assert!(problems.len() == 1 && problems[0].contains('b'), "{problems:?}");
+        assert!(
+            problems.len() == 1 && problems[0].contains('b'),
+            "{problems:?}"
+        );
     }
 }
 
 #[test]
 fn a_delta_needs_a_file_to_change() {
     let good = b"rs\x026\x01x\0".to_vec();
-    let folder = (TarHeader::new(b"snapshot/b/".to_vec(), TarKind::Directory), Vec::new());
-    for base in [vec![root(), folder], vec![root()], vec![root(), file("diff/b", &good)]] {
+    let folder = (
+        TarHeader::new(b"snapshot/b/".to_vec(), TarKind::Directory),
+        Vec::new(),
+    );
+    for base in [
+        vec![root(), folder],
+        vec![root()],
+        vec![root(), file("diff/b", &good)],
+    ] {
         let (found, problems) = restored(&base, &[file("diff/b", &good), file("snapshot/c", b"2")]);
         assert_eq!(found, ["c"]);
         assert_eq!(problems.len(), 1, "{problems:?}");
@@ -141,7 +234,11 @@ fn a_delta_needs_a_file_to_change() {
 fn blocks_with_a_gap_are_refused() {
     let block = |number: u32| file(&format!("multivol_snapshot/b/{number}"), &[7; 65_536]);
     let place = Place::new();
-    forge(&place, full(), &[root(), block(1), block(3), file("snapshot/c", b"2")]);
+    forge(
+        &place,
+        full(),
+        &[root(), block(1), block(3), file("snapshot/c", b"2")],
+    );
     let (found, problems) = in_archive(&place.archive(Protection::None), 9, "");
     assert!(found.contains_key("c"));
     assert_eq!(problems.len(), 1);
@@ -150,11 +247,16 @@ fn blocks_with_a_gap_are_refused() {
 #[test]
 fn a_long_name_bomb_is_refused_before_it_is_read() {
     let place = Place::new();
-    let bomb = TarHeader { size: 4 << 30, ..TarHeader::new(b"././@LongLink".to_vec(), TarKind::Other(b'L')) };
+    let bomb = TarHeader {
+        size: 4 << 30,
+        ..TarHeader::new(b"././@LongLink".to_vec(), TarKind::Other(b'L'))
+    };
     forge(&place, full(), &[root(), (bomb, Vec::new())]);
     let archive = place.archive(Protection::None);
     let collection = archive.collection(at(9)).unwrap();
-    let mut snapshot = archive.snapshot(&collection.chains[0].sets, &TreePath::root()).unwrap();
+    let mut snapshot = archive
+        .snapshot(&collection.chains[0].sets, &TreePath::root())
+        .unwrap();
     let error = loop {
         match snapshot.next() {
             Ok(Some(_)) => {}
@@ -169,7 +271,11 @@ fn a_long_name_bomb_is_refused_before_it_is_read() {
 fn a_volume_that_is_not_the_one_of_the_manifest_is_not_looked_at() {
     let place = Place::new();
     forge(&place, full(), &[root(), file("snapshot/a", b"1")]);
-    let volume = place.store_names().into_iter().find(|name| name.contains("vol1")).unwrap();
+    let volume = place
+        .store_names()
+        .into_iter()
+        .find(|name| name.contains("vol1"))
+        .unwrap();
     let path = place.path("store").join(volume);
     let mut bytes = fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
@@ -177,7 +283,9 @@ fn a_volume_that_is_not_the_one_of_the_manifest_is_not_looked_at() {
     fs::write(&path, bytes).unwrap();
     let archive = place.archive(Protection::None);
     let collection = archive.collection(at(9)).unwrap();
-    let mut snapshot = archive.snapshot(&collection.chains[0].sets, &TreePath::root()).unwrap();
+    let mut snapshot = archive
+        .snapshot(&collection.chains[0].sets, &TreePath::root())
+        .unwrap();
     assert!(matches!(snapshot.next(), Err(Error::Hash { .. })));
 }
 
@@ -185,7 +293,13 @@ fn a_volume_that_is_not_the_one_of_the_manifest_is_not_looked_at() {
 fn a_set_from_the_future_does_not_become_the_newest() {
     let place = Place::new();
     forge(&place, full(), &[root(), file("snapshot/a", b"1")]);
-    forge(&place, SetKind::Full { time: at(1_000_000) }, &[root()]);
+    forge(
+        &place,
+        SetKind::Full {
+            time: at(1_000_000),
+        },
+        &[root()],
+    );
     let collection = place.archive(Protection::None).collection(at(9)).unwrap();
     assert_eq!(collection.times(), [at(0)]);
     assert_eq!(collection.future.len(), 1);

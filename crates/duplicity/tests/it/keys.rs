@@ -21,19 +21,39 @@ impl Ring {
         let ring = Self { home };
         for name in ["one@example.org", "two@example.org"] {
             // A primary key that signs and a subkey that is encrypted to, as people have them.
-            ring.gpg(&["--batch", "--passphrase", "", "--quick-generate-key", name, "future-default", "default", "never"]);
+            ring.gpg(&[
+                "--batch",
+                "--passphrase",
+                "",
+                "--quick-generate-key",
+                name,
+                "future-default",
+                "default",
+                "never",
+            ]);
         }
         Some(ring)
     }
 
     fn gpg(&self, arguments: &[&str]) -> Output {
-        let output = Command::new("gpg").env("GNUPGHOME", self.home.path()).args(arguments).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = Command::new("gpg")
+            .env("GNUPGHOME", self.home.path())
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         output
     }
 
     fn protection(&self, recipient: &str, sign: Option<&str>, hidden: bool) -> Protection {
-        let mut gpg = Gpg { home: Some(self.home.path().to_owned()), ..Gpg::default() };
+        let mut gpg = Gpg {
+            home: Some(self.home.path().to_owned()),
+            ..Gpg::default()
+        };
         if hidden {
             gpg.hidden_recipients.push(recipient.to_owned());
         } else {
@@ -54,7 +74,10 @@ impl Ring {
 impl Drop for Ring {
     fn drop(&mut self) {
         // The agent would outlive its home.
-        let _ = Command::new("gpgconf").env("GNUPGHOME", self.home.path()).args(["--kill", "all"]).output();
+        let _ = Command::new("gpgconf")
+            .env("GNUPGHOME", self.home.path())
+            .args(["--kill", "all"])
+            .output();
     }
 }
 
@@ -66,16 +89,29 @@ fn small(place: &Place) {
 
 fn real(ring: &Ring, real: &testkit::StockDuplicity, arguments: &[&str], target: &Path) {
     let mut command = real.command(arguments);
-    command.arg(target).env("GNUPGHOME", ring.home.path()).env("PASSPHRASE", "");
+    command
+        .arg(target)
+        .env("GNUPGHOME", ring.home.path())
+        .env("PASSPHRASE", "");
     let output = command.output().unwrap();
     let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&said)
+    );
 }
 
 #[test]
 fn an_archive_for_a_key_is_read_by_the_real_program_and_by_us() {
-    let (Some(ring), Some(stock)) = (Ring::new(), testkit::stock_duplicity()) else { return };
-    for (sign, hidden) in [(None, false), (None, true), (Some("two@example.org"), false)] {
+    let (Some(ring), Some(stock)) = (Ring::new(), testkit::stock_duplicity()) else {
+        return;
+    };
+    for (sign, hidden) in [
+        (None, false),
+        (None, true),
+        (Some("two@example.org"), false),
+    ] {
         let place = Place::new();
         small(&place);
         let archive = place.archive(ring.protection("one@example.org", sign, hidden));
@@ -111,6 +147,15 @@ fn a_signature_that_is_asked_for_must_be_there() {
         let archive = place.archive(protection);
         let collection = archive.collection(crate::support::at(9)).unwrap();
         let error = archive.manifest(collection.chains[0].full()).unwrap_err();
-        assert!(matches!(error, Error::Gpg { source: duplicity::GpgError::NotSigned { .. }, .. }), "{error:?}");
+        assert!(
+            matches!(
+                error,
+                Error::Gpg {
+                    source: duplicity::GpgError::NotSigned { .. },
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
     }
 }
