@@ -4,7 +4,10 @@
 //! `cargo run --release -p ravelin-borg --example codec_speed`
 
 #![expect(clippy::print_stdout, reason = "it is a program")]
-#![expect(clippy::unwrap_used, reason = "a measurement that cannot go on may say where")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a measurement that cannot go on may say where"
+)]
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -78,14 +81,18 @@ fn measure_key(key: &Key, size: usize, inputs: [&[u8]; 2]) {
                 key.pack(chunk, &mut compressor, &mut objects[0]).unwrap();
             }
         });
-        line(&format!("{what}: pack {compression} and seal"), inputs, |data| {
-            for batch in data.chunks(size * at_once) {
-                for (chunk, object) in batch.chunks(size).zip(&mut objects) {
-                    key.pack(chunk, &mut compressor, object).unwrap();
+        line(
+            &format!("{what}: pack {compression} and seal"),
+            inputs,
+            |data| {
+                for batch in data.chunks(size * at_once) {
+                    for (chunk, object) in batch.chunks(size).zip(&mut objects) {
+                        key.pack(chunk, &mut compressor, object).unwrap();
+                    }
+                    key.seal_many(&mut objects, 7);
                 }
-                key.seal_many(&mut objects, 7);
-            }
-        });
+            },
+        );
         let mut opener = Opener::new().unwrap();
         let mut plains = Vec::new();
         let mut plain = Buffer::new();
@@ -110,18 +117,26 @@ fn measure_key(key: &Key, size: usize, inputs: [&[u8]; 2]) {
                 size_hint: Some(size),
             })
         };
-        line(&format!("{what}: open {compression}, one by one"), inputs, |data| {
-            for sealed in of(data) {
-                key.open(sealed, &mut opener, &mut plain).unwrap();
-            }
-        });
-        line(&format!("{what}: open {compression}, {at_once} at once"), inputs, |data| {
-            let sealed: Vec<Sealed<'_>> = of(data).collect();
-            for batch in sealed.chunks(at_once) {
-                let results = key.open_many(batch, &mut opener, &mut plains);
-                assert!(results.iter().all(Result::is_ok));
-            }
-        });
+        line(
+            &format!("{what}: open {compression}, one by one"),
+            inputs,
+            |data| {
+                for sealed in of(data) {
+                    key.open(sealed, &mut opener, &mut plain).unwrap();
+                }
+            },
+        );
+        line(
+            &format!("{what}: open {compression}, {at_once} at once"),
+            inputs,
+            |data| {
+                let sealed: Vec<Sealed<'_>> = of(data).collect();
+                for batch in sealed.chunks(at_once) {
+                    let results = key.open_many(batch, &mut opener, &mut plains);
+                    assert!(results.iter().all(Result::is_ok));
+                }
+            },
+        );
     }
 }
 

@@ -13,6 +13,10 @@
 //! Format: docs/formats/borg.md.
 
 mod auxiliary;
+#[expect(
+    dead_code,
+    reason = "checking and compacting, which come next, use the rest"
+)]
 mod config;
 mod create;
 mod entry;
@@ -20,13 +24,29 @@ mod log;
 mod nonce;
 mod read;
 mod replay;
+#[expect(
+    dead_code,
+    reason = "checking and compacting, which come next, use the rest"
+)]
 mod scan;
+#[expect(
+    dead_code,
+    reason = "checking and compacting, which come next, use the rest"
+)]
 mod segments;
 mod syncer;
 mod tail;
 mod transaction;
 mod usage;
+#[expect(
+    dead_code,
+    reason = "checking and compacting, which come next, use the rest"
+)]
 mod walk;
+#[expect(
+    dead_code,
+    reason = "checking and compacting, which come next, use the rest"
+)]
 mod writer;
 
 use std::fs;

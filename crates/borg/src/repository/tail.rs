@@ -171,7 +171,7 @@ fn classify(
 fn was_commit(segments: &Segments, segment: u32) -> Result<bool, Error> {
     let size = segments.size(segment)?;
     if size == COMMIT_SEGMENT_SIZE {
-        let mut bytes = [0; COMMIT_SEGMENT_SIZE as usize];
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
         segments.read_at(Position { segment, offset: 0 }, &mut bytes)?;
         return Ok(bytes.iter().any(|&byte| byte != 0));
     }
