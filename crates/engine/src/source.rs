@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use tree::{BadPath, Entry, Options, Pattern, Preset, ProblemKind, Rules, Step, TreePath, Verdict};
+use tree::{BadPath, Entry, Options, Preset, Rule, Rules, Step, TreePath, Verdict};
 
 use crate::Config;
 use crate::config::Source;
@@ -156,12 +156,18 @@ impl From<Verdict> for Why {
                 because: omission.to_string(),
             },
             Verdict::NotInRoots => Self::NotInSources,
+            Verdict::Missing { at } => Self::Unreadable {
+                at,
+                because: "it is not there".to_owned(),
+            },
+            Verdict::NoFolder { at } => Self::Unreadable {
+                at,
+                because: "it is no folder; of a link, what it leads to is not in the backup"
+                    .to_owned(),
+            },
             Verdict::Unreadable { at, what } => Self::Unreadable {
                 at,
-                because: match what {
-                    ProblemKind::Vanished => "it is not there".to_owned(),
-                    what => chain(&what).join(": "),
-                },
+                because: chain(&what).join(": "),
             },
         }
     }
@@ -204,23 +210,20 @@ fn tree_source(
         size_max: source.exclude_larger,
         leave_out_no_dump: source.exclude_no_dump,
         one_file_system: source.one_file_system,
+        ..tree::Source::default()
     })
 }
 
 /// Adds the rules of a preset, but for those that would leave out a path that was asked for by
 /// name: somebody who names `/var/tmp/work` means it.
 fn add_preset(rules: &mut Rules, preset: Preset, roots: &[TreePath]) {
-    let spares = |text: &&str| {
-        Pattern::new(text)
-            .is_ok_and(|pattern| roots.iter().all(|root| !pattern.matches(root.as_bytes())))
+    let spares = |rule: &Rule| {
+        roots
+            .iter()
+            .all(|root| !rule.pattern.matches(root.as_bytes()))
     };
-    let patterns = preset.patterns();
-    if patterns.iter().all(spares) {
-        rules.add_preset(preset);
-        return;
-    }
-    for pattern in patterns.iter().filter(|text| spares(text)) {
-        let _ = rules.add(&format!("- {pattern}"));
+    for rule in preset.rules().filter(spares) {
+        rules.push(rule);
     }
 }
 

@@ -18,5 +18,8 @@ pub use restore::{
     Action, Conflict, Fidelity, FileWriter, LeftOut, Owners, Placed, Planner, Refusal, Restore,
     RestoreError, RestoreOptions, RestorePlan, RestoreReport, Restorer, Tally, Zeros,
 };
-pub use scan::{BadPattern, Omission, Pattern, Preset, Rule, Rules, Source, Verdict, explain};
+pub use scan::{
+    BadPattern, Omission, Pattern, Preset, Rule, RuleAction, Rules, Source, Style, Verdict,
+    explain, scan,
+};
 pub use step::{Block, Body, Ending, Step};

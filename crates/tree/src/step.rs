@@ -3,14 +3,14 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::read_ahead::Budget;
+use crate::read_ahead::Share;
 use crate::{Entry, Problem};
 
 /// One step of reading a tree. Steps come in scan order, whatever was read ahead.
 ///
 /// A regular file that a reader wants comes either with its whole content
 /// ([`Body::Whole`]) or as [`Body::Blocks`], followed by [`Step::Data`] and [`Step::Hole`] steps
-/// and exactly one [`Step::End`].
+/// and exactly one [`Step::End`]. Nothing comes in between.
 #[derive(Debug, Clone)]
 pub enum Step {
     /// An object was found and its metadata read.
@@ -26,18 +26,21 @@ pub enum Step {
     Hole(u64),
     /// That file is finished.
     End(Ending),
-    /// An object could not be read; it is not in the stream, its neighbours are.
+    /// Something could not be read. Its neighbours are in the stream. It is itself only if the last
+    /// [`Step::Entry`] has its path: then it is a folder that could not be listed, or an object
+    /// whose extended attributes could not be read, and lacks those.
     Problem(Arc<Problem>),
 }
 
 /// The content that comes with an [`Step::Entry`].
 #[derive(Debug, Clone)]
 pub enum Body {
-    /// None: not a regular file, a further name of one, or nobody wants the bytes.
+    /// None: not a regular file, or nobody wants the bytes.
     None,
-    /// All of it. Small files come so.
+    /// All of it, and it did not change meanwhile. Small files come so.
     Whole(Block),
-    /// It follows in steps of its own.
+    /// It follows in steps of its own. Large files come so, and small ones that changed each time
+    /// they were read.
     Blocks,
 }
 
@@ -57,28 +60,17 @@ pub enum Ending {
 #[derive(Debug, Clone)]
 pub struct Block(pub(crate) Arc<BlockBytes>);
 
-/// The bytes of a [`Block`] with their share of the budget.
+/// The bytes of a [`Block`] with their share of the memory.
 #[derive(Debug)]
 pub(crate) struct BlockBytes {
     bytes: Vec<u8>,
-    budget: Option<Arc<Budget>>,
-}
-
-impl BlockBytes {
-    /// Waits until the budget has room for these bytes.
-    pub(crate) fn counted(bytes: Vec<u8>, budget: &Arc<Budget>) -> Self {
-        budget.take(bytes.len());
-        Self {
-            bytes,
-            budget: Some(Arc::clone(budget)),
-        }
-    }
+    share: Option<Share>,
 }
 
 impl Drop for BlockBytes {
     fn drop(&mut self) {
-        if let Some(budget) = &self.budget {
-            budget.give_back(self.bytes.len());
+        if let Some(share) = self.share.take() {
+            share.give_back(std::mem::take(&mut self.bytes));
         }
     }
 }
@@ -87,9 +79,14 @@ impl Block {
     /// A block outside any budget: for tests and for content that does not come from a file.
     #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(BlockBytes { bytes, share: None }))
+    }
+
+    /// A block that holds a share of the memory for reading ahead.
+    pub(crate) fn sharing(bytes: Vec<u8>, share: Share) -> Self {
         Self(Arc::new(BlockBytes {
             bytes,
-            budget: None,
+            share: Some(share),
         }))
     }
 }

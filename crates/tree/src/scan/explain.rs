@@ -1,12 +1,19 @@
 //! Why a path is, or is not, in a scan.
 
-use std::os::fd::AsFd;
+use std::ffi::CString;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
-use super::folder;
-use super::object::{People, examine};
-use super::source::{Omission, Source};
-use super::walk::open_parent;
+use rustix::fs::{AtFlags, FileType, statat};
+use rustix::io::Errno;
+
+use super::handle::open_folder;
+use super::listing::is_cache;
+use super::object::{kind, problem};
+use super::rules::{Decisive, FolderName};
+use super::source::{Fate, Folder, Omission, Root, Source};
+use super::stat::Stat;
+use super::walk::find;
 use crate::{BadPath, ProblemKind, TreePath};
 
 /// What would become of a path.
@@ -19,14 +26,25 @@ pub enum Verdict {
     },
     /// It is left out, or a folder above it is.
     Omitted {
-        /// What is left out: the path itself, or the folder above it.
+        /// What is left out: the stored path, or that of the folder above it.
         at: TreePath,
         /// Why.
         omission: Omission,
     },
     /// No root holds it.
     NotInRoots,
-    /// It cannot be looked at, or is not there.
+    /// It is not there.
+    Missing {
+        /// What is not there: the stored path, or that of a folder above it.
+        at: TreePath,
+    },
+    /// It leads through something that is no folder. A symbolic link is scanned as such; what it
+    /// leads to is not.
+    NoFolder {
+        /// What is no folder.
+        at: TreePath,
+    },
+    /// It cannot be looked at.
     Unreadable {
         /// Where it failed.
         at: TreePath,
@@ -37,84 +55,226 @@ pub enum Verdict {
 
 /// Says what the scan of `source` would do with a path of this machine.
 ///
-/// It takes the same decisions in the same order as the walk, for the path and each folder above
-/// it down from its root.
+/// It goes down from the root as the walk does, and asks the same questions about each folder on
+/// the way.
 ///
 /// # Errors
 ///
 /// [`BadPath`] when the path, or a root, has a `..` in it.
 pub fn explain(source: &Source, path: &Path) -> Result<Verdict, BadPath> {
-    let path = TreePath::from_local(path)?;
+    let local = TreePath::from_local(path)?;
     let mut roots = Vec::new();
     for root in &source.roots {
-        let root = TreePath::from_local(root)?;
-        if path.starts_with(&root) {
-            roots.push(root);
+        let root = Root::new(root)?;
+        if root.base.is_absolute() == path.is_absolute()
+            && let Some(way) = way(&root, &local)
+        {
+            roots.push((root, way));
         }
     }
     roots.sort_unstable();
     let mut verdict = Verdict::NotInRoots;
-    // The outermost root comes first; where it leaves the path out, an inner one may hold it.
-    for root in &roots {
-        verdict = below(source, root, &path, &roots);
-        if matches!(verdict, Verdict::Included { .. }) {
-            break;
+    // Where the walk from an outer root does not go down, an inner root may.
+    let mut stopped_at: Option<TreePath> = None;
+    for (root, way) in &roots {
+        if let Some(at) = &stopped_at
+            && (root.path == *at || !root.path.starts_with(at))
+        {
+            continue;
+        }
+        let descent = Descent {
+            source,
+            roots: &roots,
+            prefix: root.rule_prefix(),
+        };
+        match descent.go(root, way) {
+            Outcome::Final(verdict) => return Ok(verdict),
+            Outcome::Stopped { at, why } => {
+                verdict = why;
+                stopped_at = Some(at);
+            }
         }
     }
     Ok(verdict)
 }
 
-fn below(source: &Source, root: &TreePath, path: &TreePath, roots: &[TreePath]) -> Verdict {
-    let people = People::default();
-    let mut way = vec![path.clone()];
-    while let Some(above) = way
-        .last()
-        .filter(|last| *last != root)
-        .and_then(TreePath::parent)
-    {
-        way.push(above);
+/// The names that lead from a root to a path below it.
+fn way(root: &Root, local: &TreePath) -> Option<Vec<CString>> {
+    let mut start = root.rule_prefix();
+    start.extend_from_slice(root.path.as_bytes());
+    let start = TreePath::new(start).ok()?;
+    if !local.starts_with(&start) {
+        return None;
     }
-    let mut root_device = 0;
-    for at in way.into_iter().rev() {
+    local
+        .components()
+        .skip(start.components().count())
+        .map(|name| CString::new(name).ok())
+        .collect()
+}
+
+/// What came of going down from one root.
+enum Outcome {
+    Final(Verdict),
+    /// The walk does not enter `at`.
+    Stopped {
+        at: TreePath,
+        why: Verdict,
+    },
+}
+
+struct Descent<'a> {
+    source: &'a Source,
+    roots: &'a [(Root, Vec<CString>)],
+    prefix: Vec<u8>,
+}
+
+/// What a folder on the way tells about what is in it.
+struct Above {
+    handle: OwnedFd,
+    decisive: Decisive,
+    root_device: Option<u64>,
+    /// Set when only markers stay in.
+    markers_only: Option<Omission>,
+}
+
+impl Descent<'_> {
+    fn go(&self, root: &Root, way: &[CString]) -> Outcome {
+        let mut path = root.path.clone();
+        let (parent, first) = match find(root) {
+            Ok(found) => found,
+            Err(error) => return Outcome::Final(failed(path, error)),
+        };
+        let mut above = Above {
+            handle: parent,
+            decisive: None,
+            root_device: None,
+            markers_only: None,
+        };
+        let mut name = first.name(0);
+        let mut rest = way.iter();
+        loop {
+            let next = rest.next();
+            above = match self.step(&above, &path, name, next.is_none()) {
+                Ok(entered) => entered,
+                Err(outcome) => return outcome,
+            };
+            let Some(next) = next else {
+                // The last step always comes to an end of its own.
+                return Outcome::Final(Verdict::Included { rule: None });
+            };
+            path = path.join(next.to_bytes());
+            name = next;
+        }
+    }
+
+    /// Enters a folder on the way, or says why not. At the last name it always says what becomes
+    /// of it.
+    fn step(
+        &self,
+        above: &Above,
+        path: &TreePath,
+        name: &std::ffi::CStr,
+        is_last: bool,
+    ) -> Result<Above, Outcome> {
+        let source = self.source;
         let omitted = |omission| Verdict::Omitted {
-            at: at.clone(),
+            at: path.clone(),
             omission,
         };
-        if let Some(omission) = source.by_rule(&at) {
-            return omitted(omission);
+        let stop = |why| Outcome::Stopped {
+            at: path.clone(),
+            why,
+        };
+        let stat = Stat::at(&above.handle, name)
+            .map_err(|error| Outcome::Final(failed(path.clone(), error)))?;
+        if let Some(omission) = &above.markers_only
+            && !source.is_marker(omission, name.to_bytes())
+        {
+            return Err(stop(omitted(omission.clone())));
         }
-        let examined = open_parent(&at).and_then(|(parent, name)| {
-            examine(parent.as_fd(), &name.name, at.clone(), true, &people)
+        let is_folder = stat.kind == FileType::Directory;
+        let folder = is_folder.then_some(FolderName {
+            parent: above.handle.as_fd(),
+            name,
         });
-        let object = match examined {
-            Ok(object) => object,
-            Err(what) => return Verdict::Unreadable { at, what },
+        let decisive = source.decide(&self.prefix, path, above.decisive, folder);
+        let rules = &source.rules;
+        let by_rule = source.by_rule(decisive);
+        let included = || Verdict::Included {
+            rule: rules.get(decisive).map(ToString::to_string),
         };
-        if let Some(omission) = source.by_metadata(&object.entry) {
-            return omitted(omission);
+        if !is_folder {
+            let no_folder = || Verdict::NoFolder { at: path.clone() };
+            let kind = kind(&above.handle, name, &stat)
+                .map_err(|what| Outcome::Final(unreadable(path, what)))?;
+            let flags = stat.flags(super::handle::open_file(&above.handle, name).ok());
+            let omission = by_rule.or_else(|| source.by_metadata(&kind, flags, stat.size));
+            return Err(match omission {
+                Some(omission) if is_last => Outcome::Final(omitted(omission)),
+                None if is_last => Outcome::Final(included()),
+                _ => stop(no_folder()),
+            });
         }
-        if roots.contains(&at) {
-            root_device = object.entry.device;
+        if let Some(omission) = by_rule.clone()
+            && !rules.look_below(decisive)
+        {
+            return Err(stop(omitted(omission)));
         }
-        let Some(handle) = object.handle.filter(|_| object.entry.is_directory()) else {
-            continue;
+        let end = || match &by_rule {
+            Some(omission) => Outcome::Final(omitted(omission.clone())),
+            None => Outcome::Final(included()),
         };
-        if source.one_file_system && object.entry.device != root_device {
-            if at == *path {
-                break;
+        let handle = match open_folder(&above.handle, name) {
+            Ok(handle) => handle,
+            Err(_) if is_last => return Err(end()),
+            Err(error) => return Err(stop(unreadable(path, problem("open the folder", error)))),
+        };
+        let is_root = self.roots.iter().any(|(root, _)| root.path == *path);
+        let root_device = above
+            .root_device
+            .filter(|_| !is_root)
+            .unwrap_or(stat.device);
+        let folder = Folder {
+            flags: stat.flags(Some(&handle)),
+            device: stat.device,
+            root_device,
+        };
+        let holds = |name: &[u8]| statat(&handle, name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        let markers_only = match source.fate(&folder, holds, || is_cache(&handle)) {
+            Fate::Entered => None,
+            Fate::MarkersOnly(omission) => Some(omission),
+            Fate::NotEntered(_) if is_last => return Err(end()),
+            Fate::NotEntered(omission) | Fate::LeftOut(omission) => {
+                return Err(stop(omitted(omission)));
             }
-            return omitted(Omission::OtherFileSystem);
+        };
+        if is_last {
+            return Err(end());
         }
-        let (names, _) = folder::list(&handle);
-        let names = names.iter().map(folder::Name::as_bytes);
-        if let Some(omission) = source.by_names(names, || folder::is_cache(&handle)) {
-            return omitted(omission);
+        Ok(Above {
+            handle,
+            decisive,
+            root_device: Some(root_device),
+            markers_only,
+        })
+    }
+}
+
+fn failed(at: TreePath, error: Errno) -> Verdict {
+    match error {
+        Errno::NOENT => Verdict::Missing { at },
+        Errno::NOTDIR => Verdict::NoFolder { at },
+        error => {
+            let what = problem("look at", error);
+            Verdict::Unreadable { at, what }
         }
     }
-    Verdict::Included {
-        rule: source
-            .rules
-            .find(path.as_bytes())
-            .map(|rule| rule.to_string()),
+}
+
+fn unreadable(at: &TreePath, what: ProblemKind) -> Verdict {
+    Verdict::Unreadable {
+        at: at.clone(),
+        what,
     }
 }

@@ -4,22 +4,47 @@ use std::fmt;
 
 use regex::bytes::{Regex, RegexBuilder};
 
-/// A compiled pattern. It is compared with whole paths, as backups store them: relative, no
-/// slash in front. What matches a folder matches all that is in it.
+use super::glob::{Slash, translate};
+
+/// A pattern of paths. It is compared with the whole path on this machine, without the slash in
+/// front: `home/ada/x`.
 ///
-/// | style | meaning |
+/// | written | about |
 /// |---|---|
-/// | `pp:home/ada` | this path and what is below it |
+/// | `pp:home/ada` | this path and all below it |
 /// | `pf:home/ada/x` | exactly this path |
-/// | `sh:home/*/.cache` | shell: `*` and `?` stop at a slash, `**/` is any number of folders, `[a-z]`, `[!a-z]` |
-/// | `fm:*/.cache` | the same, but `*` and `?` do not stop at a slash |
-/// | `re:\.o$` | a regular expression, found anywhere in the path |
-/// | `/home/*/x` | without a style, with a slash in front: as `sh:` |
-/// | `*.o`, `target` | without either: as `sh:` at any depth |
+/// | `sh:home/*/.cache` | shell: `*` and `?` stop at a slash, `**/` is any number of folders; `[a-z]`, `[!a-z]` |
+/// | `fm:*/.cache` | the same, but `*` and `?` pass through slashes, and `**` is nothing special |
+/// | `re:\.o$` | a regular expression that is found anywhere in the path |
+/// | `/home/*/x` | no style, a slash in front: as `sh:` |
+/// | `*.o`, `.cargo/registry` | no style, no slash in front: as `sh:`, below any folder |
+///
+/// With all but `pf:` and `re:`, what matches a folder matches all below it. A slash at the end of
+/// wild cards means *only* what is below it. A slash in front means nothing after a style.
+///
+/// The expressions are those of the crate [`regex`]: no look-around, no back-references. A dot in
+/// `re:` is a character; a byte that is no part of one is `(?-u:.)`.
 #[derive(Clone)]
 pub struct Pattern {
     text: String,
     regex: Regex,
+}
+
+/// How a [`Pattern`] without a style in front is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Shell wild cards, below any folder unless a slash stands in front.
+    Plain,
+    /// `sh:`
+    Shell,
+    /// `fm:`
+    Glob,
+    /// `re:`
+    Regex,
+    /// `pp:`
+    Prefix,
+    /// `pf:`
+    Full,
 }
 
 /// Why a text is no pattern.
@@ -28,6 +53,12 @@ pub enum BadPattern {
     /// Nothing stands there.
     #[error("the pattern is empty")]
     Empty,
+    /// Two letters or digits before a colon that are no style.
+    #[error("`{style}:` is not a style of patterns")]
+    Style {
+        /// What stands before the colon.
+        style: String,
+    },
     /// A regular expression that is none, or would take too much memory.
     #[error("not a regular expression: {what}")]
     Regex {
@@ -36,29 +67,30 @@ pub enum BadPattern {
     },
 }
 
-/// A compiled expression may take so many bytes.
-const COMPILED_SIZE_MAX: usize = 1 << 20;
+/// Bytes that one compiled expression may take: 4 MiB.
+const COMPILED_SIZE_MAX: usize = 4 << 20;
 
 impl Pattern {
-    /// Compiles a pattern.
+    /// Compiles a pattern; without a style in front it is read as [`Style::Plain`].
     ///
     /// # Errors
     ///
     /// [`BadPattern`] says why it is none.
     pub fn new(text: &str) -> Result<Self, BadPattern> {
-        let expression = match text.split_once(':') {
-            Some(("pp", path)) => format!("^{}(?:/|$)", literal(clean(path)?)),
-            Some(("pf", path)) => format!("^{}$", literal(clean(path)?)),
-            Some(("sh", glob)) => format!("^{}(?:/|$)", shell(clean(glob)?, true)),
-            Some(("fm", glob)) => format!("^{}(?:/|$)", shell(clean(glob)?, false)),
-            Some(("re", expression)) if !expression.is_empty() => expression.to_owned(),
-            Some(("re", _)) => return Err(BadPattern::Empty),
-            _ if text.starts_with('/') => format!("^{}(?:/|$)", shell(clean(text)?, true)),
-            _ => format!("(?:^|/){}(?:/|$)", shell(clean(text)?, true)),
+        Self::with_style(text, Style::Plain)
+    }
+
+    /// Compiles a pattern; without a style in front it is read as `style`.
+    ///
+    /// # Errors
+    ///
+    /// [`BadPattern`] says why it is none.
+    pub fn with_style(text: &str, style: Style) -> Result<Self, BadPattern> {
+        let (style, body) = match text.split_once(':') {
+            Some((prefix, body)) if is_style(prefix) => (Style::named(prefix)?, body),
+            _ => (style, text),
         };
-        let regex = RegexBuilder::new(&expression)
-            .unicode(true)
-            .dot_matches_new_line(true)
+        let regex = RegexBuilder::new(&expression(style, body)?)
             .size_limit(COMPILED_SIZE_MAX)
             .build()
             .map_err(|error| BadPattern::Regex {
@@ -75,7 +107,101 @@ impl Pattern {
     pub fn matches(&self, path: &[u8]) -> bool {
         self.regex.is_match(path)
     }
+
+    /// The regular expression that it comes to.
+    pub(super) fn expression(&self) -> &str {
+        self.regex.as_str()
+    }
 }
+
+impl Style {
+    /// The style of that name: `sh`, `fm`, `re`, `pp`, `pf`.
+    ///
+    /// # Errors
+    ///
+    /// [`BadPattern::Style`] when there is none.
+    pub fn named(name: &str) -> Result<Self, BadPattern> {
+        Ok(match name {
+            "sh" => Self::Shell,
+            "fm" => Self::Glob,
+            "re" => Self::Regex,
+            "pp" => Self::Prefix,
+            "pf" => Self::Full,
+            _ => {
+                return Err(BadPattern::Style {
+                    style: name.to_owned(),
+                });
+            }
+        })
+    }
+}
+
+fn is_style(prefix: &str) -> bool {
+    prefix.len() == 2 && prefix.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// The regular expression that finds the paths.
+fn expression(style: Style, body: &str) -> Result<String, BadPattern> {
+    if body.is_empty() {
+        return Err(BadPattern::Empty);
+    }
+    let absolute = body.starts_with('/');
+    let slash = match style {
+        Style::Regex => return Ok(body.to_owned()),
+        Style::Prefix | Style::Full => None,
+        Style::Plain | Style::Shell => Some(Slash::Stops),
+        Style::Glob => Some(Slash::Passes),
+    };
+    let path = normal(body);
+    if path.is_empty() {
+        // The root of the file system, with all below it.
+        return if absolute && style != Style::Full {
+            Ok(String::new())
+        } else {
+            Err(BadPattern::Empty)
+        };
+    }
+    let begin = if style == Style::Plain && !absolute {
+        "(?:^|/)"
+    } else {
+        "^"
+    };
+    let path = match slash {
+        Some(slash) => translate(&path, slash),
+        None => regex::escape(&path),
+    };
+    let end = match style {
+        Style::Full => "$",
+        Style::Prefix => "(?:/|$)",
+        _ if body.ends_with('/') => "/",
+        _ => "(?:/|$)",
+    };
+    Ok(format!("{begin}{path}{end}"))
+}
+
+/// The path without doubled slashes, `.` and `..`, and without slashes at its ends.
+fn normal(path: &str) -> String {
+    let mut components = Vec::new();
+    for component in path.split('/') {
+        match component {
+            "" | "." => {}
+            ".." if !components.is_empty() => {
+                components.pop();
+            }
+            ".." if path.starts_with('/') => {}
+            other => components.push(other),
+        }
+    }
+    components.join("/")
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text && self.regex.as_str() == other.regex.as_str()
+    }
+}
+
+impl Eq for Pattern {}
 
 /// As it was written.
 impl fmt::Display for Pattern {
@@ -90,196 +216,169 @@ impl fmt::Debug for Pattern {
     }
 }
 
-/// Paths are stored without slashes at their ends.
-fn clean(path: &str) -> Result<&str, BadPattern> {
-    let path = path.trim_matches('/');
-    if path.is_empty() {
-        return Err(BadPattern::Empty);
-    }
-    Ok(path)
-}
-
-fn literal(text: &str) -> String {
-    regex::escape(text)
-}
-
-/// Turns a shell pattern into a regular expression.
-///
-/// Any byte may stand in a name, also such that are no UTF-8: so the wild cards are about bytes.
-fn shell(glob: &str, stop_at_slash: bool) -> String {
-    let any = if stop_at_slash {
-        "(?-u:[^/])"
-    } else {
-        "(?-u:.)"
-    };
-    let mut out = String::new();
-    let mut rest = glob;
-    let mut at_component = true;
-    while let Some(character) = rest.chars().next() {
-        if stop_at_slash
-            && at_component
-            && let Some(after) = rest.strip_prefix("**/")
-        {
-            out.push_str("(?:(?-u:.)*/)?");
-            rest = after;
-            continue;
-        }
-        at_component = character == '/';
-        let after = rest.get(character.len_utf8()..).unwrap_or_default();
-        rest = match character {
-            '*' => {
-                let after_all = after.trim_start_matches('*');
-                // Two stars that are a whole component pass through folders as well.
-                let through =
-                    stop_at_slash && after_all.len() < after.len() && after_all.is_empty();
-                out.push_str(if through { "(?-u:.)*" } else { any });
-                if !through {
-                    out.push('*');
-                }
-                after_all
-            }
-            '?' => {
-                out.push_str(any);
-                after
-            }
-            '[' => match set(after) {
-                Some((expression, after)) => {
-                    out.push_str(&expression);
-                    after
-                }
-                None => {
-                    out.push_str("\\[");
-                    after
-                }
-            },
-            other => {
-                out.push_str(&literal(other.encode_utf8(&mut [0; 4])));
-                after
-            }
-        };
-    }
-    out
-}
-
-/// A set of characters, from behind its `[`; `None` when it is never closed.
-fn set(text: &str) -> Option<(String, &str)> {
-    let (negated, body) = match text.strip_prefix('!') {
-        Some(body) => (true, body),
-        None => (false, text),
-    };
-    // A `]` that comes first belongs to the set.
-    let first = body.chars().next()?.len_utf8();
-    let end = first + body.get(first..)?.find(']')?;
-    let (members, after) = (body.get(..end)?, body.get(end + 1..)?);
-    let mut expression = String::from(if negated { "[^/" } else { "[" });
-    for character in members.chars() {
-        if matches!(character, '\\' | '[' | ']' | '^' | '&' | '~') {
-            expression.push('\\');
-        }
-        expression.push(character);
-    }
-    expression.push(']');
-    Some((expression, after))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The paths, of those in the second list, that the pattern is about.
-    fn check(pattern: &str, matching: &[&str], others: &[&str]) {
-        let compiled = Pattern::new(pattern).unwrap();
-        for path in matching {
-            assert!(compiled.matches(path.as_bytes()), "{pattern} and {path}");
+    /// A pattern, what it is about, and what it is not about.
+    type Case = (
+        &'static str,
+        &'static [&'static str],
+        &'static [&'static str],
+    );
+
+    fn check(cases: &[Case]) {
+        for (text, matching, others) in cases {
+            let pattern = Pattern::new(text).unwrap();
+            for path in *matching {
+                assert!(pattern.matches(path.as_bytes()), "{text} is about {path}");
+            }
+            for path in *others {
+                assert!(
+                    !pattern.matches(path.as_bytes()),
+                    "{text} is not about {path}"
+                );
+            }
         }
-        for path in others {
-            assert!(!compiled.matches(path.as_bytes()), "{pattern} and {path}");
-        }
     }
 
     #[test]
-    fn prefixes_and_whole_paths() {
-        check(
-            "pp:/home/a",
-            &["home/a", "home/a/b"],
-            &["home/ab", "x/home/a"],
-        );
-        check("pf:home/a", &["home/a"], &["home/a/b", "home/ab"]);
-        check("pp:a.b", &["a.b"], &["axb"]);
+    fn plain_patterns_are_found_below_any_folder() {
+        check(&[
+            (
+                "*.o",
+                &["a.o", "x/y/b.o", "d.o/in"],
+                &["a.oo", "a.o.c", "o"],
+            ),
+            (
+                "target",
+                &["target", "a/target", "a/target/x"],
+                &["targets", "mytarget"],
+            ),
+            (
+                ".cargo/registry",
+                &["home/ada/.cargo/registry/x"],
+                &["cargo/registry", ".cargo"],
+            ),
+            (
+                "/home/*/x",
+                &["home/ada/x", "home/ada/x/y"],
+                &["home/a/b/x", "srv/home/ada/x"],
+            ),
+            ("a/b/", &["a/b/c", "z/a/b/c"], &["a/b", "z/a/b"]),
+            ("a//./b/../c", &["a/c"], &["a/b/c"]),
+        ]);
     }
 
     #[test]
-    fn shell_patterns_stop_at_slashes() {
-        check(
-            "sh:home/*/.cache",
-            &["home/a/.cache", "home/a/.cache/x"],
-            &["home/a/b/.cache"],
-        );
-        check(
-            "sh:home/**/x",
-            &["home/x", "home/a/x", "home/a/b/x/y"],
-            &["home/ax", "homex"],
-        );
-        check("sh:**/x", &["x", "a/b/x"], &["ax"]);
-        check("sh:a/**", &["a/b", "a/b/c"], &["a", "ab"]);
-        check("sh:a?c", &["abc"], &["a/c", "ac"]);
-        check("sh:[a-c]x[!0-9]", &["axb", "cx_"], &["dxb", "ax1", "ax/"]);
-        check("sh:a[b", &["a[b"], &["ab"]);
-        check("sh:[]]x", &["]x"], &["x"]);
-        check("sh:a**b", &["ab", "axxb"], &["a/b"]);
+    fn shell_wild_cards_stop_at_slashes() {
+        check(&[
+            (
+                "sh:home/*/.cache",
+                &["home/a/.cache", "home/a/.cache/x"],
+                &["home/a/b/.cache", "home/.cache"],
+            ),
+            (
+                "sh:/home/a",
+                &["home/a", "home/a/b"],
+                &["home/ab", "x/home/a"],
+            ),
+            ("sh:**/*.o", &["a.o", "x/a.o", "x/y/a.o"], &["a.c"]),
+            (
+                "sh:home/**/x",
+                &["home/x", "home/a/x", "home/a/b/x"],
+                &["home/ax", "x"],
+            ),
+            ("sh:a?c", &["abc", "aéc"], &["a/c", "ac", "abbc"]),
+            ("sh:a**b", &["ab", "axxb"], &["a/b"]),
+            ("sh:dir/", &["dir/x", "dir/x/y"], &["dir"]),
+            ("sh:[a-c]x[!0-9]", &["axy", "bx-"], &["dxy", "ax1", "ax"]),
+            ("sh:[]x]", &["]", "x"], &["[", "a"]),
+            ("sh:[!]x]", &["a", "["], &["]", "x"]),
+            ("sh:[", &["["], &["a"]),
+            ("sh:[?]", &["?"], &["a"]),
+            ("sh:[^a]", &["^", "a"], &["b"]),
+            ("sh:[a-]", &["a", "-"], &["b"]),
+            (r"sh:a\*", &[r"a\x"], &["a*", "ax"]),
+            ("sh:[z-a]x", &[], &["zx", "ax", "x"]),
+            ("sh:a.b", &["a.b"], &["axb"]),
+        ]);
     }
 
     #[test]
-    fn fnmatch_patterns_do_not() {
-        check(
-            "fm:*/.cache",
-            &["home/a/b/.cache", "a/.cache/x"],
-            &[".cache"],
-        );
-        check("fm:home/*.o", &["home/a/b.o"], &["home/b.c"]);
+    fn glob_wild_cards_pass_through_slashes() {
+        check(&[
+            (
+                "fm:*/.cache",
+                &["a/.cache", "a/b/.cache", "a/b/.cache/c"],
+                &[".cache", "a/.caches"],
+            ),
+            ("fm:home/*/x", &["home/a/b/x"], &["home/x"]),
+            ("fm:a?b", &["a/b", "axb"], &["ab"]),
+            ("fm:*.o/", &["a.o/b"], &["a.o"]),
+            ("fm:*", &["a", "a/b"], &[]),
+        ]);
     }
 
     #[test]
-    fn regular_expressions_are_found_anywhere() {
-        check(r"re:\.o$", &["a/b.o"], &["a/b.o/c", "bo"]);
-        check("re:^a", &["ab"], &["ba"]);
+    fn prefixes_are_whole_components() {
+        check(&[
+            (
+                "pp:home/ada",
+                &["home/ada", "home/ada/x"],
+                &["home/adam", "x/home/ada"],
+            ),
+            ("pp:/home/ada/", &["home/ada", "home/ada/x"], &["home"]),
+            ("pp:a*", &["a*", "a*/b"], &["ab"]),
+            ("pp:/", &["a", "a/b"], &[]),
+            ("pf:/home/ada", &["home/ada"], &["home/ada/x", "home"]),
+        ]);
     }
 
     #[test]
-    fn without_a_style_a_slash_in_front_decides() {
-        check("/home/*/x", &["home/a/x", "home/a/x/y"], &["y/home/a/x"]);
-        check("*.o", &["b.o", "a/b.o", "a/b.o/c"], &["b.oo", "bo"]);
-        check(
-            "target",
-            &["target", "a/target/b"],
-            &["targets", "a/mytarget"],
-        );
-        check("a/b", &["a/b", "x/a/b"], &["xa/b"]);
+    fn expressions_are_found_anywhere() {
+        check(&[
+            (r"re:\.o$", &["a.o", "x/y.o"], &["a.o/x"]),
+            ("re:^home/[ab]/", &["home/a/x"], &["home/a", "x/home/a/x"]),
+            ("re:b", &["abc"], &["ac"]),
+        ]);
     }
 
     #[test]
-    fn any_bytes_may_stand_in_a_name() {
-        assert!(Pattern::new("sh:a/*").unwrap().matches(b"a/\xff\n"));
-        assert!(Pattern::new("fm:*x").unwrap().matches(b"\xff/\nx"));
-        assert!(Pattern::new("ä?").unwrap().matches("ä\u{1}".as_bytes()));
+    fn names_are_bytes() {
+        let matches = |pattern: &str, path: &[u8]| Pattern::new(pattern).unwrap().matches(path);
+        assert!(matches("*.o", b"\xff\xfe.o"));
+        assert!(matches("sh:a?b", b"a\xffb"));
+        assert!(matches("sh:a[!x]b", b"a\xffb"));
+        assert!(matches("sh:a?b", b"a\nb"));
+        assert!(matches("fm:*b", b"\xff/\nb"));
+        assert!(matches(r"re:^(?-u:\xff)$", b"\xff"));
+        assert!(!matches("sh:a?b", b"a/b"));
+    }
+
+    #[test]
+    fn a_style_may_be_the_callers() {
+        let pattern = Pattern::with_style("*/x", Style::Glob).unwrap();
+        assert!(pattern.matches(b"a/b/x"));
+        let pattern = Pattern::with_style("sh:*/x", Style::Glob).unwrap();
+        assert!(!pattern.matches(b"a/b/x"));
     }
 
     #[test]
     fn what_is_no_pattern_is_refused() {
-        for empty in ["", "/", "sh:", "pp:/", "re:"] {
-            assert_eq!(
-                Pattern::new(empty).unwrap_err(),
-                BadPattern::Empty,
-                "{empty}"
+        for empty in ["", "sh:", "pf:/", "re:", "."] {
+            assert_eq!(Pattern::new(empty), Err(BadPattern::Empty), "{empty}");
+        }
+        let style = "zz".to_owned();
+        assert_eq!(Pattern::new("zz:a"), Err(BadPattern::Style { style }));
+        for bad in ["re:(", r"re:(?=a)", "re:(a{1000}){1000}"] {
+            assert!(
+                matches!(Pattern::new(bad), Err(BadPattern::Regex { .. })),
+                "{bad}"
             );
         }
-        assert!(matches!(
-            Pattern::new("re:(").unwrap_err(),
-            BadPattern::Regex { .. }
-        ));
-        assert!(matches!(
-            Pattern::new("re:(a{1000}){1000}").unwrap_err(),
-            BadPattern::Regex { .. }
-        ));
+        // A colon elsewhere is a part of a name.
+        assert!(Pattern::new("C::x").is_ok());
+        assert!(Pattern::new("abc:x").is_ok());
     }
 }

@@ -1,30 +1,85 @@
-//! What is to be scanned, and why a path is in it or not.
+//! What is to be scanned, and what of it is left out.
 
+use std::ffi::OsStr;
 use std::fmt;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
-use super::rules::{Preset, Rules};
-use crate::{Entry, TreePath};
+use super::preset::Preset;
+use super::rules::{Decisive, FolderName, Rules};
+use crate::{BadPath, EntryKind, Flags, TreePath};
 
 /// Files and folders to scan, and what of them to leave out.
 #[derive(Debug, Clone, Default)]
 pub struct Source {
-    /// Where the scan begins: absolute paths. One that lies in another is scanned once.
+    /// Where the scan begins. They are stored without the slash in front, and without what stands
+    /// before a `/./`: `/home/ada/./docs` is stored as `docs`, `/home/ada/./` as the empty path.
+    ///
+    /// What lies in two of them is scanned once. A root that lies in another is scanned also where
+    /// the walk through the outer one does not come to it: on another file system, in a folder
+    /// that is marked, or behind a symbolic link. Links on the way to a root are followed; if the
+    /// last component is one, the link itself is scanned.
+    ///
+    /// Their stored paths must not overlap unless their places on this machine do.
     pub roots: Vec<PathBuf>,
-    /// Which paths are left out.
+    /// Which paths are left out. Roots are judged like all others.
     pub rules: Rules,
     /// A folder that holds an entry of one of these names is left out.
     pub markers: Vec<Vec<u8>>,
-    /// Folders with a `CACHEDIR.TAG` are left out.
+    /// Folders with a `CACHEDIR.TAG` are left out: one whose content begins as it must.
     ///
     /// Source: the Cache Directory Tagging Specification, <https://bford.info/cachedir/>.
     pub leave_out_caches: bool,
-    /// Larger regular files are left out.
+    /// Of a folder that is marked or tagged, the folder itself and its marker stay in.
+    pub keep_markers: bool,
+    /// Regular files with more bytes are left out.
     pub size_max: Option<u64>,
-    /// What carries the no-dump flag (`chattr +d`) is left out.
+    /// What carries the no-dump flag (`chattr +d`) is left out, a folder with all below it.
     pub leave_out_no_dump: bool,
     /// A folder on another file system than its root is kept, but not entered.
     pub one_file_system: bool,
+}
+
+/// A place where a scan begins, and the path that backups store it under.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Root {
+    /// Stored path of the root; everything below it is stored below that.
+    pub(super) path: TreePath,
+    /// The folder that stored paths are relative to.
+    pub(super) base: PathBuf,
+}
+
+impl Root {
+    /// Takes one of [`Source::roots`].
+    ///
+    /// # Errors
+    ///
+    /// [`BadPath`] when the stored path would have a `..` in it.
+    pub(super) fn new(path: &Path) -> Result<Self, BadPath> {
+        let bytes = path.as_os_str().as_bytes();
+        let (base, stored) = match bytes.windows(3).position(|part| part == b"/./") {
+            Some(at) => bytes.split_at(at + 1),
+            None if path.is_absolute() => (b"/".as_slice(), bytes),
+            None => (b".".as_slice(), bytes),
+        };
+        Ok(Self {
+            path: TreePath::from_local(Path::new(OsStr::from_bytes(stored)))?,
+            base: OsStr::from_bytes(base).into(),
+        })
+    }
+
+    /// What stands before stored paths to make the paths that rules are about: nothing, or the
+    /// base with a slash behind it, without one in front.
+    pub(super) fn rule_prefix(&self) -> Vec<u8> {
+        let mut prefix = Vec::new();
+        for component in self.base.as_os_str().as_bytes().split(|&byte| byte == b'/') {
+            if !matches!(component, b"" | b".") {
+                prefix.extend_from_slice(component);
+                prefix.push(b'/');
+            }
+        }
+        prefix
+    }
 }
 
 /// Why an object is not in a scan.
@@ -32,7 +87,7 @@ pub struct Source {
 pub enum Omission {
     /// A rule says so.
     Rule {
-        /// The rule, as it was written.
+        /// The rule, as it is written.
         rule: String,
         /// The preset that it belongs to.
         preset: Option<Preset>,
@@ -55,53 +110,112 @@ pub enum Omission {
 }
 
 /// Begins the file that tags a cache.
-pub(super) const CACHE_TAG_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
+pub(super) const CACHE_TAG_SIGNATURE: &[u8; 43] = b"Signature: 8a477f597d28d172789f06886806bc55";
 
 /// The name of that file.
 pub(super) const CACHE_TAG_NAME: &[u8] = b"CACHEDIR.TAG";
 
 impl Source {
-    /// Whether the rules leave the path out.
-    pub(super) fn by_rule(&self, path: &TreePath) -> Option<Omission> {
-        let rule = self.rules.find(path.as_bytes())?;
-        (!rule.include).then(|| Omission::Rule {
-            rule: rule.pattern.to_string(),
+    /// The rule that decides about a path, see [`Rules::decide`].
+    pub(super) fn decide(
+        &self,
+        prefix: &[u8],
+        path: &TreePath,
+        above: Decisive,
+        folder: Option<FolderName<'_>>,
+    ) -> Decisive {
+        if self.rules.as_slice().is_empty() {
+            None
+        } else if prefix.is_empty() {
+            self.rules.decide(path.as_bytes(), above, folder)
+        } else {
+            let local = [prefix, path.as_bytes()].concat();
+            let local = local.strip_suffix(b"/").unwrap_or(&local);
+            self.rules.decide(local, above, folder)
+        }
+    }
+
+    /// Why a rule leaves something out.
+    pub(super) fn by_rule(&self, decisive: Decisive) -> Option<Omission> {
+        if self.rules.keep(decisive) {
+            return None;
+        }
+        let rule = self.rules.get(decisive)?;
+        Some(Omission::Rule {
+            rule: rule.to_string(),
             preset: rule.preset,
         })
     }
 
     /// Whether what the object is leaves it out.
-    pub(crate) fn by_metadata(&self, entry: &Entry) -> Option<Omission> {
-        if self.leave_out_no_dump && entry.flags.no_dump {
+    pub(super) fn by_metadata(
+        &self,
+        kind: &EntryKind,
+        flags: Flags,
+        size: u64,
+    ) -> Option<Omission> {
+        if self.leave_out_no_dump && flags.no_dump {
             return Some(Omission::NoDump);
         }
         let size_max = self.size_max?;
-        (entry.is_file() && entry.size > size_max).then_some(Omission::Size {
-            size: entry.size,
-            size_max,
-        })
+        (*kind == EntryKind::File && size > size_max).then_some(Omission::Size { size, size_max })
     }
 
-    /// Whether one of the names in a folder leaves the folder out. `is_cache` is asked when it is
-    /// needed.
-    pub(super) fn by_names<'a>(
+    /// What becomes of a folder whose path has been judged.
+    ///
+    /// `holds` says whether a name is in it, `is_tag` whether its `CACHEDIR.TAG` is a real one.
+    pub(super) fn fate(
         &self,
-        names: impl Iterator<Item = &'a [u8]>,
-        is_cache: impl Fn() -> bool,
-    ) -> Option<Omission> {
-        if self.markers.is_empty() && !self.leave_out_caches {
-            return None;
+        folder: &Folder,
+        mut holds: impl FnMut(&[u8]) -> bool,
+        is_tag: impl FnOnce() -> bool,
+    ) -> Fate {
+        if let Some(omission) = self.by_metadata(&EntryKind::Directory, folder.flags, 0) {
+            return Fate::LeftOut(omission);
         }
-        for name in names {
-            if self.markers.iter().any(|marker| marker == name) {
-                return Some(Omission::Marker(name.to_vec()));
-            }
-            if self.leave_out_caches && name == CACHE_TAG_NAME && is_cache() {
-                return Some(Omission::CacheTag);
-            }
+        if self.one_file_system && folder.device != folder.root_device {
+            return Fate::NotEntered(Omission::OtherFileSystem);
         }
-        None
+        let mut omission = None;
+        if let Some(marker) = self.markers.iter().find(|marker| holds(marker)) {
+            omission = Some(Omission::Marker(marker.clone()));
+        } else if self.leave_out_caches && holds(CACHE_TAG_NAME) && is_tag() {
+            omission = Some(Omission::CacheTag);
+        }
+        match omission {
+            None => Fate::Entered,
+            Some(omission) if self.keep_markers => Fate::MarkersOnly(omission),
+            Some(omission) => Fate::LeftOut(omission),
+        }
     }
+
+    /// Whether a name in a folder of [`Fate::MarkersOnly`] stays in.
+    pub(super) fn is_marker(&self, omission: &Omission, name: &[u8]) -> bool {
+        match omission {
+            Omission::Marker(_) => self.markers.iter().any(|marker| marker == name),
+            _ => name == CACHE_TAG_NAME,
+        }
+    }
+}
+
+/// What is known of a folder when its fate is decided.
+pub(super) struct Folder {
+    pub(super) flags: Flags,
+    pub(super) device: u64,
+    /// The file system of its root.
+    pub(super) root_device: u64,
+}
+
+/// What becomes of a folder.
+pub(super) enum Fate {
+    /// The walk goes on in it.
+    Entered,
+    /// It stays in, what is in it does not.
+    NotEntered(Omission),
+    /// It stays in with its markers, what else is in it does not.
+    MarkersOnly(Omission),
+    /// It is left out with all that is in it.
+    LeftOut(Omission),
 }
 
 /// As the end of “it is left out because …”.
@@ -114,7 +228,11 @@ impl fmt::Display for Omission {
                 preset: Some(preset),
             } => write!(f, "the rule `{rule}` of the preset `{preset}` matches"),
             Self::Marker(name) => {
-                write!(f, "the folder holds `{}`", bstr::BStr::new(name))
+                // Shown as a path is: safe for a terminal.
+                match TreePath::new(name) {
+                    Ok(name) => write!(f, "the folder holds `{name}`"),
+                    Err(_) => f.write_str("the folder holds a marker"),
+                }
             }
             Self::CacheTag => f.write_str("the folder is tagged as a cache by CACHEDIR.TAG"),
             Self::Size { size, size_max } => {
@@ -123,5 +241,30 @@ impl fmt::Display for Omission {
             Self::NoDump => f.write_str("it carries the no-dump flag"),
             Self::OtherFileSystem => f.write_str("it lies on another file system"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_is_stored_without_what_stands_before_slash_dot_slash() {
+        for (path, base, stored, prefix) in [
+            ("/home/ada", "/", "home/ada", ""),
+            ("/home/ada/./docs", "/home/ada/", "docs", "home/ada/"),
+            ("docs/x", ".", "docs/x", ""),
+            ("./docs", ".", "docs", ""),
+            ("a/./b", "a/", "b", "a/"),
+            ("/", "/", "", ""),
+            ("/srv/./", "/srv/", "", "srv/"),
+        ] {
+            let root = Root::new(Path::new(path)).unwrap();
+            assert_eq!(root.base, Path::new(base), "{path}");
+            assert_eq!(root.path.as_bytes(), stored.as_bytes(), "{path}");
+            assert_eq!(root.rule_prefix(), prefix.as_bytes(), "{path}");
+        }
+        assert_eq!(Root::new(Path::new("/a/../b")), Err(BadPath::Climbs));
+        assert!(Root::new(Path::new("../a/./b")).is_ok());
     }
 }
