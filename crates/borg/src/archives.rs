@@ -29,6 +29,8 @@ pub struct Archives {
     pub(crate) manifest_id: Id,
     /// No counter below this may be used any more, as far as the manifest can tell.
     counter_floor: u64,
+    /// How long to wait for locks.
+    lock_wait: Duration,
     home: Home,
     /// Where the repository is, as the stock program writes it.
     location: String,
@@ -58,7 +60,8 @@ impl Archives {
         now: Moment,
     ) -> Result<Self, Error> {
         Repository::create(path, options)?;
-        let repository = Repository::open(path, &OpenOptions::new(Access::Write, host))?;
+        let open_options = OpenOptions::new(Access::Write, host);
+        let repository = Repository::open(path, &open_options)?;
         let no_chance = |source| Error::Random { source };
         let key =
             Key::generate(encryption, repository.id(), &mut SystemRandom).map_err(no_chance)?;
@@ -84,6 +87,7 @@ impl Archives {
             manifest: Manifest::default(),
             manifest_id: Id::MANIFEST,
             counter_floor: 0,
+            lock_wait: open_options.lock_wait,
             home: home.clone(),
             transaction: None,
         };
@@ -147,6 +151,7 @@ impl Archives {
             key,
             manifest,
             counter_floor,
+            lock_wait: options.lock_wait,
             home: home.clone(),
             transaction: None,
         };
@@ -344,9 +349,9 @@ impl Archives {
     }
 
     /// Takes hold of this machine's cache; counts references anew if it is not up to date.
-    pub(crate) fn cache(&self, host: &Host, wait: Duration) -> Result<Cache, Error> {
+    pub(crate) fn cache(&self, host: &Host) -> Result<Cache, Error> {
         let id = self.repository.id();
-        let mut cache = Cache::open(&self.home, &id, &self.manifest_id, host, wait)?;
+        let mut cache = Cache::open(&self.home, &id, &self.manifest_id, host, self.lock_wait)?;
         if !cache.is_in_sync() {
             cache.replace_chunks(self.count_chunks()?);
         }

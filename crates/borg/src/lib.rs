@@ -56,8 +56,9 @@ pub use manifest::{ArchiveEntry, BadManifest, Manifest, Operation};
 pub use msgpack::Malformed;
 pub use random::{Random, SystemRandom};
 pub use repository::{
-    Access, Config, Damage, DamageKind, LogEntry, OBJECT_SIZE_MAX, OpenOptions, Position,
-    Repository, RepositoryOptions, Tag, Tail, Transaction, frame_put,
+    Access, Checked, Compacted, Compaction, Config, Damage, DamageKind, DamagedPlace,
+    IndexDifference, LogEntry, OBJECT_SIZE_MAX, OpenOptions, Position, Repaired, Repository,
+    RepositoryOptions, SparseSegment, Tag, Tail, Transaction, frame_put,
 };
 pub use security::Trust;
 pub(crate) use tam::TAM_SIZE;

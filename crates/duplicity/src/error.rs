@@ -37,6 +37,9 @@ pub enum Error {
         /// What is wrong.
         source: io::Error,
     },
+    /// The target of a restore cannot be written.
+    #[error("cannot restore")]
+    Target(#[source] Box<tree::RestoreError>),
     /// The manifest of a set cannot be understood.
     #[error("the manifest of the {set} set is damaged")]
     Manifest {

@@ -22,6 +22,8 @@ pub struct Listed {
     pub entry: Entry,
     /// The beginning of the SHA-1 of a file's signature: equal for equal content of one size.
     pub fingerprint: Option<[u8; 16]>,
+    /// Block length of a file's signature, from which the same fingerprint can be made.
+    pub block_length: u32,
 }
 
 /// The objects of an archive at one moment, in order.
@@ -66,7 +68,7 @@ impl Iterator for Listing {
             for set in &mut self.sets {
                 match set.peek() {
                     Some(Ok((path, _))) if least.as_ref().is_none_or(|least| path < least) => {
-                        least = Some(path.clone())
+                        least = Some(path.clone());
                     }
                     Some(Err(_)) => return set.next()?.err().map(Err),
                     _ => {}
@@ -138,18 +140,23 @@ impl Changes {
             }
             let mut entry =
                 entry_of(name.path.clone(), &header).map_err(|error| error.to_string())?;
-            let fingerprint = match name.kind {
-                MemberKind::Signature => Some(self.fingerprint(&mut entry)?),
-                _ => None,
-            };
+            let (mut fingerprint, mut block_length) = (None, 0);
+            if name.kind == MemberKind::Signature {
+                let (made, length) = self.fingerprint(&mut entry)?;
+                (fingerprint, block_length) = (Some(made), length);
+            }
             return Ok(Some((
                 name.path,
-                Some(Box::new(Listed { entry, fingerprint })),
+                Some(Box::new(Listed {
+                    entry,
+                    fingerprint,
+                    block_length,
+                })),
             )));
         }
     }
 
-    fn fingerprint(&mut self, entry: &mut Entry) -> Result<[u8; 16], String> {
+    fn fingerprint(&mut self, entry: &mut Entry) -> Result<([u8; 16], u32), String> {
         let mut hash = Sha1::new();
         let mut head = Vec::with_capacity(12);
         let mut data = self.tar.data();
@@ -175,6 +182,6 @@ impl Changes {
         };
         entry.size = (size / (4 + u64::from(word(8)))).saturating_mul(word(4).into());
         let digest: [u8; 20] = hash.finalize().into();
-        Ok(digest.first_chunk().copied().unwrap_or_default())
+        Ok((digest.first_chunk().copied().unwrap_or_default(), word(4)))
     }
 }

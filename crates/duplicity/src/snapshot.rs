@@ -62,6 +62,10 @@ pub enum ProblemKind {
     /// A delta that does not fit.
     #[error("the delta cannot be applied")]
     Delta(#[from] BadDelta),
+    /// A whole volume is missing, damaged or cannot be opened. What it says is not known: what is
+    /// given for the paths in it may be an older state, which only the signatures can tell.
+    #[error("nothing of the volume can be used")]
+    Volume(#[source] Box<Error>),
 }
 
 /// What stands at one moment in the archive, object by object.
@@ -127,9 +131,11 @@ impl Archive {
 impl Snapshot {
     /// The next object; `None` at the end.
     ///
+    /// A volume that cannot be used is a problem; the next ones are read.
+    ///
     /// # Errors
     ///
-    /// When a volume is damaged or cannot be fetched: what follows in its set is lost.
+    /// When a temporary file cannot be used, or a thread broke down.
     #[expect(
         clippy::should_implement_trait,
         reason = "content is read from the snapshot between two calls"
@@ -138,8 +144,10 @@ impl Snapshot {
         self.current = Current::Nothing;
         loop {
             for index in 0..self.sets.len() {
-                self.advance(index)?;
+                self.advance(index);
             }
+            self.problems
+                .extend(self.sets.iter_mut().flat_map(|set| set.damage.drain(..)));
             if let Some(problem) = self.problems.pop() {
                 return Ok(Some(Item::Problem(problem)));
             }
@@ -165,18 +173,17 @@ impl Snapshot {
         }
     }
 
-    fn advance(&mut self, index: usize) -> Result<(), Error> {
+    fn advance(&mut self, index: usize) {
         let Some(set) = self.sets.get_mut(index) else {
-            return Ok(());
+            return;
         };
         while set.head.is_none() {
-            match set.next_object()? {
+            match set.next_object() {
                 Found::Head => {}
                 Found::End => break,
                 Found::Problem(problem) => self.problems.push(problem),
             }
         }
-        Ok(())
     }
 
     /// What the sets say about `path` together.
@@ -241,14 +248,14 @@ impl Snapshot {
         }
         match self.splice(&chain) {
             Ok(size) => entry.size = size,
-            Err(Spliced::Delta(index, error)) => return problem(&self.sets, index, error.into()),
-            Err(Spliced::Archive(error)) => return Err(error),
+            Err((index, error)) => return problem(&self.sets, index, error.into()),
         }
         Ok(Some(Item::Object(entry)))
     }
 
-    /// Folds the deltas of a chain into one description of the file.
-    fn splice(&mut self, chain: &[usize]) -> Result<u64, Spliced> {
+    /// Folds the deltas of a chain into one description of the file; an error comes with the set whose
+    /// delta it is.
+    fn splice(&mut self, chain: &[usize]) -> Result<u64, (usize, BadDelta)> {
         let mut base = Spool::new(&self.scratch);
         let mut literals = Spool::new(&self.scratch);
         let mut literals_size = 0;
@@ -260,8 +267,7 @@ impl Snapshot {
             match &mut splice {
                 None => {
                     let copied = io::copy(&mut Data(set), &mut base);
-                    set.check()?;
-                    copied.map_err(|error| Spliced::Delta(index, error.into()))?;
+                    copied.map_err(|error| (index, error.into()))?;
                     splice = Some(Splice::new(base.size(), FILE_SIZE_MAX));
                 }
                 Some(splice) => {
@@ -269,8 +275,7 @@ impl Snapshot {
                     literals_size = match applied {
                         Ok(size) => size,
                         Err(error) => {
-                            set.check()?;
-                            return Err(Spliced::Delta(index, error));
+                            return Err((index, error));
                         }
                     };
                 }
@@ -285,20 +290,6 @@ impl Snapshot {
             piece: (Source::Base, 0, 0),
         };
         Ok(splice.size())
-    }
-}
-
-/// Why a file could not be put together.
-enum Spliced {
-    /// Because of the delta of this set.
-    Delta(usize, BadDelta),
-    /// Because of the archive.
-    Archive(Error),
-}
-
-impl From<Error> for Spliced {
-    fn from(error: Error) -> Self {
-        Self::Archive(error)
     }
 }
 
@@ -365,8 +356,8 @@ struct SetStream {
     done: Option<TreePath>,
     /// Blocks of `head` (or of `done`) may follow: its number and what it is.
     going: Option<(MemberKind, TreePath, u64)>,
-    /// An error inside of a read, to be given at the next step.
-    failure: Option<Error>,
+    /// What could not be read, to be told at the next step.
+    damage: Vec<Problem>,
 }
 
 impl SetStream {
@@ -376,14 +367,19 @@ impl SetStream {
         manifest: &Manifest,
         wanted: &TreePath,
     ) -> Result<Self, Error> {
-        let mut files = Vec::new();
+        let (mut files, mut damage) = (Vec::new(), Vec::new());
         for volume in manifest.volumes_of(wanted) {
-            let missing = Error::VolumeMissing {
-                number: volume.number,
-                set: set.kind,
-            };
-            let file = set.volumes.get(&volume.number).ok_or(missing)?;
-            files.push((file.clone(), volume.hash()));
+            match set.volumes.get(&volume.number) {
+                Some(file) => files.push((file.clone(), volume.hash())),
+                None => damage.push(Problem {
+                    name: format!("volume {}", volume.number),
+                    set: set.kind,
+                    source: ProblemKind::Volume(Box::new(Error::VolumeMissing {
+                        number: volume.number,
+                        set: set.kind,
+                    })),
+                }),
+            }
         }
         Ok(Self {
             kind: set.kind,
@@ -393,57 +389,62 @@ impl SetStream {
             peeked: None,
             done: None,
             going: None,
-            failure: None,
+            damage,
         })
     }
 
-    /// Gives an error of the archive that surfaced while content was read.
-    fn check(&mut self) -> Result<(), Error> {
-        self.failure.take().map_or(Ok(()), Err)
-    }
-
-    /// The next member of any volume.
-    fn next_member(&mut self) -> Result<Option<(Result<MemberName, BadMember>, TarHeader)>, Error> {
-        if let Some(error) = self.failure.take() {
-            return Err(error);
-        }
+    /// The next member of any volume that can be read.
+    fn next_member(&mut self) -> Option<(Result<MemberName, BadMember>, TarHeader)> {
         if let Some(peeked) = self.peeked.take() {
-            return Ok(Some(peeked));
+            return Some(peeked);
         }
         loop {
             let tar = match &mut self.tar {
                 Some(tar) => tar,
                 None => match self.input.next_volume()? {
-                    Some(bytes) => self.tar.insert(TarReader::new(bytes)),
-                    None => return Ok(None),
+                    Ok(bytes) => self.tar.insert(TarReader::new(bytes)),
+                    Err(error) => {
+                        self.damaged(error);
+                        continue;
+                    }
                 },
             };
             match tar.next() {
-                Ok(Some(header)) => return Ok(Some((MemberName::parse(&header.name), header))),
+                Ok(Some(header)) => return Some((MemberName::parse(&header.name), header)),
                 Ok(None) => self.tar = None,
-                Err(BadTar::Read(error)) => return Err(self.input.error(error)),
                 Err(error) => {
-                    return Err(self
-                        .input
-                        .error(io::Error::new(io::ErrorKind::InvalidData, error)));
+                    let error = match error {
+                        BadTar::Read(error) => error,
+                        error => io::Error::new(io::ErrorKind::InvalidData, error),
+                    };
+                    let error = self.input.error(error);
+                    self.damaged(error);
                 }
             }
         }
     }
 
+    /// Notes that the current volume is of no use, and gives it up.
+    fn damaged(&mut self, error: Error) {
+        self.tar = None;
+        self.going = None;
+        self.input.skip_volume();
+        let name = self.input.current.clone();
+        self.damage.push(Problem {
+            name,
+            set: self.kind,
+            source: ProblemKind::Volume(Box::new(error)),
+        });
+    }
+
     /// Goes to the next object, passing over what is left of the one before.
-    fn next_object(&mut self) -> Result<Found, Error> {
+    fn next_object(&mut self) -> Found {
         loop {
-            let Some((name, header)) = self.next_member()? else {
-                return Ok(Found::End);
+            let Some((name, header)) = self.next_member() else {
+                return Found::End;
             };
-            let problem = |name: String, source| {
-                Ok(Found::Problem(Problem {
-                    name,
-                    set: self.kind,
-                    source,
-                }))
-            };
+            let set = self.kind;
+            let problem = |name: String, source| Found::Problem(Problem { name, set, source });
             let name = match name {
                 Ok(name) if name.kind != MemberKind::Signature => name,
                 Ok(_) => return problem(printable(&header.name), BadMember::Prefix.into()),
@@ -462,19 +463,20 @@ impl SetStream {
                 .done
                 .as_ref()
                 .map_or(Ordering::Greater, |done| name.path.cmp(done));
-            match (order, name.kind, name.block) {
+            match (order, name.kind) {
                 // A file that could not be read to its end is taken back so: its content failed.
-                (Ordering::Equal, MemberKind::Deleted, _) => continue,
-                (Ordering::Greater, _, _) => {}
+                (Ordering::Equal, MemberKind::Deleted) => continue,
+                (Ordering::Greater, _) => {}
                 _ => return problem(name.path.to_string(), ProblemKind::Order),
             }
             if name.block.is_some_and(|block| block > 1) {
-                // The volume begins inside of a file that is not wanted, or blocks are missing.
-                if self.done.is_none() {
-                    self.going = name
-                        .block
-                        .map(|block| (name.kind, name.path.clone(), block));
-                    self.done = Some(name.path);
+                let is_first = self.done.is_none();
+                self.going = name
+                    .block
+                    .map(|block| (name.kind, name.path.clone(), block));
+                self.done = Some(name.path.clone());
+                if is_first {
+                    // The volume begins inside of a file that is not wanted.
                     continue;
                 }
                 return problem(name.path.to_string(), ProblemKind::Order);
@@ -491,33 +493,39 @@ impl SetStream {
                 path: name.path,
                 header,
             });
-            return Ok(Found::Head);
+            return Found::Head;
         }
     }
 
     /// Whether the next member goes on with the file that is being read; goes to it.
-    fn continues(&mut self) -> Result<Continued, Error> {
+    fn continues(&mut self) -> Continued {
         let Some((kind, path, block)) = self.going.clone() else {
-            return Ok(Continued::No);
+            return Continued::No;
         };
-        let Some((name, header)) = self.next_member()? else {
-            return Ok(Continued::No);
+        let damage = self.damage.len();
+        let member = self.next_member();
+        if self.damage.len() > damage {
+            self.peeked = member;
+            return Continued::Damaged;
+        }
+        let Some((name, header)) = member else {
+            return Continued::No;
         };
         if let Ok(name) = &name
             && name.path == path
         {
             if name.kind == kind && name.block == Some(block + 1) && header.kind == TarKind::File {
                 self.going = Some((kind, path, block + 1));
-                return Ok(Continued::Yes);
+                return Continued::Yes;
             }
             if name.kind == MemberKind::Deleted {
                 self.going = None;
-                return Ok(Continued::TakenBack);
+                return Continued::TakenBack;
             }
         }
         self.going = None;
         self.peeked = Some((name, header));
-        Ok(Continued::No)
+        Continued::No
     }
 }
 
@@ -527,6 +535,8 @@ enum Continued {
     No,
     /// It could not be read to its end when it was backed up.
     TakenBack,
+    /// The volume where it goes on cannot be used.
+    Damaged,
 }
 
 /// The data of the object that a set's stream stands at, over all its blocks and volumes.
@@ -535,30 +545,36 @@ struct Data<'a>(&'a mut SetStream);
 impl Read for Data<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let set = &mut *self.0;
-        if buffer.is_empty() || set.failure.is_some() {
+        if buffer.is_empty() {
             return Ok(0);
         }
         loop {
             if set.peeked.is_none()
                 && let Some(tar) = &mut set.tar
             {
-                let count = tar.data().read(buffer)?;
-                if count > 0 {
-                    return Ok(count);
+                match tar.data().read(buffer) {
+                    Ok(0) => {}
+                    Ok(count) => return Ok(count),
+                    Err(error) => {
+                        let error = set.input.error(error);
+                        let text = error.to_string();
+                        set.damaged(error);
+                        return Err(io::Error::other(text));
+                    }
                 }
             }
             match set.continues() {
-                Ok(Continued::Yes) => {}
-                Ok(Continued::No) => return Ok(0),
-                Ok(Continued::TakenBack) => {
+                Continued::Yes => {}
+                Continued::No => return Ok(0),
+                Continued::TakenBack => {
                     return Err(io::Error::other(
                         "the file could not be read to its end when it was backed up",
                     ));
                 }
-                Err(error) => {
-                    let text = error.to_string();
-                    set.failure = Some(error);
-                    return Err(io::Error::other(text));
+                Continued::Damaged => {
+                    return Err(io::Error::other(
+                        "the file goes on in a volume that cannot be used",
+                    ));
                 }
             }
         }
@@ -574,14 +590,15 @@ enum Message {
     Volume(String),
     Bytes(Vec<u8>),
     EndOfVolume,
-    Failed(Error),
+    Failed(String, Error),
 }
 
 /// The volumes of one set, fetched and decoded ahead.
 struct VolumeReader {
     messages: std::sync::Arc<std::sync::Mutex<Receiver<Message>>>,
     current: String,
-    /// The error that ended the stream.
+    inside: bool,
+    /// The error that ended the current volume.
     failure: std::sync::Arc<std::sync::Mutex<Option<Error>>>,
 }
 
@@ -595,8 +612,7 @@ impl VolumeReader {
             thread::spawn(move || {
                 for (file, hash) in files {
                     let spool = fetcher.fetch(&file, hash);
-                    let failed = spool.is_err();
-                    if fetched.send((file, spool)).is_err() || failed {
+                    if fetched.send((file, spool)).is_err() {
                         return;
                     }
                 }
@@ -613,26 +629,44 @@ impl VolumeReader {
         Self {
             messages: std::sync::Arc::new(std::sync::Mutex::new(messages)),
             current: String::new(),
+            inside: false,
             failure: std::sync::Arc::default(),
         }
     }
 
-    fn next_volume(&mut self) -> Result<Option<VolumeBytes>, Error> {
-        let message = self.messages.lock().map_err(|_| Error::Worker)?.recv();
-        match message {
-            Ok(Message::Volume(object)) => {
-                self.current = object;
-                Ok(Some(VolumeBytes {
-                    messages: self.messages.clone(),
-                    failure: self.failure.clone(),
-                    block: io::Cursor::default(),
-                    ended: false,
-                }))
+    /// The next volume, or why it cannot be used; `None` behind the last.
+    fn next_volume(&mut self) -> Option<Result<VolumeBytes, Error>> {
+        loop {
+            let message = self.messages.lock().ok()?.recv();
+            match message.ok()? {
+                Message::Volume(object) => {
+                    self.current = object;
+                    self.inside = true;
+                    return Some(Ok(VolumeBytes {
+                        messages: self.messages.clone(),
+                        failure: self.failure.clone(),
+                        block: io::Cursor::default(),
+                        ended: false,
+                    }));
+                }
+                Message::Failed(object, error) => {
+                    if !self.inside {
+                        self.current = object;
+                    }
+                    self.inside = false;
+                    return Some(Err(error));
+                }
+                // What is left of a volume that was given up.
+                Message::Bytes(_) => {}
+                Message::EndOfVolume => self.inside = false,
             }
-            Ok(Message::Failed(error)) => Err(error),
-            Ok(Message::Bytes(_) | Message::EndOfVolume) => Err(Error::Worker),
-            Err(_) => Ok(None),
         }
+    }
+
+    /// Gives up the current volume.
+    fn skip_volume(&mut self) {
+        // The decoder goes on; its blocks are passed over when the next volume is asked for.
+        self.inside = false;
     }
 
     /// An error of the archive behind one of a read.
@@ -668,7 +702,8 @@ impl Read for VolumeBytes {
             match messages.recv() {
                 Ok(Message::Bytes(bytes)) => self.block = io::Cursor::new(bytes),
                 Ok(Message::EndOfVolume) => self.ended = true,
-                Ok(Message::Failed(error)) => {
+                Ok(Message::Failed(_, error)) => {
+                    self.ended = true;
                     let text = error.to_string();
                     if let Ok(mut failure) = self.failure.lock() {
                         *failure = Some(error);
@@ -681,6 +716,7 @@ impl Read for VolumeBytes {
     }
 }
 
+/// Decodes one volume; `false` when nobody listens any more.
 fn decode(
     archive: &Archive,
     file: &StoredFile,
@@ -688,8 +724,8 @@ fn decode(
     out: &SyncSender<Message>,
 ) -> bool {
     let failed = |error| {
-        let _ = out.send(Message::Failed(error));
-        false
+        out.send(Message::Failed(file.object.clone(), error))
+            .is_ok()
     };
     let mut plain = match spool.and_then(|spool| archive.unwrap(file, spool)) {
         Ok(plain) => plain,

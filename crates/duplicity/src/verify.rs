@@ -112,10 +112,9 @@ impl Run<'_> {
         if self.depth == Depth::Data
             && self.result.findings.len() == before
             && chain.has_signatures()
+            && let Err(error) = self.content(&chain.sets)
         {
-            if let Err(error) = self.content(&chain.sets) {
-                self.result.findings.push(error);
-            }
+            self.result.findings.push(error);
         }
         ControlFlow::Continue(())
     }

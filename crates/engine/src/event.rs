@@ -3,6 +3,7 @@
 //! The terminal, the page and the history are readers of one stream. Written as JSON lines, it
 //! *is* the history: see [`crate::history`].
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine as _;
@@ -176,21 +177,37 @@ pub struct PathRecord {
 
 impl From<&TreePath> for PathRecord {
     fn from(path: &TreePath) -> Self {
-        match std::str::from_utf8(path.as_bytes()) {
+        Self::from(path.as_bytes())
+    }
+}
+
+impl From<&[u8]> for PathRecord {
+    fn from(path: &[u8]) -> Self {
+        match std::str::from_utf8(path) {
             Ok(text) => Self {
                 path: text.to_owned(),
                 path_base64: None,
             },
             Err(_) => Self {
-                path: String::from_utf8_lossy(path.as_bytes()).into_owned(),
-                path_base64: Some(STANDARD.encode(path.as_bytes())),
+                path: String::from_utf8_lossy(path).into_owned(),
+                path_base64: Some(STANDARD.encode(path)),
             },
         }
     }
 }
 
+/// As a [`TreePath`] is shown, safe for a terminal; what is none is shown in quotes.
+impl fmt::Display for PathRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.to_path() {
+            Some(path) => path.fmt(f),
+            None => write!(f, "{:?}", self.path),
+        }
+    }
+}
+
 impl PathRecord {
-    /// The path that was recorded; `None` when the record was tampered with.
+    /// The path that was recorded; `None` when it cannot be one of a snapshot.
     #[must_use]
     pub fn to_path(&self) -> Option<TreePath> {
         let bytes = match &self.path_base64 {

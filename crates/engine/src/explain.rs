@@ -34,6 +34,12 @@ pub enum Code {
     SecretOpen,
     SecretMissing,
     SecretProgram,
+    RepositoryLocked,
+    WrongPassphrase,
+    KeyUnusable,
+    RepositoryDamaged,
+    RepositoryUnknown,
+    NotARepository,
     RestoreTarget,
     RestoreBusy,
     DiskFull,
@@ -47,7 +53,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of docs/errors.md.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 31] = [
         Self::ConfigMissing,
         Self::ConfigUnreadable,
         Self::ConfigOpen,
@@ -64,6 +70,12 @@ impl Code {
         Self::SecretOpen,
         Self::SecretMissing,
         Self::SecretProgram,
+        Self::RepositoryLocked,
+        Self::WrongPassphrase,
+        Self::KeyUnusable,
+        Self::RepositoryDamaged,
+        Self::RepositoryUnknown,
+        Self::NotARepository,
         Self::RestoreTarget,
         Self::RestoreBusy,
         Self::DiskFull,
@@ -174,6 +186,36 @@ impl Code {
                 "secret-program",
                 "The program that should print the passphrase did not.",
                 "Run the program by hand and see what it says.",
+            ),
+            Self::RepositoryLocked => (
+                "repository-locked",
+                "Another program is using the repository.",
+                "Wait until it is done. If that program is gone, run `borg break-lock STORE`; the lock of a program that died on this machine is taken away by itself.",
+            ),
+            Self::WrongPassphrase => (
+                "wrong-passphrase",
+                "The passphrase does not open the key of the repository.",
+                "Check where the configuration says that the passphrase is kept. Without it nothing can be restored.",
+            ),
+            Self::KeyUnusable => (
+                "key-unusable",
+                "The key of the repository is missing or damaged.",
+                "Restore it from a copy: `borg key import`.",
+            ),
+            Self::RepositoryDamaged => (
+                "repository-damaged",
+                "Something that is stored in the repository is not what was written.",
+                "Run `ravelin verify --data` to see what is affected; back up to another layer before anything is repaired.",
+            ),
+            Self::RepositoryUnknown => (
+                "repository-unknown",
+                "The repository is not the one that this machine remembers: it was moved, replaced or rolled back.",
+                "If you did that, open it once with `borg list STORE` and confirm; if you did not, somebody else has.",
+            ),
+            Self::NotARepository => (
+                "not-a-repository",
+                "Something stands at the store of the layer, but no repository that this version can use.",
+                "Check the store in the configuration.",
             ),
             Self::RestoreTarget => (
                 "restore-target",
@@ -413,10 +455,51 @@ fn of_layer(error: &layer::Error) -> (Code, Option<Next>) {
             let name = path.name().map(String::from_utf8_lossy);
             (Code::NoSuchPath, name.map(|name| run(&["find", &name])))
         }
+        layer::Error::Borg(error) => (of_borg(error), None),
         layer::Error::Restore(error) => (of_restore(error), None),
         layer::Error::Io { source, .. } if is_full(source) => (Code::DiskFull, None),
         layer::Error::Io { .. } => (Code::Io, None),
         layer::Error::Panicked => (Code::Bug, None),
+    }
+}
+
+fn of_borg(error: &borg::Error) -> Code {
+    use borg::Error as E;
+    match error {
+        E::Locked { .. } => Code::RepositoryLocked,
+        E::Key(borg::KeyError::WrongPassphrase) => Code::WrongPassphrase,
+        E::Key(_) => Code::KeyUnusable,
+        E::DoesNotExist { .. } => Code::LayerNotCreated,
+        E::AlreadyExists { .. }
+        | E::PathOccupied { .. }
+        | E::BelowAnother { .. }
+        | E::ParentMissing { .. }
+        | E::NotARepository { .. }
+        | E::Version { .. }
+        | E::UnknownEncryption(_)
+        | E::Manifest(borg::BadManifest::Future | borg::BadManifest::Features { .. }) => {
+            Code::NotARepository
+        }
+        E::UnknownUnencrypted { .. }
+        | E::Relocated { .. }
+        | E::KeyTypeChanged { .. }
+        | E::Replayed { .. } => Code::RepositoryUnknown,
+        E::QuotaExceeded { .. } | E::NoSpace { .. } => Code::DiskFull,
+        E::Io { source, .. } | E::LocalState { source, .. } if is_full(source) => Code::DiskFull,
+        E::Io { .. } | E::LocalState { .. } => Code::Io,
+        E::Config { .. }
+        | E::ObjectNotFound { .. }
+        | E::Damaged(_)
+        | E::CheckNeeded { .. }
+        | E::CommitDamaged { .. }
+        | E::NonceGarbled { .. }
+        | E::Manifest(_)
+        | E::Object { .. }
+        | E::Items { .. }
+        | E::ArchiveTam { .. }
+        | E::ChunkUnknown { .. }
+        | E::ChunkSize { .. } => Code::RepositoryDamaged,
+        _ => Code::Unexpected,
     }
 }
 

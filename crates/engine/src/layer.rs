@@ -3,24 +3,19 @@
 //! The engine knows nothing of archives, chains or revisions. Each kind of layer has one adapter
 //! that speaks [`Layer`]; the tests have one more that keeps everything in memory.
 
+mod borg;
+
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tree::{BadPath, Entry, Restore, RestoreError, Step, TreePath};
+use tree::{Entry, Restore, RestoreError, Step, TreePath};
 
 use crate::{Machine, Selection, config, secret};
 
 /// One open layer.
 pub trait Layer: Send {
-    /// What is known about the layer as a whole.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be read.
-    fn info(&mut self) -> Result<Info, Error>;
-
     /// The snapshots that can be restored, oldest first.
     ///
     /// # Errors
@@ -36,7 +31,7 @@ pub trait Layer: Send {
     fn details(&mut self, snapshot: &Snapshot) -> Result<Details, Error>;
 
     /// Hands everything that stands in a snapshot to `receive`, in the order in which it was
-    /// stored: a directory before what it holds. Ends early when `receive` breaks.
+    /// stored. Ends early when `receive` breaks.
     ///
     /// # Errors
     ///
@@ -64,8 +59,8 @@ pub trait Layer: Send {
     /// Restores the entries that are selected.
     ///
     /// Each entry that the [`admission`](Selection::admission) lets through, as it comes out of
-    /// it, is placed under its number; the first has number 0. Where everything is selected,
-    /// recorded paths that are unusable count too. A further name of a file may have become its
+    /// it, is placed under its number; the first has number 0, and unusable records have none. A
+    /// further name of a file may have become its
     /// first: its content is wanted then. What is damaged is given up, with its reason, and the
     /// rest is restored. `on_step` hears how far it came, from any thread, and ends the restore
     /// early by breaking.
@@ -158,10 +153,21 @@ pub fn open(
     access: Access,
     machine: &Machine,
 ) -> Result<Box<dyn Layer>, Error> {
-    let _ = (access, machine);
-    Err(Error::KindNotRunnable {
-        kind: layer.kind.name(),
-    })
+    if !layer.is_runnable() && matches!(layer.kind, config::Kind::Borg { .. }) {
+        return Err(Error::StoreNotRunnable {
+            store: layer.store.clone(),
+        });
+    }
+    match &layer.kind {
+        config::Kind::Borg {
+            encryption,
+            compression,
+            lock_wait,
+        } => borg::open(layer, *encryption, compression, *lock_wait, access, machine),
+        config::Kind::Duplicity { .. } | config::Kind::Drop { .. } => Err(Error::KindNotRunnable {
+            kind: layer.kind.name(),
+        }),
+    }
 }
 
 /// A snapshot to be made.
@@ -203,31 +209,16 @@ pub struct Details {
     pub bytes: u64,
 }
 
-/// What is known about a layer as a whole.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Info {
-    /// The format.
-    pub kind: &'static str,
-    /// What the format calls the layer.
-    pub id: String,
-    /// Where its bytes are kept.
-    pub store: String,
-    /// How it is encrypted, in the words of the format.
-    pub encryption: String,
-    /// Bytes that it takes in the store, as far as that can be told without reading all of it.
-    pub stored_bytes: Option<u64>,
-}
-
-/// One object in a snapshot, or a recorded path that cannot be used.
+/// One object in a snapshot, or a record that cannot be used.
 pub type Found = Result<Item, Unusable>;
 
-/// A recorded path that no file can have, or that leads elsewhere.
+/// A record of which no object can be made: its path leads elsewhere, or it is of no known kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unusable {
     /// The path as recorded.
     pub recorded: Vec<u8>,
     /// What is wrong with it.
-    pub why: BadPath,
+    pub what: String,
 }
 
 /// One object in a snapshot.
@@ -242,7 +233,7 @@ pub struct Item {
 
 /// Stands for the content of a file inside one layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fingerprint(pub [u8; 16]);
+pub struct Fingerprint(pub u64);
 
 /// What a new snapshot took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -336,6 +327,9 @@ pub enum Error {
         /// Which snapshot.
         snapshot: String,
     },
+    /// The repository says no.
+    #[error(transparent)]
+    Borg(#[from] ::borg::Error),
     /// What ended a restore.
     #[error(transparent)]
     Restore(#[from] RestoreError),

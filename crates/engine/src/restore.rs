@@ -50,6 +50,8 @@ pub struct PlannedRestore {
     plan: RestorePlan,
     /// What cannot be restored, known before anything is done.
     refusals: Vec<ProblemRecord>,
+    /// Records of the snapshot of which nothing can be made.
+    unusables: Problems,
 }
 
 /// How many entries come to an action.
@@ -135,6 +137,7 @@ pub fn restore_plan(
     let mut missing: Vec<_> = request.selection.paths().to_vec();
     let mut number = 0;
     let mut refused: Vec<(usize, TreePath)> = Vec::new();
+    let mut unusables = Problems::default();
     let listed = layer.entries(&request.snapshot, &mut |found| {
         match found {
             Ok(item) => {
@@ -148,13 +151,11 @@ pub fn restore_plan(
                     number += 1;
                 }
             }
-            Err(unusable) if request.selection.is_everything() => {
-                planner.add_unusable(&unusable.recorded, unusable.why);
-                if refused.len() < REFUSALS_MAX {
-                    refused.push((number, TreePath::root()));
-                }
-                number += 1;
-            }
+            // Which of them were asked for cannot be told by a path that leads elsewhere.
+            Err(unusable) if request.selection.is_everything() => unusables.add(ProblemRecord {
+                path: PathRecord::from(unusable.recorded.as_slice()),
+                what: unusable.what,
+            }),
             Err(_) => {}
         }
         ControlFlow::Continue(())
@@ -173,7 +174,8 @@ pub fn restore_plan(
         })
     });
     Ok(PlannedRestore {
-        refusals: refusals.collect(),
+        refusals: refusals.chain(unusables.first.iter().cloned()).collect(),
+        unusables,
         request,
         layer,
         restorer,
@@ -235,6 +237,7 @@ pub(crate) fn carry_out(
         mut layer,
         restorer,
         plan,
+        unusables: mut problems,
         ..
     } = planned;
     let machine = context.machine;
@@ -279,7 +282,9 @@ pub(crate) fn carry_out(
     let result = layer.restore(&request.snapshot, &request.selection, &restore, &on_step);
     let done = restore.finish();
 
-    let mut problems = Problems::default();
+    for problem in &problems.first {
+        tell(Event::Problem(problem.clone()));
+    }
     for problem in &done.problems {
         let problem = ProblemRecord::from(problem);
         tell(Event::Problem(problem.clone()));

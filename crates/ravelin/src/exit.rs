@@ -14,14 +14,13 @@ pub(crate) enum Exit {
     Partial,
     Locked,
     WrongPassphrase,
-    Waiting,
     Interrupted,
 }
 
 impl Exit {
     /// All ways to end, in the order of their numbers, with what they mean.
     #[cfg(test)]
-    pub(crate) const ALL: [(Self, &'static str); 9] = [
+    pub(crate) const ALL: [(Self, &'static str); 8] = [
         (Self::Good, "Everything was done."),
         (
             Self::Failed,
@@ -41,10 +40,6 @@ impl Exit {
             Self::WrongPassphrase,
             "The passphrase does not open the key.",
         ),
-        (
-            Self::Waiting,
-            "Nothing is wrong, but something has to come back first: power, network, a drive.",
-        ),
         (Self::Interrupted, "Stopped by Ctrl-C or SIGTERM, tidily."),
     ];
 
@@ -58,7 +53,6 @@ impl Exit {
             Self::Partial => 4,
             Self::Locked => 11,
             Self::WrongPassphrase => 12,
-            Self::Waiting => 75,
             Self::Interrupted => 130,
         }
     }
@@ -86,6 +80,8 @@ impl Exit {
     pub(crate) fn of_code(code: Code) -> Self {
         match code {
             Code::ConfigMistakes | Code::NoSuchLayer | Code::BadPath => Self::Usage,
+            Code::RepositoryLocked => Self::Locked,
+            Code::WrongPassphrase => Self::WrongPassphrase,
             Code::Stopped => Self::Interrupted,
             _ => Self::Failed,
         }

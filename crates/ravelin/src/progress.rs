@@ -50,11 +50,10 @@ impl Progress {
             }
             Event::Progress { totals, path } => {
                 let expected = *self.expected.lock().unwrap_or_else(PoisonError::into_inner);
-                let path = path.to_path().map(|path| path.to_string());
                 self.bar.set_message(format!(
                     "{}  {}",
                     reading(*totals, expected),
-                    tail(&path.unwrap_or_default())
+                    tail(&path.to_string())
                 ));
             }
             Event::Committing { totals } => {

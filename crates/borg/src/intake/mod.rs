@@ -21,7 +21,7 @@ mod turn;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Sender, bounded};
 use tree::{Block, Body, Ending, Entry, Step};
@@ -206,7 +206,7 @@ impl Intake {
         if archives.manifest.archives.contains_key(&new.name) {
             return Err(Error::ArchiveExists { name: new.name });
         }
-        let mut cache = archives.cache(host, Duration::from_secs(1))?;
+        let mut cache = archives.cache(host)?;
         let index = Arc::new(Mutex::new(cache.take_chunks()));
         let sealer = archives.sealer(new.compression.clone());
         let key = archives.key.clone();

@@ -13,40 +13,23 @@
 //! Format: docs/formats/borg.md.
 
 mod auxiliary;
-#[expect(
-    dead_code,
-    reason = "checking and compacting, which come next, use the rest"
-)]
+mod check;
+mod compact;
 mod config;
 mod create;
 mod entry;
 mod log;
 mod nonce;
 mod read;
+mod repair;
 mod replay;
-#[expect(
-    dead_code,
-    reason = "checking and compacting, which come next, use the rest"
-)]
 mod scan;
-#[expect(
-    dead_code,
-    reason = "checking and compacting, which come next, use the rest"
-)]
 mod segments;
 mod syncer;
 mod tail;
 mod transaction;
 mod usage;
-#[expect(
-    dead_code,
-    reason = "checking and compacting, which come next, use the rest"
-)]
 mod walk;
-#[expect(
-    dead_code,
-    reason = "checking and compacting, which come next, use the rest"
-)]
 mod writer;
 
 use std::fs;
@@ -56,10 +39,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+pub use check::{Checked, DamagedPlace, IndexDifference};
+pub use compact::{Compacted, Compaction, SparseSegment};
 pub use config::Config;
 pub use create::RepositoryOptions;
 pub use entry::{Damage, DamageKind, OBJECT_SIZE_MAX, Position, Tag, frame_put};
 pub use log::LogEntry;
+pub use repair::Repaired;
 pub use tail::Tail;
 pub use transaction::Transaction;
 

@@ -58,6 +58,25 @@ pub(super) fn load(
             };
             Some((saved, index, usage))
         });
+    let saved = match saved {
+        Some((saved, index, usage)) if saved == transaction => {
+            return Ok(Replayed {
+                index,
+                usage,
+                damages: Vec::new(),
+            });
+        }
+        older => older,
+    };
+    let mut list = segments.list()?;
+    // What is older than a compaction names segments that are gone, and objects whose DELETE went
+    // with them: a replay on top would bring those back.
+    let saved = saved.filter(|(_, index, usage)| {
+        let mut indexed = index.iter().map(|(_, [segment, _])| segment);
+        let mut counted = usage.iter().flat_map(|usage| usage.live.keys().copied());
+        let is_there = |segment: u32| list.binary_search(&segment).is_ok();
+        indexed.all(is_there) && counted.all(is_there)
+    });
     let (after, index, usage) = match saved {
         Some((saved, index, usage)) => (Some(saved), index, usage),
         None => (None, Index::new(), with_usage.then(Usage::default)),
@@ -70,10 +89,6 @@ pub(super) fn load(
             damages: Vec::new(),
         },
     };
-    if after == Some(transaction) {
-        return Ok(replay.result);
-    }
-    let mut list = segments.list()?;
     list.retain(|&segment| Some(segment) > after && segment <= transaction);
     // A commit that is read as if it were whole is no damage to the objects.
     if is_damaged_commit(end, transaction) {

@@ -190,6 +190,16 @@ impl Segments {
         created.map_err(Error::io("create", path))
     }
 
+    /// Makes sure that the folder of a segment is there.
+    pub(super) fn make_directory(&self, segment: u32) -> Result<(), Error> {
+        let directory = self.directory(segment);
+        if directory.is_dir() {
+            return Ok(());
+        }
+        self.create_directory(segment)
+            .map_err(Error::io("create", directory))
+    }
+
     fn create_directory(&self, segment: u32) -> io::Result<()> {
         fs::DirBuilder::new()
             // Those who may read a folder need to enter it.

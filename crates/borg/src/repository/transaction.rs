@@ -317,7 +317,13 @@ impl<R: Deref<Target = Repository>> Transaction<R> {
     /// the error came when the index was written: in that case it counts, and the next who opens
     /// the repository makes the index.
     pub fn commit(self, now: Timestamp) -> Result<u32, Error> {
-        let repository = &*self.repository;
+        let transaction = self.commit_log()?;
+        self.finish(transaction, now)?;
+        Ok(transaction)
+    }
+
+    /// Writes the commit. After that the transaction counts, and what is appended is the next one.
+    pub(super) fn commit_log(&self) -> Result<u32, Error> {
         let transaction = self.write(|repository, writing| {
             repository.require_exclusive()?;
             repository.require_free_space(&writing.usage)?;
@@ -330,17 +336,24 @@ impl<R: Deref<Target = Repository>> Transaction<R> {
             writing.usage.free(transaction, size_of(&COMMIT));
             Ok(transaction)
         })?;
-        {
-            let mut end = write(&repository.end);
-            end.transaction = Some(transaction);
-            end.tail = Tail::Clean;
-        }
+        let mut end = write(&self.repository.end);
+        end.transaction = Some(transaction);
+        end.tail = Tail::Clean;
+        Ok(transaction)
+    }
+
+    /// Writes index and hints of a transaction that counts.
+    pub(super) fn finish(self, transaction: u32, now: Timestamp) -> Result<(), Error> {
+        let repository = self.repository();
         // From here on there is nothing left that could be undone.
         let writing = lock(&repository.writing).take();
         repository.written.store(u64::MAX, Ordering::Release);
         let usage = writing.map(|writing| writing.usage).unwrap_or_default();
-        repository.save_auxiliary(transaction, usage, now)?;
-        Ok(transaction)
+        repository.save_auxiliary(transaction, usage, now)
+    }
+
+    pub(super) fn repository(&self) -> &Repository {
+        &self.repository
     }
 
     /// Undoes everything that was written, and frees its space.
@@ -354,7 +367,7 @@ impl<R: Deref<Target = Repository>> Transaction<R> {
     }
 
     /// Does something that is not known to have been undone when it fails.
-    fn write<T>(
+    pub(super) fn write<T>(
         &self,
         work: impl FnOnce(&Repository, &mut Writing) -> Result<T, Error>,
     ) -> Result<T, Error> {
@@ -394,7 +407,7 @@ impl Writing {
 }
 
 impl Repository {
-    fn position_of(&self, id: &Id) -> Option<Position> {
+    pub(super) fn position_of(&self, id: &Id) -> Option<Position> {
         let loaded = read(&self.loaded);
         let [segment, offset] = loaded.as_ref()?.index.get(id)?;
         Some(Position { segment, offset })
@@ -474,7 +487,7 @@ impl Repository {
     }
 }
 
-fn size_of(entry: &[u8]) -> u32 {
+pub(super) fn size_of(entry: &[u8]) -> u32 {
     u32::try_from(entry.len()).unwrap_or(u32::MAX)
 }
 

@@ -230,7 +230,7 @@ impl Splice {
         let count = self.pieces.len();
         match self.pieces.last_mut() {
             Some(last) if last.source == source && last.at + last.length == at => {
-                last.length += length
+                last.length += length;
             }
             _ if length == 0 => {}
             _ if count >= PIECES_MAX => return Err(BadDelta::TooLarge),

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use borg::{Compression, Encryption, KeyStorage};
+
 use super::reader::Section;
 use super::{Fault, absolute, schedule, value};
 use crate::secret::Reference;
@@ -70,52 +72,6 @@ impl Kind {
         }
     }
 }
-
-/// Borg's modes, by the names that `borg init --encryption` takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(
-    missing_docs,
-    reason = "the names are Borg's own, see the documentation of `borg init`"
-)]
-pub enum Encryption {
-    None,
-    Authenticated,
-    AuthenticatedBlake2,
-    Repokey,
-    Keyfile,
-    RepokeyBlake2,
-    KeyfileBlake2,
-}
-
-impl Encryption {
-    /// All modes with their names.
-    pub const ALL: [(&'static str, Self); 7] = [
-        ("repokey-blake2", Self::RepokeyBlake2),
-        ("repokey", Self::Repokey),
-        ("keyfile-blake2", Self::KeyfileBlake2),
-        ("keyfile", Self::Keyfile),
-        ("authenticated-blake2", Self::AuthenticatedBlake2),
-        ("authenticated", Self::Authenticated),
-        ("none", Self::None),
-    ];
-
-    /// The name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        let found = Self::ALL.iter().find(|&&(_, mode)| mode == self);
-        found.map_or("none", |&(name, _)| name)
-    }
-
-    /// Whether a repository of this mode has a key that a passphrase protects.
-    #[must_use]
-    pub fn needs_passphrase(self) -> bool {
-        self != Self::None
-    }
-}
-
-/// Borg's `--compression`, as its documentation writes it: `lz4`, `zstd,3`, `auto,zlib,6`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Compression(pub String);
 
 /// Which snapshots stay. All stay when nothing is said.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -236,62 +192,38 @@ fn read_one(name: &str, section: Section<'_>, places: &Places) -> Option<Layer> 
 }
 
 fn read_borg(section: &Section<'_>, passphrase: Option<&Reference>, known: bool) -> Kind {
+    let modes: Vec<(String, Encryption)> = Encryption::ALL
+        .into_iter()
+        .map(|mode| (mode.to_string(), mode))
+        .collect();
+    let modes: Vec<(&str, Encryption)> = modes
+        .iter()
+        .map(|(name, mode)| (name.as_str(), *mode))
+        .collect();
     let encryption = section
-        .word("encryption", &Encryption::ALL)
+        .word("encryption", &modes)
         .unwrap_or(Encryption::RepokeyBlake2);
-    section.settled("encryption", encryption.name());
-    let compression = section
+    section.settled("encryption", encryption.to_string());
+    let compression: Compression = section
         .read(
             "compression",
             "a compression like `lz4`, `zstd,3` or `auto,zstd,10`",
-            |text| borg_compression(text).then(|| text.to_owned()),
+            |text| text.parse().ok(),
         )
-        .unwrap_or_else(|| "lz4".to_owned());
-    section.settled("compression", compression.as_str());
+        .unwrap_or_default();
+    section.settled("compression", compression.to_string());
     let lock_wait = section
         .read("lock-wait", "a duration like `30 s`", value::duration)
         .unwrap_or(Duration::from_secs(1));
     section.settled("lock-wait", format!("{} s", lock_wait.as_secs()));
-    if known && encryption.needs_passphrase() && passphrase.is_none() && !section.has("passphrase")
-    {
+    let has_key = encryption.key_storage() != KeyStorage::Nowhere;
+    if known && has_key && passphrase.is_none() && !section.has("passphrase") {
         section.mistake("passphrase", Fault::Missing);
     }
     Kind::Borg {
         encryption,
-        compression: Compression(compression),
+        compression,
         lock_wait,
-    }
-}
-
-/// Whether Borg knows this compression: an algorithm with a level in its range, `auto,` before
-/// it, `obfuscate,SPEC,` before that. Source: Borg's `borg help compression`.
-fn borg_compression(text: &str) -> bool {
-    let text = match text.strip_prefix("obfuscate,") {
-        Some(rest) => match rest.split_once(',') {
-            Some((spec, rest)) => {
-                let spec: Option<u32> = spec.parse().ok();
-                if !spec.is_some_and(|spec| matches!(spec, 1..=6 | 110..=123 | 250)) {
-                    return false;
-                }
-                rest
-            }
-            None => return false,
-        },
-        None => text,
-    };
-    let text = text.strip_prefix("auto,").unwrap_or(text);
-    let (algorithm, level) = match text.split_once(',') {
-        Some((algorithm, level)) => match level.parse::<u32>() {
-            Ok(level) => (algorithm, Some(level)),
-            Err(_) => return false,
-        },
-        None => (text, None),
-    };
-    match algorithm {
-        "none" | "lz4" => level.is_none(),
-        "zstd" => level.is_none_or(|level| (1..=22).contains(&level)),
-        "zlib" | "lzma" => level.is_none_or(|level| level <= 9),
-        _ => false,
     }
 }
 
@@ -416,35 +348,6 @@ fn words(line: &str) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn compressions_are_those_that_borg_knows() {
-        for known in [
-            "none",
-            "lz4",
-            "zstd",
-            "zstd,22",
-            "zlib,0",
-            "lzma,9",
-            "auto,lzma,6",
-            "obfuscate,110,auto,zstd,3",
-        ] {
-            assert!(borg_compression(known), "{known}");
-        }
-        for unknown in [
-            "",
-            "gzip",
-            "lz4,1",
-            "zstd,0",
-            "zstd,23",
-            "zlib,10",
-            "auto",
-            "obfuscate,7,lz4",
-            "zstd,3,4",
-        ] {
-            assert!(!borg_compression(unknown), "{unknown}");
-        }
-    }
 
     #[test]
     fn a_command_is_split_as_people_expect() {

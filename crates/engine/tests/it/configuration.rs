@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ravelin_engine::config::{Encryption, Error, Keep, Kind, Origin, Sender};
+use borg::Encryption;
+use ravelin_engine::config::{Error, Keep, Kind, Origin, Sender};
 use ravelin_engine::secret::Reference;
 use ravelin_engine::{Config, Places, Schedule};
 
@@ -161,7 +162,7 @@ fn one_mistake_each() {
     for (lines, mistake) in [
         (
             "encryption = \"repokey-blake3\"",
-            "8: layer.disk.encryption: `repokey-blake3` is not one of `repokey-blake2`, `repokey`, `keyfile-blake2`, `keyfile`, `authenticated-blake2`, `authenticated`, `none`; did you mean `repokey-blake2`?",
+            "8: layer.disk.encryption: `repokey-blake3` is not one of `none`, `authenticated`, `authenticated-blake2`, `repokey`, `repokey-blake2`, `keyfile`, `keyfile-blake2`; did you mean `repokey-blake2`?",
         ),
         (
             "compression = \"gzip\"",

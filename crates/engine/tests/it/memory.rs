@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 use ravelin_engine::Selection;
 use ravelin_engine::layer::{
-    Depth, Details, Error, Fingerprint, Found, Info, Intake, Item, Layer, NewSnapshot, RestoreStep,
+    Depth, Details, Error, Fingerprint, Found, Intake, Item, Layer, NewSnapshot, RestoreStep,
     Snapshot, Statistics, Verification, VerifyStep,
 };
 use tree::{Body, Ending, Entry, Placed, Restore, Step, TreePath};
@@ -81,16 +81,6 @@ impl Memory {
 }
 
 impl Layer for Memory {
-    fn info(&mut self) -> Result<Info, Error> {
-        Ok(Info {
-            kind: "memory",
-            id: "0".to_owned(),
-            store: "memory".to_owned(),
-            encryption: "none".to_owned(),
-            stored_bytes: None,
-        })
-    }
-
     fn snapshots(&mut self) -> Result<Vec<Snapshot>, Error> {
         let kept = self.shelf.0.lock().unwrap();
         Ok(kept.iter().map(|kept| kept.snapshot.clone()).collect())
@@ -229,9 +219,7 @@ fn fingerprint(content: &[u8]) -> Fingerprint {
     use std::hash::{DefaultHasher, Hasher};
     let mut hasher = DefaultHasher::new();
     hasher.write(content);
-    let mut fingerprint = [0; 16];
-    fingerprint[..8].copy_from_slice(&hasher.finish().to_le_bytes());
-    Fingerprint(fingerprint)
+    Fingerprint(hasher.finish())
 }
 
 /// A snapshot that is being made.

@@ -151,7 +151,7 @@ pub(super) fn tell(report: &Report, session: &Session<'_>) {
             },
         ));
         for problem in &report.problems.first {
-            let path = problem.path.to_path().unwrap_or_default();
+            let path = &problem.path;
             session
                 .output
                 .say(&format!("  {path}: {}", problem.what.escape_debug()));

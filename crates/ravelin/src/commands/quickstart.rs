@@ -94,14 +94,14 @@ fn tell(done: &Quickstart, session: &Session<'_>) {
     }
     match &done.proof {
         Some(proof) if proof.same => {
-            let path = proof.path.to_path().unwrap_or_default();
+            let path = &proof.path;
             session.output.tell(&format!(
                 "proof: restored {path} ({}) into a scratch folder, every byte is the same",
                 human::size(proof.bytes)
             ));
         }
         Some(proof) => {
-            let path = proof.path.to_path().unwrap_or_default();
+            let path = &proof.path;
             let explanation = engine::Explanation::of_code(engine::Code::NotProved);
             session.output.explain(
                 &format!("{path} came back with other content"),

@@ -132,8 +132,7 @@ fn words(action: &str) -> &str {
 }
 
 fn problem(problem: &ProblemRecord) -> String {
-    let path = problem.path.to_path().unwrap_or_default();
-    format!("  {path}: {}", problem.what.escape_debug())
+    format!("  {}: {}", problem.path, problem.what.escape_debug())
 }
 
 fn tell(report: &RestoreReport, session: &Session<'_>) {
@@ -155,11 +154,9 @@ fn tell(report: &RestoreReport, session: &Session<'_>) {
         ));
     }
     for renamed in &report.renamed {
-        let name = |record: &engine::event::PathRecord| record.to_path().unwrap_or_default();
         session.output.tell(&format!(
             "  {} stands there; restored as {}",
-            name(&renamed.from),
-            name(&renamed.to)
+            renamed.from, renamed.to
         ));
     }
     let left_out = &report.left_out;

@@ -132,6 +132,17 @@ impl<'a> FileWriter<'a> {
         self.restore.settle(&self.task.path, result)
     }
 
+    /// The same for a file whose size is known only now: it was placed with one that is larger, and
+    /// `size` bytes have come. For formats that do not record the size of a file.
+    ///
+    /// # Errors
+    ///
+    /// Only what ends the whole restore.
+    pub fn finish_at(mut self, size: u64) -> Result<bool, RestoreError> {
+        self.task.size = self.task.size.min(size);
+        self.finish()
+    }
+
     /// Gives the file up for a reason that the report will name, such as damage in the archive.
     pub fn give_up(mut self, why: ProblemKind) {
         self.settled = true;

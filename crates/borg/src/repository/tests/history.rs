@@ -10,6 +10,8 @@ enum Step {
     Put(u8, usize),
     Delete(u8),
     Commit,
+    /// With a threshold in tenths.
+    Compact(u8),
     RollBack,
     /// The process ends in the middle; what it has written is there, or not.
     Crash {
@@ -28,6 +30,7 @@ fn step() -> impl Strategy<Value = Step> {
         12 => (0..12u8, 0..900usize).prop_map(|(key, size)| Step::Put(key, size)),
         4 => (0..12u8).prop_map(Step::Delete),
         3 => Just(Step::Commit),
+        2 => (0..10u8).prop_map(Step::Compact),
         1 => Just(Step::RollBack),
         1 => any::<bool>().prop_map(|flushed| Step::Crash { flushed }),
         1 => Just(Step::OldIndex),
@@ -51,11 +54,19 @@ fn key(number: u8) -> Id {
 /// the places of superseded objects.
 type Books = (BTreeMap<u32, i64>, u64, BTreeMap<Id, Vec<u32>>);
 
-fn books(usage: Usage) -> Books {
-    (usage.live, usage.quota, usage.shadow.into_iter().collect())
+///
+/// A compaction forgets superseded objects one by one, and a log that was compacted does not
+/// show any more what it has forgotten.
+fn books(usage: Usage, was_compacted: bool) -> Books {
+    let shadow = if was_compacted {
+        BTreeMap::new()
+    } else {
+        usage.shadow.into_iter().collect()
+    };
+    (usage.live, usage.quota, shadow)
 }
 
-fn assert_same_as_replayed(repository: &Repository) {
+fn assert_same_as_replayed(repository: &Repository, was_compacted: bool) {
     let end = read(&repository.end).clone();
     let Some(transaction) = end.transaction else {
         return;
@@ -68,7 +79,10 @@ fn assert_same_as_replayed(repository: &Repository) {
     let replayed =
         replay::load(&repository.path, &repository.segments, &without_index, true).unwrap();
     assert_eq!(replayed.damages, []);
-    assert_eq!(books(saved), books(replayed.usage.unwrap()));
+    assert_eq!(
+        books(saved, was_compacted),
+        books(replayed.usage.unwrap(), was_compacted)
+    );
     let index = auxiliary::load_index(&repository.path, transaction).unwrap();
     let sorted = |index: &auxiliary::Index| {
         let mut entries: Vec<_> = index.iter().collect();
@@ -90,6 +104,7 @@ fn run(steps: Vec<Step>) {
     let scratch = Scratch::new();
     let old = scratch.directory.path().join("old");
     let mut committed = Objects::new();
+    let mut was_compacted = false;
     let mut steps = steps.into_iter().peekable();
     while steps.peek().is_some() {
         let repository = scratch.writer();
@@ -113,7 +128,18 @@ fn run(steps: Vec<Step>) {
                 Step::Commit => {
                     transaction.commit(NOW).unwrap();
                     committed = current.clone();
-                    assert_same_as_replayed(&repository);
+                    assert_same_as_replayed(&repository, was_compacted);
+                    transaction = repository.begin().unwrap();
+                }
+                Step::Compact(tenths) => {
+                    let options = Compaction {
+                        threshold: f64::from(tenths) / 10.0,
+                        cleanup_commits: tenths == 9,
+                    };
+                    transaction.commit_and_compact(&options, NOW).unwrap();
+                    committed = current.clone();
+                    was_compacted = true;
+                    assert_same_as_replayed(&repository, was_compacted);
                     transaction = repository.begin().unwrap();
                 }
                 Step::RollBack => {

@@ -1,7 +1,9 @@
 //! Repositories in scratch directories, and a model of what must be in them.
 
+mod compaction;
 mod damage;
 mod history;
+mod repairing;
 mod rules;
 
 use std::collections::BTreeMap;

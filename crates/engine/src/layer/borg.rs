@@ -1,0 +1,334 @@
+//! A Borg repository as a layer.
+
+mod content;
+mod intake;
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hasher};
+use std::io::Read;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Duration;
+
+use bstr::{BString, ByteSlice};
+use tree::{Entry, TreePath};
+
+use borg::{
+    Archive, Archives, ChunkRef, Compression, Encryption, Error as BorgError, Home, Host,
+    OpenOptions, Passphrase, RepositoryOptions, Trust,
+};
+
+use super::{
+    Access, Depth, Details, Error, Fingerprint, Found, Intake, Item, Layer, NewSnapshot,
+    RestoreStep, Snapshot, Unusable, Verification, VerifyStep,
+};
+use crate::{Machine, Random, Selection, config};
+
+/// An open repository.
+struct BorgLayer {
+    /// `None` while an intake has it, and for good when that failed.
+    archives: Option<Archives>,
+    host: Host,
+    compression: Compression,
+}
+
+/// Opens the repository of a layer, or creates it.
+pub(super) fn open(
+    layer: &config::Layer,
+    encryption: Encryption,
+    compression: &Compression,
+    lock_wait: Duration,
+    access: Access,
+    machine: &Machine,
+) -> Result<Box<dyn Layer>, Error> {
+    let path = Path::new(&layer.store);
+    let variable = |name: &str| (machine.variable)(name);
+    let home = Home::from_environment(&machine.places.home, variable);
+    let host = match variable("BORG_HOST_ID").and_then(|id| id.into_string().ok()) {
+        Some(id) if !id.is_empty() => Host::named(id),
+        _ => Host::this_machine(),
+    };
+    let passphrase = match &layer.passphrase {
+        Some(reference) => machine.keeper().fetch(reference)?.expose().into(),
+        None => String::new(),
+    };
+    let passphrase = Passphrase::new(passphrase);
+    let archives = if access == Access::Create {
+        let options = new_repository(machine.random)?;
+        let now = machine.now().timestamp();
+        Archives::create(path, &home, &host, encryption, &passphrase, &options, now)?
+    } else {
+        let access = match access {
+            Access::Read => borg::Access::Read,
+            Access::Write | Access::Create => borg::Access::Write,
+        };
+        let options = OpenOptions {
+            lock_wait,
+            ..OpenOptions::new(access, &host)
+        };
+        // The configuration says by name that this one is not encrypted: nobody has put it into
+        // the place of another.
+        let trust = Trust {
+            unknown_unencrypted: !encryption.keeps_secret(&passphrase),
+            relocated: false,
+        };
+        Archives::open(path, &home, &options, &passphrase, trust).map_err(|error| match error {
+            BorgError::DoesNotExist { .. } => Error::NotCreated {
+                store: layer.store.clone(),
+            },
+            error => Error::Borg(error),
+        })?
+    };
+    Ok(Box::new(BorgLayer {
+        archives: Some(archives),
+        host,
+        compression: compression.clone(),
+    }))
+}
+
+fn new_repository(random: Random) -> Result<RepositoryOptions, Error> {
+    let mut id = [0; 32];
+    random(&mut id).map_err(|source| BorgError::Random { source })?;
+    Ok(RepositoryOptions {
+        make_parents: true,
+        ..RepositoryOptions::new(id)
+    })
+}
+
+impl BorgLayer {
+    fn archives(&self) -> Result<&Archives, Error> {
+        self.archives
+            .as_ref()
+            .ok_or(Error::Borg(BorgError::Stopped))
+    }
+
+    fn archive(&self, snapshot: &Snapshot) -> Result<Archive, Error> {
+        let archives = self.archives()?;
+        let list = archives.list();
+        let entry = list
+            .iter()
+            .find(|(_, entry)| entry.id.to_string() == snapshot.id);
+        let (name, _) = entry.ok_or_else(|| Error::NoSnapshot {
+            name: snapshot.name.clone(),
+        })?;
+        Ok(archives.archive(name)?)
+    }
+
+    /// Hands the items of a snapshot on, further names of files with the content of the first.
+    fn items(
+        &self,
+        snapshot: &Snapshot,
+        mut receive: impl FnMut(borg::Item, Option<&Content>) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let archive = self.archive(snapshot)?;
+        let mut first_names: HashMap<BString, Content> = HashMap::new();
+        let mut ended = false;
+        let result = self.archives()?.items(&archive, |item| {
+            // Parts of a file that a checkpoint left are in the file itself, too.
+            if item.part.is_some() {
+                return Ok(());
+            }
+            let content = item.chunks.as_ref().map(|chunks| Content {
+                chunks: chunks.clone(),
+                size: item.content_size(),
+                is_repaired: item.chunks_healthy.is_some(),
+            });
+            let flow = match (&content, &item.source) {
+                (None, Some(first)) => {
+                    let first = first_names.get(first).cloned();
+                    receive(item, first.as_ref())
+                }
+                _ => {
+                    if let (Some(true), Some(content)) = (item.hardlink_master, &content) {
+                        first_names.insert(item.path.clone(), content.clone());
+                    }
+                    receive(item, content.as_ref())
+                }
+            };
+            match flow {
+                ControlFlow::Continue(()) => Ok(()),
+                ControlFlow::Break(()) => {
+                    ended = true;
+                    Err(BorgError::Stopped)
+                }
+            }
+        });
+        match result {
+            Err(BorgError::Stopped) if ended => Ok(()),
+            result => Ok(result?),
+        }
+    }
+}
+
+/// The content of a file in an archive.
+#[derive(Clone, Default)]
+struct Content {
+    chunks: Vec<ChunkRef>,
+    size: u64,
+    /// A repair has put zeros in the place of lost chunks.
+    is_repaired: bool,
+}
+
+/// The entry of an item; a further name of a file with the size of its content.
+fn to_entry(item: &borg::Item, content: Option<&Content>) -> Result<Entry, Unusable> {
+    let mut entry = item.to_entry().map_err(|error| Unusable {
+        recorded: item.path.to_vec(),
+        what: crate::event::chain(&error).join(": "),
+    })?;
+    if let (Some(content), true) = (content, entry.is_file()) {
+        entry.size = content.size;
+    }
+    Ok(entry)
+}
+
+/// Two files have the same content when they have the same chunks, since the cuts depend on the
+/// content and a secret of the repository alone.
+fn fingerprint(chunks: &[ChunkRef]) -> Fingerprint {
+    let mut hasher = DefaultHasher::new();
+    for chunk in chunks {
+        hasher.write(&chunk.id.0);
+    }
+    Fingerprint(hasher.finish())
+}
+
+impl Layer for BorgLayer {
+    fn snapshots(&mut self) -> Result<Vec<Snapshot>, Error> {
+        let list = self.archives()?.list();
+        let finished = list.into_iter().filter(|(name, _)| !is_checkpoint(name));
+        let snapshots = finished.map(|(name, entry)| Snapshot {
+            name: name.to_str_lossy().into_owned(),
+            id: entry.id.to_string(),
+            time: entry.time.instant(),
+        });
+        Ok(snapshots.collect())
+    }
+
+    fn details(&mut self, snapshot: &Snapshot) -> Result<Details, Error> {
+        let archive = self.archive(snapshot)?;
+        let text = |text: &Option<BString>| {
+            let text = text.as_ref().map(|text| text.to_str_lossy().into_owned());
+            text.unwrap_or_default()
+        };
+        let (mut files, mut bytes) = (0, 0);
+        match &archive.totals {
+            Some(totals) => (files, bytes) = (totals.nfiles, totals.size),
+            // Archives of old do not say: counted, as Borg does.
+            None => self.items(snapshot, |item, _| {
+                if item.chunks.is_some() {
+                    files += 1;
+                    bytes += item.content_size();
+                }
+                ControlFlow::Continue(())
+            })?,
+        }
+        Ok(Details {
+            host: text(&archive.hostname),
+            user: text(&archive.username),
+            finished: archive.time_end.as_ref().map(borg::Timestamp::instant),
+            files,
+            bytes,
+        })
+    }
+
+    fn entries(
+        &mut self,
+        snapshot: &Snapshot,
+        receive: &mut dyn FnMut(Found) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        self.items(snapshot, |item, content| {
+            let found = to_entry(&item, content).map(|entry| Item {
+                entry,
+                content: content.map(|content| fingerprint(&content.chunks)),
+            });
+            receive(found)
+        })
+    }
+
+    fn content<'a>(
+        &'a mut self,
+        snapshot: &Snapshot,
+        path: &TreePath,
+    ) -> Result<Box<dyn Read + 'a>, Error> {
+        let mut found = None;
+        self.items(snapshot, |item, content| {
+            if item.path.as_bytes() != path.as_bytes() {
+                return ControlFlow::Continue(());
+            }
+            found = content.cloned();
+            ControlFlow::Break(())
+        })?;
+        let content = found.ok_or_else(|| Error::NoFile {
+            path: path.clone(),
+            snapshot: snapshot.name.clone(),
+        })?;
+        Ok(Box::new(content::Reader::new(self.archives()?, content)))
+    }
+
+    fn restore(
+        &mut self,
+        snapshot: &Snapshot,
+        selection: &Selection,
+        restore: &tree::Restore,
+        on_step: &(dyn Fn(RestoreStep) -> ControlFlow<()> + Sync),
+    ) -> Result<(), Error> {
+        content::restore(self, snapshot, selection, restore, on_step)
+    }
+
+    fn begin<'a>(&'a mut self, new: &NewSnapshot) -> Result<Box<dyn Intake + 'a>, Error> {
+        let archives = self.archives.take().ok_or(BorgError::Stopped)?;
+        intake::begin(archives, self, new)
+    }
+
+    fn verify(
+        &mut self,
+        depth: Depth,
+        on_step: &mut dyn FnMut(VerifyStep) -> ControlFlow<()>,
+    ) -> Result<Verification, Error> {
+        content::verify(self, depth, on_step)
+    }
+}
+
+/// Whether an archive is what an interrupted run left, by the name that Borg gives it.
+fn is_checkpoint(name: &[u8]) -> bool {
+    let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    match name.rfind(".checkpoint") {
+        Some(at) => {
+            let rest = name.get(at + ".checkpoint".len()..).unwrap_or_default();
+            rest.is_empty() || rest.strip_prefix(b".").is_some_and(is_number)
+        }
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_are_told_by_their_names() {
+        for name in ["nas.checkpoint", "nas.checkpoint.12"] {
+            assert!(is_checkpoint(name.as_bytes()), "{name}");
+        }
+        for name in [
+            "nas",
+            "nas.checkpoints",
+            "nas.checkpoint.x",
+            "nas.checkpoint.",
+        ] {
+            assert!(!is_checkpoint(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn contents_are_told_apart_by_their_chunks_and_their_order() {
+        let chunk = |byte: u8| ChunkRef {
+            id: borg::Id([byte; 32]),
+            size: 1,
+            csize: 1,
+        };
+        let one = fingerprint(&[chunk(1), chunk(2)]);
+        assert_ne!(one, fingerprint(&[chunk(2), chunk(1)]));
+        assert_ne!(one, fingerprint(&[chunk(1)]));
+        assert_eq!(one, fingerprint(&[chunk(1), chunk(2)]));
+    }
+}

@@ -1,0 +1,73 @@
+//! An archive in the making.
+
+use std::time::Duration;
+
+use borg::{Archives, ChunkerParams, Error as BorgError, NewArchive};
+use jiff::Timestamp;
+use tree::{Entry, Step};
+
+use super::{BorgLayer, Error, Intake, NewSnapshot};
+use crate::layer::Statistics;
+
+/// How often an archive that is not finished is made to stand as a checkpoint, so that a killed
+/// run has not worked for nothing. As Borg does.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(30 * 60);
+
+/// Begins an archive.
+pub(super) fn begin<'a>(
+    archives: Archives,
+    layer: &'a mut BorgLayer,
+    new: &NewSnapshot,
+) -> Result<Box<dyn Intake + 'a>, Error> {
+    let new = NewArchive {
+        name: new.name.as_str().into(),
+        comment: "".into(),
+        time: new.time,
+        hostname: new.host.as_str().into(),
+        username: new.user.as_str().into(),
+        cmdline: vec!["ravelin".into(), "backup".into()],
+        chunker_params: ChunkerParams::DEFAULT,
+        compression: layer.compression.clone(),
+        checkpoint_interval: Some(CHECKPOINT_INTERVAL),
+    };
+    let intake = borg::Intake::begin(archives, new, &layer.host)?;
+    Ok(Box::new(BorgIntake { intake, layer }))
+}
+
+struct BorgIntake<'a> {
+    intake: borg::Intake,
+    layer: &'a mut BorgLayer,
+}
+
+impl Intake for BorgIntake<'_> {
+    fn wants(&self, entry: &Entry) -> bool {
+        self.intake.wants(entry)
+    }
+
+    fn take(&self, step: Step) -> Result<(), Error> {
+        Ok(self.intake.take(step)?)
+    }
+
+    fn failure(self: Box<Self>, shown: Error) -> Error {
+        // Only where the writer behind has stopped is there a deeper reason, and then a commit
+        // cannot but tell it.
+        match shown {
+            Error::Borg(BorgError::Stopped) => match self.intake.commit() {
+                Err(reason) => Error::Borg(reason),
+                Ok(_) => shown,
+            },
+            shown => shown,
+        }
+    }
+
+    fn commit(self: Box<Self>, _now: Timestamp) -> Result<Statistics, Error> {
+        let Self { intake, layer } = *self;
+        let (archives, statistics) = intake.commit()?;
+        layer.archives = Some(archives);
+        Ok(Statistics {
+            files: statistics.totals.nfiles,
+            bytes: statistics.totals.size,
+            added_bytes: statistics.unique_csize,
+        })
+    }
+}
