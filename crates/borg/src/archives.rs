@@ -13,16 +13,16 @@ use crate::counters_store::StoredCounters;
 use crate::sealer::Sealer;
 use crate::security::{Appearance, CacheMemory, SecurityDir, Trust};
 use crate::{
-    Access, Archive, ArchiveEntry, Buffer, Compression, Compressor, Counters, Encryption, Error,
-    Home, Host, Id, Item, ItemReader, Key, KeyStorage, Manifest, Object, OpenOptions, Opener,
-    Passphrase, Random, Repository, RepositoryOptions, Sealed, SystemRandom, TAM_SIZE, Transaction,
+    Access, Archive, ArchiveEntry, Backend, Buffer, Changes, Compression, Compressor, Counters,
+    Encryption, Error, Home, Host, Id, Item, ItemReader, Key, KeyStorage, Manifest, Object,
+    OpenOptions, Opener, Passphrase, Random, RepositoryOptions, Sealed, SystemRandom, TAM_SIZE,
     find_key_file, frame_put, key_file_text, new_key_file, read_key_file, save_file,
 };
 
 /// The archives of one repository, with everything that it takes to read and write them.
 #[derive(Debug)]
 pub struct Archives {
-    pub(crate) repository: Arc<Repository>,
+    pub(crate) repository: Backend,
     pub(crate) key: Key,
     pub(crate) manifest: Manifest,
     /// The id hash of the manifest as it is stored: what caches are compared with.
@@ -37,7 +37,7 @@ pub struct Archives {
     /// Whether reading the repository takes a secret.
     keeps_secret: bool,
     /// What has been written and is not committed.
-    transaction: Option<Transaction<Arc<Repository>>>,
+    transaction: Option<Changes>,
 }
 
 impl Archives {
@@ -48,7 +48,7 @@ impl Archives {
     ///
     /// # Errors
     ///
-    /// Those of [`Repository::create`], and [`Error::LocalState`] when this machine's side of it
+    /// Those of [`crate::Repository::create`], and [`Error::LocalState`] when this machine's side of it
     /// cannot be written.
     pub fn create(
         path: &Path,
@@ -59,9 +59,9 @@ impl Archives {
         options: &RepositoryOptions,
         now: Moment,
     ) -> Result<Self, Error> {
-        Repository::create(path, options)?;
+        Backend::create(path, options)?;
         let open_options = OpenOptions::new(Access::Write, host);
-        let repository = Repository::open(path, &open_options)?;
+        let repository = Backend::open(path, &open_options)?;
         let no_chance = |source| Error::Random { source };
         let key =
             Key::generate(encryption, repository.id(), &mut SystemRandom).map_err(no_chance)?;
@@ -72,7 +72,7 @@ impl Archives {
             if encryption.key_storage() == KeyStorage::Repository {
                 repository.save_key(&blob)?;
             } else {
-                let file = new_key_file(&home.keys, None, &repository.path().to_string_lossy());
+                let file = new_key_file(&home.keys, None, &repository.location());
                 let text = key_file_text(&repository.id(), &blob);
                 crate::home::create_private_dir(&home.keys)
                     .and_then(|()| save_file::write(&file, text.as_bytes()))
@@ -80,8 +80,8 @@ impl Archives {
             }
         }
         let mut archives = Self {
-            location: repository.path().to_string_lossy().into_owned(),
-            repository: Arc::new(repository),
+            location: repository.location(),
+            repository,
             keeps_secret: encryption.keeps_secret(passphrase),
             key,
             manifest: Manifest::default(),
@@ -101,7 +101,7 @@ impl Archives {
     ///
     /// # Errors
     ///
-    /// Those of [`Repository::open`]; [`Error::Key`] for a key that is missing, damaged or locked
+    /// Those of [`crate::Repository::open`]; [`Error::Key`] for a key that is missing, damaged or locked
     /// with another passphrase; [`Error::Object`] and [`Error::Manifest`] for a manifest that
     /// cannot be trusted; those of a repository that is not as this machine remembers it.
     pub fn open(
@@ -111,7 +111,7 @@ impl Archives {
         passphrase: &Passphrase,
         trust: Trust,
     ) -> Result<Self, Error> {
-        let repository = Repository::open(path, options)?;
+        let repository = Backend::open(path, options)?;
         let stored = repository.get(&Id::MANIFEST)?;
         let encryption = Encryption::of_object(&stored)?;
         let security = SecurityDir::new(home.security_of(&repository.id()));
@@ -119,7 +119,7 @@ impl Archives {
             KeyStorage::Nowhere => Key::plaintext(repository.id()),
             storage => {
                 let blob = match storage {
-                    KeyStorage::Repository => repository.load_key().unwrap_or_default(),
+                    KeyStorage::Repository => repository.load_key()?.unwrap_or_default(),
                     _ => {
                         let file = find_key_file(&home.keys, &repository.id())?;
                         read_key_file(&file, &repository.id())?
@@ -144,9 +144,9 @@ impl Archives {
             })?;
         let (manifest, _) = Manifest::open(&key, &plain, key.tam_required())?;
         let archives = Self {
-            location: repository.path().to_string_lossy().into_owned(),
+            location: repository.location(),
             manifest_id: key.id_hash(&plain),
-            repository: Arc::new(repository),
+            repository,
             keeps_secret: encryption.keeps_secret(passphrase),
             key,
             manifest,
@@ -212,7 +212,7 @@ impl Archives {
     ///
     /// # Errors
     ///
-    /// [`Error::Object`] when it is not what belongs under this id; those of [`Repository::get`].
+    /// [`Error::Object`] when it is not what belongs under this id; those of [`Backend::get`].
     pub fn read(&self, id: &Id) -> Result<Buffer, Error> {
         let stored = self.repository.get(id)?;
         let mut opener = Opener::new().map_err(|source| Error::Memory { source })?;
@@ -231,7 +231,7 @@ impl Archives {
     /// What it takes to write objects with this compression.
     pub(crate) fn sealer(&self, compression: Compression) -> Arc<Sealer> {
         let security = self.home.security_of(&self.repository.id());
-        let counters = StoredCounters::new(Arc::clone(&self.repository), security);
+        let counters = StoredCounters::new(self.repository.clone(), security);
         Arc::new(Sealer::new(
             self.key.clone(),
             compression,
@@ -261,16 +261,16 @@ impl Archives {
         Ok(index)
     }
 
-    fn transaction(&mut self) -> Result<&Transaction<Arc<Repository>>, Error> {
+    fn transaction(&mut self) -> Result<&Changes, Error> {
         if self.transaction.is_none() {
-            self.transaction = Some(Arc::clone(&self.repository).begin_owned()?);
+            self.transaction = Some(self.repository.begin()?);
         }
         self.transaction.as_ref().ok_or(Error::TransactionOpen)
     }
 
     /// Appends an object that has its header.
     pub(crate) fn put(&mut self, entry: &[u8]) -> Result<(), Error> {
-        self.transaction()?.put_framed(entry).map(drop)
+        self.transaction()?.put_framed(entry)
     }
 
     /// Deletes an object.

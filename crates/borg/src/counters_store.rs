@@ -4,21 +4,20 @@ use std::fs;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use crate::home::create_private_dir;
-use crate::{Error, Repository, Reservation, plan_reservation, save_file};
+use crate::{Backend, Error, Reservation, plan_reservation, save_file};
 
 /// Keeps the end of what was reserved in the repository's `nonce` file and in a file of the same
 /// name in this machine's security folder. Whichever is lost, the other one still holds.
 pub(crate) struct StoredCounters {
-    repository: Arc<Repository>,
+    repository: Backend,
     /// This machine's file.
     path: PathBuf,
 }
 
 impl StoredCounters {
-    pub(crate) fn new(repository: Arc<Repository>, security: PathBuf) -> Self {
+    pub(crate) fn new(repository: Backend, security: PathBuf) -> Self {
         Self {
             repository,
             path: security.join("nonce"),

@@ -2,6 +2,7 @@
 
 mod archive;
 mod archives;
+mod backend;
 mod buffer;
 mod cache;
 mod chunk_index;
@@ -34,6 +35,7 @@ mod timestamp;
 
 pub use archive::{Archive, Totals};
 pub use archives::Archives;
+pub use backend::{Backend, Changes};
 pub use buffer::Buffer;
 pub use chunker::{BadChunkerParams, Chunk, Chunker, ChunkerParams, is_zero};
 pub use compress::{
