@@ -7,6 +7,7 @@
 //! ```
 
 pub mod corpus;
+mod counters;
 pub mod emulator;
 pub mod kill;
 mod program;
@@ -16,6 +17,7 @@ mod stock;
 mod tree;
 mod usage;
 
+pub use counters::UsedCounters;
 pub use program::{output, require, run};
 pub use random::Random;
 pub use skip::{in_ci, is_root, missing, require_root, say_skipped};

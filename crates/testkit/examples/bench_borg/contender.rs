@@ -163,6 +163,16 @@ impl Contender {
         )))
     }
 
+    /// Where the data set is after a restore: stock Borg brings back the whole path, ours what was
+    /// asked for.
+    pub(crate) fn restored(&self, job: &Job<'_>) -> PathBuf {
+        let path = match self {
+            Self::Borg(_) => job.data.strip_prefix("/").unwrap_or(job.data),
+            Self::Ours(_) => job.data.file_name().map_or(job.data, Path::new),
+        };
+        job.restored().join(path)
+    }
+
     /// The command of a step, complete but for where its output goes.
     pub(crate) fn command(&self, step: Step, job: &Job<'_>) -> io::Result<Command> {
         let mut command = match self {
@@ -256,9 +266,4 @@ fn config(job: &Job<'_>) -> String {
         job.mode.compression,
         job.home().join("passphrase").display().to_string(),
     )
-}
-
-/// Where a path that was backed up is, below the directory it was restored into.
-pub(crate) fn below(restored: &Path, data: &Path) -> PathBuf {
-    restored.join(data.strip_prefix("/").unwrap_or(data))
 }

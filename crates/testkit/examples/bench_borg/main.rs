@@ -119,7 +119,7 @@ impl Runs<'_> {
             }
             let used = one_step(contender, step, job)?;
             if step == Step::Restore && check {
-                check_restored(job)?;
+                check_restored(contender, job)?;
             }
             if wanted {
                 eprintln!(
@@ -182,8 +182,8 @@ fn one_step(contender: &Contender, step: Step, job: &Job<'_>) -> Result<Usage, B
 }
 
 /// A program that restores something else is not fast but wrong.
-fn check_restored(job: &Job<'_>) -> Result<(), Box<dyn Error>> {
-    let restored = contender::below(&job.restored(), job.data);
+fn check_restored(contender: &Contender, job: &Job<'_>) -> Result<(), Box<dyn Error>> {
+    let restored = contender.restored(job);
     let ignore = Ignore {
         flags: true,
         ..Ignore::default()
