@@ -1,5 +1,6 @@
 //! A repository opened with its key: its archives, and what can be done with them.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -226,6 +227,23 @@ impl Archives {
             .open(sealed, &mut opener, &mut plain)
             .map_err(|source| Error::Object { id: *id, source })?;
         Ok(plain)
+    }
+
+    /// The repository below.
+    #[must_use]
+    pub fn backend(&self) -> &Backend {
+        &self.repository
+    }
+
+    /// Which of these objects the repository does not have.
+    ///
+    /// # Errors
+    ///
+    /// As [`Backend::ids`].
+    pub fn missing(&self, ids: impl IntoIterator<Item = Id>) -> Result<Vec<Id>, Error> {
+        let known: HashSet<Id> = self.repository.ids()?.into_iter().collect();
+        let missing = ids.into_iter().filter(|id| !known.contains(id));
+        Ok(missing.collect())
     }
 
     /// What it takes to write objects with this compression.

@@ -2,8 +2,12 @@
 
 use std::ops::{Deref, DerefMut};
 
-/// Capacities are rounded up to this, so that a pool of buffers soon stops growing.
+/// Capacities are rounded up to a multiple of this, smaller ones to a power of two, so that a pool
+/// of buffers soon stops growing.
 const GRAIN: usize = 64 * 1024;
+
+/// Least capacity.
+const CAPACITY_MIN: usize = 4 * 1024;
 
 /// Bytes that grow and shrink without being set to zero again.
 ///
@@ -40,6 +44,15 @@ impl Buffer {
         self.advance(bytes.len());
     }
 
+    /// Forgets the content, and keeps no more than so many bytes of memory.
+    pub(crate) fn shrink(&mut self, capacity: usize) {
+        self.end = 0;
+        if self.bytes.len() > capacity {
+            self.bytes.truncate(capacity);
+            self.bytes.shrink_to_fit();
+        }
+    }
+
     /// How many bytes it can hold without asking for memory.
     #[must_use]
     pub fn capacity(&self) -> usize {
@@ -54,7 +67,7 @@ impl Buffer {
             let grown = needed.max(self.bytes.len() / 2 * 3);
             // Fresh zeroed memory costs nothing until it is touched; growing in place would
             // touch all of it.
-            let mut bytes = vec![0; grown.next_multiple_of(GRAIN)];
+            let mut bytes = vec![0; rounded_up(grown)];
             bytes[..self.end].copy_from_slice(&self.bytes[..self.end]);
             self.bytes = bytes;
         }
@@ -64,6 +77,14 @@ impl Buffer {
     /// Makes the first `size` bytes of the [`Self::room`] count.
     pub(crate) fn advance(&mut self, size: usize) {
         self.end = (self.end + size).min(self.bytes.len());
+    }
+}
+
+fn rounded_up(capacity: usize) -> usize {
+    if capacity < GRAIN {
+        capacity.next_power_of_two().max(CAPACITY_MIN)
+    } else {
+        capacity.next_multiple_of(GRAIN)
     }
 }
 

@@ -3,11 +3,11 @@
 use crate::chunker::{Chunker, ChunkerParams};
 use crate::{Error, Id, Item};
 
-/// The buffer is cut when it holds more than this.
+/// The buffer is cut when it holds more than this: some chunks of the largest size.
 ///
-/// Source: `ChunkBuffer.BUFFER_SIZE` in Borg 1.4's `archive.py`. With another size the chunks
-/// would differ from the stock program's, and archives of unchanged trees share them.
-const BUFFER_SIZE: usize = 8 << 20;
+/// Where the cuts fall does not depend on it, for a cut is looked for from the last one on, and the
+/// last chunk of a full buffer waits for more. The stock program gathers 8 MiB.
+const BUFFER_SIZE: usize = 1 << 20;
 
 /// Gathers items and cuts them.
 pub(crate) struct ItemStream {
@@ -68,5 +68,39 @@ impl ItemStream {
         let stored = rest.map_or(self.buffer.len(), |rest| rest.start);
         self.buffer.drain(..stored);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuts_fall_where_they_would_in_the_whole_stream() {
+        let items: Vec<Item> = (0..100_000u32)
+            .map(|number| Item {
+                path: format!("folder/{}/{number}", number.wrapping_mul(2_654_435_761)).into(),
+                mode: 0o100_644,
+                size: Some(number.into()),
+                ..Item::default()
+            })
+            .collect();
+        let mut whole = Vec::new();
+        items.iter().for_each(|item| item.write(&mut whole));
+        assert!(whole.len() > 4 * BUFFER_SIZE);
+        let expected = Chunker::new(ChunkerParams::ITEMS, 7).cuts(&whole);
+
+        let mut stream = ItemStream::new(7);
+        let mut lengths = Vec::new();
+        let mut store = |chunk: &[u8]| {
+            lengths.push(chunk.len());
+            Ok(Id([0; 32]))
+        };
+        for item in &items {
+            stream.add(item, &mut store).unwrap();
+        }
+        stream.flush(&mut store).unwrap();
+        let expected: Vec<usize> = expected.into_iter().map(|cut| cut.len()).collect();
+        assert_eq!(lengths, expected);
     }
 }

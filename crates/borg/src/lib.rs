@@ -6,6 +6,7 @@ mod backend;
 mod buffer;
 mod cache;
 mod chunk_index;
+mod chunk_reader;
 mod chunker;
 mod compress;
 mod counters_store;
@@ -37,6 +38,7 @@ pub use archive::{Archive, Totals};
 pub use archives::Archives;
 pub use backend::{Backend, Changes};
 pub use buffer::Buffer;
+pub use chunk_reader::{ChunkReader, read_batch_length};
 pub use chunker::{BadChunkerParams, Chunk, Chunker, ChunkerParams, is_zero};
 pub use compress::{
     BadCompression, BadPayload, Compression, Compressor, Decompressor, PLAIN_SIZE_MAX, Padding,

@@ -47,6 +47,14 @@ impl Sealer {
 
     /// Encrypts and authenticates packed objects under counters that nobody else gets.
     pub(crate) fn seal_many(&self, objects: &mut [Object]) -> Result<(), Error> {
+        self.encrypt_many(objects)?;
+        self.key.authenticate(objects, &[]);
+        Ok(())
+    }
+
+    /// Encrypts packed objects under counters that nobody else gets. They have to be
+    /// authenticated next.
+    pub(crate) fn encrypt_many(&self, objects: &mut [Object]) -> Result<(), Error> {
         if objects.is_empty() {
             return Ok(());
         }
@@ -56,7 +64,7 @@ impl Sealer {
         } else {
             0
         };
-        self.key.seal_many(objects, counter);
+        self.key.encrypt_many(objects, counter);
         Ok(())
     }
 }

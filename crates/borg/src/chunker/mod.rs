@@ -34,8 +34,8 @@ pub struct Chunker {
     rule: Rule,
     /// The chunk that has begun.
     pending: Vec<u8>,
-    /// Memory of chunks that nobody needs any more.
-    spare: Vec<Vec<u8>>,
+    /// Memory for the one after it.
+    next: Vec<u8>,
 }
 
 enum Rule {
@@ -60,9 +60,6 @@ enum Rule {
         sparse: bool,
     },
 }
-
-/// How many spare buffers are kept.
-const SPARE_MAX: usize = 16;
 
 /// Zeros that take the place of a hole.
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
@@ -104,7 +101,7 @@ impl Chunker {
         Self {
             rule,
             pending: Vec::new(),
-            spare: Vec::new(),
+            next: Vec::new(),
         }
     }
 
@@ -155,8 +152,11 @@ impl Chunker {
         while !bytes.is_empty() {
             let wanted = self.wanted().min(bytes.len());
             let (now, later) = bytes.split_at(wanted);
-            if self.pending.capacity() == 0 {
-                self.pending = self.spare.pop().unwrap_or_default();
+            if self.pending.capacity() - self.pending.len() < now.len() {
+                // Doubling would take twice what most chunks need, and they are the largest memory
+                // there is.
+                let grown = (self.pending.len() / 4).max(now.len());
+                self.pending.reserve_exact(grown);
             }
             self.pending.extend_from_slice(now);
             bytes = later;
@@ -220,11 +220,10 @@ impl Chunker {
         }
     }
 
-    /// Takes back the memory of a chunk.
-    pub fn recycle(&mut self, mut bytes: Vec<u8>) {
-        if self.spare.len() < SPARE_MAX {
-            bytes.clear();
-            self.spare.push(bytes);
+    /// Gives memory for the next chunk, when there is none.
+    pub(crate) fn supply(&mut self, memory: impl FnOnce() -> Vec<u8>) {
+        if self.next.capacity() == 0 {
+            self.next = memory();
         }
     }
 
@@ -263,7 +262,7 @@ impl Chunker {
                 let full = self.pending.len() >= *size_max;
                 match buzhash.find(&self.pending, *candidate, last || full) {
                     Ok(cut) => {
-                        let mut next = self.spare.pop().unwrap_or_default();
+                        let mut next = std::mem::take(&mut self.next);
                         next.extend_from_slice(self.pending.get(cut..).unwrap_or_default());
                         self.pending.truncate(cut);
                         self.emit_all(emit);
@@ -306,7 +305,8 @@ impl Chunker {
             emit(Chunk::Zeros(self.pending.len()));
             self.pending.clear();
         } else {
-            emit(Chunk::Data(std::mem::take(&mut self.pending)));
+            let next = std::mem::take(&mut self.next);
+            emit(Chunk::Data(std::mem::replace(&mut self.pending, next)));
         }
     }
 

@@ -15,18 +15,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bstr::BString;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use jiff::{SignedDuration, Timestamp as Moment};
 
 use super::batch::Mark;
-use super::seal::{SealedBatch, SealedChunk};
+use super::seal::{SealedBatch, SealedChunk, Workshop};
 use crate::cache::Cache;
 use crate::chunk_index::ChunkIndex;
 use crate::files_cache::{FileState, FreshFiles, PathHash};
 use crate::item_stream::ItemStream;
 use crate::sealer::Sealer;
 use crate::{
-    Archive, ArchiveEntry, Archives, ChunkRef, ChunkerParams, Compressor, Error, Id, Item, Object,
+    Archive, ArchiveEntry, Archives, ChunkRef, ChunkerParams, Compressor, Error, Id, Item,
     Timestamp, Totals,
 };
 
@@ -72,7 +72,7 @@ pub(super) struct Assembler {
     /// For the chunks of the item stream.
     pub(super) compressor: Compressor,
     /// Where the memory of written objects goes.
-    pub(super) used_objects: Sender<Object>,
+    pub(super) shop: Arc<Workshop>,
     pub(super) items: ItemStream,
     pub(super) statistics: Statistics,
     pub(super) fresh: FreshFiles,
@@ -160,8 +160,7 @@ impl Assembler {
             self.archives.put(object.entry_mut())?;
             lock(&self.index).set_csize(&id, csize);
             unique_csize = csize as u64;
-            // Nobody may want it any more: then its memory is freed.
-            let _ = self.used_objects.try_send(object);
+            self.shop.spares.put(object);
         }
         let chunk = self.reference(&id, size)?;
         if let Some(open) = &mut self.open {

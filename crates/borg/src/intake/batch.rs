@@ -10,11 +10,18 @@ use crate::{Id, Item, PLAIN_SIZE_MAX};
 
 /// A batch is handed on when it holds so many bytes of content…
 ///
-/// Four chunks of usual size: BLAKE2b hashes four buffers in the time of two.
-pub(super) const BATCH_BYTES: usize = 8 << 20;
+/// One or two chunks of usual size: with the authentication of the batch before, there are enough
+/// of them for the four lanes of BLAKE2b.
+const BYTES_MAX: usize = 3 << 20;
 
-/// … or so many chunks, or so many marks.
-pub(super) const BATCH_LENGTH: usize = 512;
+/// … or so many, when it is of many small chunks: that keeps all lanes busy as well…
+const SMALL_BYTES_MAX: usize = 1 << 20;
+
+/// … which these are…
+const SMALL_LENGTH: usize = 16;
+
+/// … or so many chunks, or twice as many marks.
+const LENGTH_MAX: usize = 256;
 
 /// A stretch of the scan, in order: the chunks to be stored and what they belong to.
 #[derive(Default)]
@@ -29,9 +36,10 @@ pub(super) struct Batch {
 
 impl Batch {
     pub(super) fn is_full(&self) -> bool {
-        self.bytes >= BATCH_BYTES
-            || self.chunks.len() >= BATCH_LENGTH
-            || self.marks.len() >= 2 * BATCH_LENGTH
+        self.bytes >= BYTES_MAX
+            || (self.bytes >= SMALL_BYTES_MAX && self.chunks.len() >= SMALL_LENGTH)
+            || self.chunks.len() >= LENGTH_MAX
+            || self.marks.len() >= 2 * LENGTH_MAX
     }
 
     pub(super) fn is_empty(&self) -> bool {

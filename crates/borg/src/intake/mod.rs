@@ -7,8 +7,8 @@
 //!
 //! The caller's thread cuts files into chunks. Workers, one for each core, hash, compress,
 //! encrypt and frame them. One assembler restores the order, appends the objects to the
-//! repository and the items to the archive. The queues between them hold a batch or two, so
-//! memory is bounded whatever the tree looks like.
+//! repository and the items to the archive. Each of them holds one batch at a time, so memory is
+//! bounded whatever the tree looks like.
 //!
 //! Nothing that is appended counts before the repository commits, and the archive is entered in
 //! the manifest just before that. So a crash at any moment leaves all earlier archives, and at
@@ -17,6 +17,7 @@
 mod assemble;
 mod batch;
 mod seal;
+mod spares;
 mod turn;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,14 +33,12 @@ use crate::item_stream::ItemStream;
 use crate::{Archives, Chunk, Chunker, ChunkerParams, Error, Host, Item, ItemOptions, Key};
 
 use assemble::Assembler;
-use batch::{BATCH_LENGTH, Batch, Mark, Plain};
+use batch::{Batch, Mark, Plain};
 use seal::Workshop;
+use spares::Spares;
 use turn::Turn;
 
 pub use assemble::{NewArchive, Statistics};
-
-/// Batches that wait for a worker.
-const QUEUE_LENGTH: usize = 1;
 
 /// Cuts files into chunks, on the caller's thread.
 struct Cutter {
@@ -52,6 +51,7 @@ struct Cutter {
     /// For the hash of a path.
     scratch: Vec<u8>,
     batches: Option<Sender<(u64, Batch)>>,
+    shop: Arc<Workshop>,
 }
 
 impl Cutter {
@@ -132,7 +132,13 @@ impl Cutter {
     }
 
     fn data(&mut self, block: &Block) {
-        let Self { chunker, batch, .. } = self;
+        let Self {
+            chunker,
+            batch,
+            shop,
+            ..
+        } = self;
+        chunker.supply(|| shop.spares.take_plain());
         chunker.push(block, &mut |chunk| batch.push(chunk.into()));
     }
 
@@ -216,14 +222,14 @@ impl Intake {
             index: Arc::clone(&index),
             item_options: ItemOptions::default(),
         };
-        let (batch_sender, batches) = bounded::<(u64, Batch)>(QUEUE_LENGTH);
-        let (sealed_sender, sealed) = bounded(QUEUE_LENGTH);
-        let (used_sender, used_objects) = bounded(BATCH_LENGTH);
+        // Nothing waits in between: whoever has a batch to hand on holds it till it is taken.
+        let (batch_sender, batches) = bounded::<(u64, Batch)>(0);
+        let (sealed_sender, sealed) = bounded(0);
         let shop = Arc::new(Workshop {
             sealer: Arc::clone(&sealer),
             index: Arc::clone(&index),
             turn: Turn::default(),
-            used_objects,
+            spares: Spares::default(),
         });
         let cores = thread::available_parallelism().map_or(2, usize::from);
         let workers = (0..cores)
@@ -244,7 +250,7 @@ impl Intake {
             began: now,
             last_checkpoint: now,
             taken: 0,
-            used_objects: used_sender,
+            shop: Arc::clone(&shop),
             archives,
             new,
             sealer,
@@ -263,6 +269,7 @@ impl Intake {
                 number: 0,
                 scratch: Vec::new(),
                 batches: Some(batch_sender),
+                shop: Arc::clone(&shop),
             }),
             known,
             assembler: Some(assembler),

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::batch::{Batch, Mark};
+use super::spares::Spares;
 use super::turn::Turn;
 use crate::chunk_index::ChunkIndex;
 use crate::sealer::Sealer;
@@ -42,7 +43,7 @@ pub(super) struct Workshop {
     pub(super) index: Arc<Mutex<ChunkIndex>>,
     pub(super) turn: Turn,
     /// Memory of objects that were written.
-    pub(super) used_objects: Receiver<Object>,
+    pub(super) spares: Spares,
 }
 
 /// One worker: takes batches until there are no more, or nobody wants the results.
@@ -58,31 +59,67 @@ pub(super) fn work(
             return;
         }
     };
+    let mut packed = None;
     for (number, batch) in batches {
-        if sealed
-            .send(seal(shop, &mut compressor, number, batch))
-            .is_err()
+        let result = pack(shop, &mut compressor, number, batch, &mut packed);
+        if let Some(result) = result.transpose()
+            && sealed.send(result).is_err()
         {
             return;
         }
     }
+    if let Some(mut packed) = packed {
+        shop.sealer.key().authenticate(&mut packed.objects, &[]);
+        let _ = sealed.send(Ok(packed.frame()));
+    }
 }
 
-fn seal(
+/// A batch of which everything is done but the authentication of its new objects.
+struct Packed {
+    sealed: SealedBatch,
+    /// Which of its chunks are new.
+    new: Vec<bool>,
+    /// One for each of those.
+    objects: Vec<Object>,
+}
+
+impl Packed {
+    /// Makes entries of the objects, which are authenticated now.
+    fn frame(mut self) -> SealedBatch {
+        let chunks = self.sealed.chunks.iter_mut().zip(self.new);
+        let new = chunks.filter_map(|(chunk, is_new)| is_new.then_some(chunk));
+        for (chunk, mut object) in new.zip(self.objects) {
+            frame_put(object.entry_mut(), &chunk.id);
+            chunk.object = Some(object);
+        }
+        self.sealed
+    }
+}
+
+/// Puts a batch in the place of `packed`, and gives what was there when it is ready.
+///
+/// The ids of a batch and the authentication codes of the one before are computed at once: so the
+/// lanes of BLAKE2b have something to do when a batch is of two large chunks, and batches can be
+/// so small.
+fn pack(
     shop: &Workshop,
     compressor: &mut Compressor,
     number: u64,
     batch: Batch,
-) -> Result<SealedBatch, Error> {
+    packed: &mut Option<Packed>,
+) -> Result<Option<SealedBatch>, Error> {
     let ticket = shop.turn.ticket(number);
+    let mut before = packed.take();
+    let objects = before.as_mut().map(|before| &mut *before.objects);
+    let plains: Vec<&[u8]> = batch.chunks.iter().map(|chunk| &**chunk).collect();
     let key = shop.sealer.key();
-    let ids = key.id_hash_many(batch.chunks.iter().map(|chunk| &**chunk));
+    let ids = key.authenticate(objects.unwrap_or_default(), &plains);
     let new = ticket.pass(|| claim(shop, &ids, &batch))?;
     let mut objects = Vec::new();
     let mut chunks = Vec::with_capacity(ids.len());
     for ((id, plain), is_new) in ids.into_iter().zip(batch.chunks).zip(&new) {
         if *is_new {
-            let mut object = shop.used_objects.try_recv().unwrap_or_default();
+            let mut object = shop.spares.take(plain.len());
             shop.sealer.pack(&plain, compressor, &mut object)?;
             objects.push(object);
         }
@@ -91,18 +128,19 @@ fn seal(
             size: u32::try_from(plain.len()).unwrap_or(u32::MAX),
             object: None,
         });
+        shop.spares.put_plain(plain);
     }
-    shop.sealer.seal_many(&mut objects)?;
-    let new_chunks = chunks.iter_mut().zip(new).filter(|(_, is_new)| *is_new);
-    for ((chunk, _), mut object) in new_chunks.zip(objects) {
-        frame_put(object.entry_mut(), &chunk.id);
-        chunk.object = Some(object);
-    }
-    Ok(SealedBatch {
-        number,
-        chunks,
-        marks: batch.marks,
-    })
+    shop.sealer.encrypt_many(&mut objects)?;
+    *packed = Some(Packed {
+        sealed: SealedBatch {
+            number,
+            chunks,
+            marks: batch.marks,
+        },
+        new,
+        objects,
+    });
+    Ok(before.map(Packed::frame))
 }
 
 /// Counts one reference more for each chunk of the batch; says which of them are new.

@@ -51,15 +51,34 @@ impl Hasher {
 
     /// The hashes of many buffers, in their order; BLAKE2b's in parallel lanes.
     pub(super) fn hash_many(&self, buffers: &[&[u8]]) -> Vec<[u8; HASH_SIZE]> {
-        match self {
-            Self::Blake2b(keyed) if buffers.len() > 1 => {
-                let mut states = vec![keyed.as_ref().clone(); buffers.len()];
-                many::update_many(states.iter_mut().zip(buffers));
-                states.iter().map(digest).collect()
-            }
-            _ => buffers.iter().map(|buffer| self.hash(buffer)).collect(),
-        }
+        let jobs: Vec<_> = buffers.iter().map(|&buffer| (self, buffer)).collect();
+        hash_jobs(&jobs)
     }
+}
+
+/// The hash of each buffer by the function beside it, in their order; BLAKE2b's in parallel lanes.
+pub(super) fn hash_jobs(jobs: &[(&Hasher, &[u8])]) -> Vec<[u8; HASH_SIZE]> {
+    let states: Option<Vec<State>> = jobs
+        .iter()
+        .map(|(hasher, _)| match hasher {
+            Hasher::Blake2b(keyed) if jobs.len() > 1 => Some(keyed.as_ref().clone()),
+            _ => None,
+        })
+        .collect();
+    let Some(mut states) = states else {
+        return jobs
+            .iter()
+            .map(|(hasher, buffer)| hasher.hash(buffer))
+            .collect();
+    };
+    // The longest first: then the lanes end at about the same time.
+    let mut in_turn: Vec<_> = states
+        .iter_mut()
+        .zip(jobs.iter().map(|job| job.1))
+        .collect();
+    in_turn.sort_by_key(|(_, buffer)| std::cmp::Reverse(buffer.len()));
+    many::update_many(in_turn);
+    states.iter().map(digest).collect()
 }
 
 fn digest(state: &State) -> [u8; HASH_SIZE] {

@@ -12,8 +12,9 @@ use std::ops::Range;
 
 use aes::cipher::{InnerIvInit, StreamCipher, StreamCipherCoreWrapper};
 
+use super::hash::{Hasher, hash_jobs};
 use super::{Cipher, Key};
-use crate::{Buffer, Compressor};
+use crate::{Buffer, Compressor, Id};
 
 /// Bytes that a segment puts in front of an object: CRC, size, tag and id.
 pub const ENTRY_HEADER_SIZE: usize = 4 + 4 + 1 + 32;
@@ -66,6 +67,11 @@ impl Object {
         self.buffer.capacity()
     }
 
+    /// Forgets the content, and keeps no more than so many bytes of memory.
+    pub(crate) fn shrink(&mut self, capacity: usize) {
+        self.buffer.shrink(capacity);
+    }
+
     /// How many counter values [`Key::seal`] will use.
     #[must_use]
     pub fn blocks(&self) -> u64 {
@@ -112,21 +118,36 @@ impl Key {
 
     /// Like [`Self::seal`] for several objects, whose MACs are computed at once. They use the
     /// values from `counter` on, as many as their [`Object::blocks`] together.
-    pub fn seal_many(&self, objects: &mut [Object], mut counter: u64) {
-        for object in &mut *objects {
+    pub fn seal_many(&self, objects: &mut [Object], counter: u64) {
+        self.encrypt_many(objects, counter);
+        self.authenticate(objects, &[]);
+    }
+
+    /// The first half of [`Self::seal_many`]; the objects have to be authenticated next.
+    pub(crate) fn encrypt_many(&self, objects: &mut [Object], mut counter: u64) {
+        for object in objects {
             self.encrypt(object, counter);
             counter += object.blocks();
         }
+    }
+
+    /// The second half of [`Self::seal_many`], and on the way the ids of plain chunks: BLAKE2b
+    /// computes four hashes in the time of two, so that it is worth while to do both together.
+    pub(crate) fn authenticate(&self, objects: &mut [Object], plains: &[&[u8]]) -> Vec<Id> {
+        let ids = plains.iter().map(|&plain| (&self.0.id_hash, plain));
+        let mut jobs: Vec<(&Hasher, &[u8])> = ids.collect();
         if let Some(cipher) = &self.0.cipher {
-            let inputs: Vec<&[u8]> = objects
+            let macs = objects
                 .iter()
-                .map(|object| authenticated(&object.buffer))
-                .collect();
-            let macs = cipher.mac.hash_many(&inputs);
-            for (object, mac) in objects.iter_mut().zip(&macs) {
-                set_mac(object, mac);
-            }
+                .map(|object| (&cipher.mac, authenticated(&object.buffer)));
+            jobs.extend(macs);
         }
+        let mut hashes = hash_jobs(&jobs);
+        let macs = hashes.split_off(plains.len());
+        for (object, mac) in objects.iter_mut().zip(&macs) {
+            set_mac(object, mac);
+        }
+        hashes.into_iter().map(Id).collect()
     }
 
     /// The first counter value that no object up to the manifest has used, as far as the

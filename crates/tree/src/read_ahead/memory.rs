@@ -42,7 +42,7 @@ pub(super) enum Turn {
 }
 
 /// Buffers that are kept for later.
-const SPARE_MAX: usize = 4;
+const SPARE_MAX: usize = 2;
 
 impl Memory {
     /// `spare_size`: the size of buffers that are worth keeping.
