@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
+use std::path::{Component, Path, PathBuf};
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -55,15 +56,86 @@ pub fn choose(
 /// # Errors
 ///
 /// [`Error::BadPath`] when it climbs or holds a NUL byte.
-pub fn typed_path(typed: &std::path::Path) -> Result<TreePath, Error> {
+pub fn typed_path(typed: &Path) -> Result<TreePath, Error> {
     TreePath::from_local(typed).map_err(|source| Error::BadPath {
         typed: typed.display().to_string(),
         source,
     })
 }
 
+/// Finds what a person means by a path: an absolute one is taken as it is, a relative one is
+/// looked for from the top of the snapshots, as they are listed, and then from the folder `here`.
+///
+/// # Errors
+///
+/// [`Error::BadPath`] when it climbs out of everything or holds a NUL byte; when a snapshot cannot
+/// be read.
+pub fn locate(
+    opened: &mut OpenedLayer<'_>,
+    snapshots: &[&Snapshot],
+    typed: &Path,
+    here: &Path,
+) -> Result<TreePath, Error> {
+    let listed = typed_path(typed);
+    if typed.is_absolute() {
+        return listed;
+    }
+    let local = typed_path(&without_dots(&here.join(typed)))?;
+    let Ok(listed) = listed else {
+        return Ok(local);
+    };
+    if listed == local {
+        return Ok(listed);
+    }
+    let (mut is_listed, mut is_local) = (false, false);
+    for snapshot in snapshots {
+        let found = opened.layer.entries(snapshot, &mut |found| {
+            if let Ok(item) = found {
+                is_listed |= item.entry.path.starts_with(&listed);
+                is_local |= item.entry.path.starts_with(&local);
+            }
+            match is_listed {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        found.map_err(Error::of_layer(opened.name))?;
+    }
+    Ok(if is_local && !is_listed {
+        local
+    } else {
+        listed
+    })
+}
+
+/// A layer that is open, and its name.
+pub struct OpenedLayer<'a> {
+    /// The name.
+    pub name: &'a str,
+    /// The layer.
+    pub layer: &'a mut dyn Layer,
+}
+
+/// The path without `.` and `..`, as it reads.
+fn without_dots(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                clean.pop();
+            }
+            other => clean.push(other),
+        }
+    }
+    clean
+}
+
 /// What stands at a path of a snapshot: the object itself, and what is directly below it, or
 /// everything below it. In the order of paths.
+///
+/// At the top of a snapshot stands what was backed up, wherever it was: `home/ann/Documents`, when
+/// nothing of `home` but that is there.
 ///
 /// # Errors
 ///
@@ -75,19 +147,30 @@ pub fn list(
     recursive: bool,
 ) -> Result<Vec<Item>, layer::Error> {
     let depth = below.components().count();
-    let mut found = Vec::new();
+    let is_top = below.is_root() && !recursive;
+    let mut found: Vec<Item> = Vec::new();
     layer.entries(snapshot, &mut |item| {
         let Ok(item) = item else {
             return ControlFlow::Continue(());
         };
         let path = &item.entry.path;
-        let is_below = path.starts_with(below);
-        if is_below && (recursive || path.components().count() <= depth + 1) {
+        let is_wanted = if is_top {
+            // A folder stands before what it holds.
+            found
+                .last()
+                .is_none_or(|last| !path.starts_with(&last.entry.path))
+        } else {
+            path.starts_with(below) && (recursive || path.components().count() <= depth + 1)
+        };
+        if is_wanted {
             found.push(item);
         }
         ControlFlow::Continue(())
     })?;
     found.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
+    if is_top {
+        found.dedup_by(|item, top| item.entry.path.starts_with(&top.entry.path));
+    }
     Ok(found)
 }
 

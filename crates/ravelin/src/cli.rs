@@ -127,7 +127,8 @@ pub(crate) struct Ls {
     pub(crate) of: OfLayer,
     /// A name, `latest`, `latest~1` for the one before, or a date
     pub(crate) snapshot: String,
-    /// Where to look [default: the top]
+    /// Where to look [default: the top]. A relative path is looked for from the top of the
+    /// snapshot, then from the current folder
     pub(crate) path: Option<PathBuf>,
     /// Everything below, not only one level
     #[arg(long, short)]
@@ -140,7 +141,8 @@ pub(crate) struct Cat {
     pub(crate) of: OfLayer,
     /// A name, `latest`, `latest~1` for the one before, or a date
     pub(crate) snapshot: String,
-    /// Which file
+    /// Which file. A relative path is looked for from the top of the snapshot, then from the
+    /// current folder
     pub(crate) path: PathBuf,
 }
 
@@ -173,7 +175,8 @@ pub(crate) struct Restore {
     pub(crate) of: OfLayer,
     /// A name, `latest`, `latest~1` for the one before, or a date
     pub(crate) snapshot: String,
-    /// What to bring back; a folder with all that it holds
+    /// What to bring back; a folder with all that it holds. A relative path is looked for from
+    /// the top of the snapshot, then from the current folder
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
     /// Into this folder

@@ -10,6 +10,7 @@ mod human;
 mod interrupt;
 mod json;
 mod listener;
+mod memory;
 mod output;
 mod progress;
 mod table;
@@ -30,6 +31,7 @@ use exit::Exit;
 use output::Output;
 
 fn main() -> ExitCode {
+    memory::give_back_at_once();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

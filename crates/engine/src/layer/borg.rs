@@ -2,6 +2,8 @@
 
 mod content;
 mod intake;
+mod restore;
+mod verify;
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
@@ -261,7 +263,7 @@ impl Layer for BorgLayer {
             path: path.clone(),
             snapshot: snapshot.name.clone(),
         })?;
-        Ok(Box::new(content::Reader::new(self.archives()?, content)))
+        Ok(Box::new(content::Reader::new(self.archives()?, content)?))
     }
 
     fn restore(
@@ -271,7 +273,7 @@ impl Layer for BorgLayer {
         restore: &tree::Restore,
         on_step: &(dyn Fn(RestoreStep) -> ControlFlow<()> + Sync),
     ) -> Result<(), Error> {
-        content::restore(self, snapshot, selection, restore, on_step)
+        restore::restore(self, snapshot, selection, restore, on_step)
     }
 
     fn begin<'a>(&'a mut self, new: &NewSnapshot) -> Result<Box<dyn Intake + 'a>, Error> {
@@ -284,7 +286,7 @@ impl Layer for BorgLayer {
         depth: Depth,
         on_step: &mut dyn FnMut(VerifyStep) -> ControlFlow<()>,
     ) -> Result<Verification, Error> {
-        content::verify(self, depth, on_step)
+        verify::verify(self, depth, on_step)
     }
 }
 

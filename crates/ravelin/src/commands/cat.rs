@@ -9,7 +9,7 @@ use crate::exit::Exit;
 pub(crate) fn run(arguments: &Cat, session: &Session<'_>) -> Result<Exit, Ended> {
     session.with_layer(&arguments.of, |opened| {
         let snapshot = opened.snapshot(&arguments.snapshot, &session.zone)?;
-        let path = engine::browse::typed_path(&arguments.path)?;
+        let path = opened.path(&[&snapshot], Some(&arguments.path))?;
         let name = opened.name.clone();
         let failed = engine::Error::of_layer(&name);
         let mut content = match opened.layer.content(&snapshot, &path) {

@@ -4,7 +4,7 @@ use engine::browse::{Change, ChangeKind};
 use engine::event::PathRecord;
 use serde::Serialize;
 
-use super::{Ended, Session, snapshot_path};
+use super::{Ended, Session};
 use crate::cli::Diff;
 use crate::exit::Exit;
 use crate::human;
@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &Diff, session: &Session<'_>) -> Result<Exit, Ended
     session.with_layer(&arguments.of, |opened| {
         let from = opened.snapshot(&arguments.from, &session.zone)?;
         let to = opened.snapshot(&arguments.to, &session.zone)?;
-        let below = snapshot_path(arguments.path.as_ref())?;
+        let below = opened.path(&[&to, &from], arguments.path.as_ref())?;
         let changes = engine::browse::diff(&mut *opened.layer, &from, &to, &below);
         let changes = opened.check(changes)?;
         if session.output.json {

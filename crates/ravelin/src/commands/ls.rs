@@ -4,7 +4,7 @@ use engine::layer::Item;
 use jiff::tz::TimeZone;
 use tree::{Entry, EntryKind};
 
-use super::{Ended, Session, snapshot_path, timestamp};
+use super::{Ended, Session, timestamp};
 use crate::cli::Ls;
 use crate::exit::Exit;
 use crate::human;
@@ -14,7 +14,7 @@ use crate::table::{Align, table};
 pub(crate) fn run(arguments: &Ls, session: &Session<'_>) -> Result<Exit, Ended> {
     session.with_layer(&arguments.of, |opened| {
         let snapshot = opened.snapshot(&arguments.snapshot, &session.zone)?;
-        let path = snapshot_path(arguments.path.as_ref())?;
+        let path = opened.path(&[&snapshot], arguments.path.as_ref())?;
         let listed =
             engine::browse::list(&mut *opened.layer, &snapshot, &path, arguments.recursive);
         let items: Vec<Item> = opened.check(listed)?;

@@ -17,6 +17,7 @@ mod verify;
 use std::io;
 use std::path::PathBuf;
 
+use engine::browse::OpenedLayer;
 use engine::layer::{Access, Layer};
 use engine::{Config, Context, Machine, Snapshot, Stop};
 use jiff::Timestamp;
@@ -132,13 +133,27 @@ impl Opened {
         let snapshots = self.check(snapshots)?;
         self.check(engine::browse::choose(&snapshots, typed, zone))
     }
-}
 
-/// A path that a person typed, as it stands in snapshots; a relative one starts at the top.
-fn snapshot_path(typed: Option<&PathBuf>) -> Result<TreePath, Ended> {
-    match typed {
-        Some(typed) => Ok(engine::browse::typed_path(typed)?),
-        None => Ok(TreePath::root()),
+    /// The path that a person means, as it stands in the snapshots; the top when none was typed.
+    pub(crate) fn path(
+        &mut self,
+        snapshots: &[&Snapshot],
+        typed: Option<&PathBuf>,
+    ) -> Result<TreePath, Ended> {
+        let Some(typed) = typed else {
+            return Ok(TreePath::root());
+        };
+        let here = std::env::current_dir()?;
+        let mut opened = OpenedLayer {
+            name: &self.name,
+            layer: &mut *self.layer,
+        };
+        Ok(engine::browse::locate(
+            &mut opened,
+            snapshots,
+            typed,
+            &here,
+        )?)
     }
 }
 

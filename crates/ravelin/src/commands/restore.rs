@@ -14,15 +14,16 @@ use crate::human;
 use crate::listener::Listener;
 
 pub(crate) fn run(arguments: &Restore, session: &Session<'_>) -> Result<Exit, Ended> {
-    let snapshot = session.with_layer(&arguments.of, |opened| {
-        opened.snapshot(&arguments.snapshot, &session.zone)
+    let (snapshot, paths) = session.with_layer(&arguments.of, |opened| {
+        let snapshot = opened.snapshot(&arguments.snapshot, &session.zone)?;
+        let typed = arguments.paths.iter();
+        let paths: Result<Vec<_>, _> = typed
+            .map(|typed| opened.path(&[&snapshot], Some(typed)))
+            .collect();
+        Ok((snapshot, paths?))
     })?;
     let config = session.config()?;
     let layer = engine::choose_layer(&config, arguments.of.layer.as_deref())?;
-    let mut paths = Vec::new();
-    for typed in &arguments.paths {
-        paths.push(engine::browse::typed_path(typed)?);
-    }
     let (selection, target) = match &arguments.to {
         Some(to) => (Selection::together(paths), path::absolute(to)?),
         None => (Selection::in_place(paths), PathBuf::from("/")),

@@ -1,21 +1,36 @@
 //! A place of its own for the program: its home, its environment, nothing else.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use snapbox::cmd::{Command, cargo_bin};
 use tempfile::TempDir;
+use testkit::StockBorg;
 
 /// A home directory in which the program is run with an otherwise empty environment.
 pub(crate) struct Bench {
     folder: TempDir,
+    /// Where Borg's own directories are, when they are shared with the stock program.
+    borg_base: Option<PathBuf>,
 }
 
 impl Bench {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("home")).unwrap();
-        Self { folder }
+        Self {
+            folder,
+            borg_base: None,
+        }
+    }
+
+    /// The same, with the keys and caches of a stock Borg.
+    pub(crate) fn sharing_with(stock: &StockBorg) -> Self {
+        Self {
+            borg_base: Some(stock.base_dir().to_owned()),
+            ..Self::new()
+        }
     }
 
     /// The home directory.
@@ -31,6 +46,13 @@ impl Bench {
         path
     }
 
+    /// Writes a file below the home directory that only its owner may read.
+    pub(crate) fn private_file(&self, path: &str, content: &str) -> PathBuf {
+        let path = self.file(path, content);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
     /// The program with arguments, started in the home directory.
     pub(crate) fn ravelin<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
         Command::new(cargo_bin!("ravelin"))
@@ -39,6 +61,7 @@ impl Bench {
             .env("HOME", self.home())
             .env("TZ", "UTC")
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(self.borg_base.iter().map(|base| ("BORG_BASE_DIR", base)))
             .current_dir(self.home())
             .with_assert(assert(&self.home()))
     }

@@ -5,3 +5,7 @@
 mod bench;
 mod configuration;
 mod explaining;
+mod first_backup;
+mod killed;
+mod real_tree;
+mod stock_borg;
