@@ -2,14 +2,19 @@
 //!
 //! Order of writing: volumes, then signatures, then the manifest, whose presence makes the set
 //! count. Cut off anywhere before that, the store holds files of an unfinished set, which no
-//! restore looks at and the next run removes; nothing is ever spliced into them. The archive
-//! directory gets its copies before the manifest is stored, so a crash in between leaves surplus
-//! copies there, which are ignored because the store has no such set.
+//! restore looks at and the next run of this machine removes before it writes anything; nothing is
+//! ever spliced into them. The archive directory gets its copies before the manifest is stored, so a crash in between
+//! leaves surplus copies there, which are ignored because the store has no such set.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fs::TryLockError;
+use std::io::Read;
 use std::ops::RangeInclusive;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use store::Name;
 use tree::{Body, Ending, Entry, Problem, Step, TreePath};
 
@@ -21,12 +26,13 @@ use crate::librsync::{
     Command, DeltaReader, DeltaWriter, Signature, SignatureWriter, block_length,
 };
 use crate::manifest::{Change, ChangedFile, Hash, Manifest, Position, VolumeInfo};
-use crate::member::{MemberKind, MemberName, header_of};
+use crate::member::{MemberKind, MemberName, header_of, note_size};
 use crate::name::{FileName, Part, SetKind, Suffix};
+use crate::retention::RemovalPlan;
 use crate::spool::Spool;
 use crate::tar::{TarHeader, TarKind, padding, write_end, write_header};
 use crate::time::SetTime;
-use crate::volume::{Encoded, Pool, Stream, Uploads, seal_deflated, seal_plain};
+use crate::volume::{Abort, Encoded, Pool, Stream, Uploads, seal_deflated, seal_plain};
 
 /// Data of a file is cut into members of so many bytes. Duplicity's resume depends on it.
 const BLOCK: usize = 64 << 10;
@@ -76,22 +82,26 @@ pub struct Intake {
     set: SetKind,
     base: Option<Arc<Base>>,
     writer: Mutex<Writer>,
+    _lock: Option<Lock>,
 }
 
 impl Archive {
-    /// Begins a set. An earlier one that was cut off is not continued: its files are removed when
-    /// this one is committed.
+    /// Begins a set. What an earlier one of this machine that was cut off has left is removed first,
+    /// so that a store that it has filled does not stay full. What another program may be writing
+    /// stays for a day.
     ///
     /// # Errors
     ///
-    /// When the store cannot be read, or the signatures that an increment needs are damaged.
+    /// When the store cannot be read, the signatures that an increment needs are damaged, or
+    /// another run of this machine is writing: [`Error::Locked`].
     pub fn begin(&self, wanted: Wanted, now: SetTime) -> Result<Intake, Error> {
+        let mut lock = self.lock()?;
         let collection = self.collection(now)?;
+        let ours = lock.as_ref().and_then(|lock| lock.unfinished);
+        self.tidy(&collection, ours, now)?;
         let chain = collection.active();
-        // Two sets cannot have one time, and an increment must end after its start.
-        let last = collection.times().last().copied();
-        let time = last.map_or(now, |last| now.max(last.next()));
         let usable = chain.filter(|chain| wanted == Wanted::Increment && chain.has_signatures());
+        let time = collection.free_time(now);
         let (set, base) = match usable {
             None => (SetKind::Full { time }, None),
             Some(chain) => {
@@ -103,11 +113,15 @@ impl Archive {
                 (set, Some(Arc::new(Base::load(self, &chain.sets)?)))
             }
         };
-        let writer = Writer::new(self, set, base.clone(), collection);
+        if let Some(lock) = &mut lock {
+            lock.note(set);
+        }
+        let writer = Writer::new(self, set, base.clone());
         Ok(Intake {
             set,
             base,
             writer: Mutex::new(writer),
+            _lock: lock,
         })
     }
 
@@ -195,13 +209,14 @@ struct VolumeEnd {
 }
 
 struct Writer {
+    /// First, so that it is dropped before what has to hear it.
+    _abort: Abort,
     archive: Archive,
     set: SetKind,
     base: Option<Arc<Base>>,
     /// The next entry of the base that was not met.
     next_base: usize,
     signatures_of_base: Signatures,
-    collection: Collection,
     volumes: Stream<VolumeEnd>,
     signatures: Stream<()>,
     uploads: Uploads,
@@ -213,6 +228,7 @@ struct Writer {
     volume_number: u32,
     volume_start: Option<Position>,
     last: Position,
+    last_entry: Option<TreePath>,
     open: Option<OpenFile>,
     /// Content of files with several names, by device and inode, and how many names are to come.
     links: HashMap<(u64, u64), (Arc<Spool>, u64)>,
@@ -244,15 +260,11 @@ struct OpenFile {
 }
 
 impl Writer {
-    fn new(
-        archive: &Archive,
-        set: SetKind,
-        base: Option<Arc<Base>>,
-        collection: Collection,
-    ) -> Self {
+    fn new(archive: &Archive, set: SetKind, base: Option<Arc<Base>>) -> Self {
         let settings = &archive.settings;
         let pool = Pool::new(settings.compressors);
-        let uploads = Uploads::new(&archive.store, settings.uploads);
+        let abort = Abort::new();
+        let uploads = Uploads::new(&archive.store, settings.uploads, &abort);
         let infos = Arc::new(Mutex::new(Vec::new()));
         let signature_file = Arc::new(RwLock::new(None));
         let volumes = {
@@ -295,12 +307,12 @@ impl Writer {
             block: None,
         };
         Self {
+            _abort: abort,
             archive: archive.clone(),
             set,
             base,
             next_base: 0,
             signatures_of_base: Signatures::new(archive),
-            collection,
             volumes,
             signatures,
             uploads,
@@ -312,6 +324,7 @@ impl Writer {
             volume_number: 1,
             volume_start: None,
             last: root,
+            last_entry: None,
             open: None,
             links: HashMap::new(),
             unknown: Vec::new(),
@@ -344,6 +357,15 @@ impl Writer {
         let Some(header) = header_of(&entry) else {
             return Ok(());
         };
+        // Who reads the set walks it side by side with others: order is all it has.
+        if self
+            .last_entry
+            .as_ref()
+            .is_some_and(|last| entry.path <= *last)
+        {
+            return Err(Error::Order);
+        }
+        self.last_entry = Some(entry.path.clone());
         self.delete_until(Some(&entry.path))?;
         let base = self.base.clone();
         let known = base.as_deref().and_then(|base| base.find(&entry.path));
@@ -588,7 +610,8 @@ impl Writer {
         }
         let path = open.entry.path.clone();
         let (entry, change) = (open.entry.clone(), open.change);
-        let header = open.header.clone();
+        let mut header = open.header.clone();
+        note_size(&mut header, open.size);
         let signer = std::mem::replace(&mut open.signer, SignatureWriter::new(1, &mut Vec::new()));
         let mut signature = std::mem::take(&mut open.signature);
         signer.finish(&mut signature);
@@ -821,10 +844,8 @@ impl Writer {
                 &seal_plain(&bytes, &archive.settings)?,
             )?,
         }
+        // From here on the set stands.
         self.stats.save(archive, self.set.end());
-        // From here on the set stands. What earlier runs left is removed; if that fails, the next
-        // run does it.
-        let _ = archive.remove_unfinished(&self.collection, self.set);
         Ok(self.summary)
     }
 }
@@ -869,25 +890,121 @@ impl Archive {
         self.object(&self.settings.prefixes.write(&name))
     }
 
-    /// Removes sets that were unfinished when a run began and still are when it ends.
-    fn remove_unfinished(&self, before: &Collection, done: SetKind) -> Result<(), Error> {
-        if before.incomplete.is_empty() && before.orphan_signatures.is_empty() {
-            return Ok(());
-        }
-        let now = self.collection(done.end())?;
-        let still = |set: &&BackupSet| {
-            let old = before.incomplete.iter().chain(&before.orphan_signatures);
-            old.into_iter().any(|old| old.kind == set.kind)
+    /// Removes what a run that was cut off has left in the store, and what the archive directory
+    /// has of sets that are no longer in the store.
+    fn tidy(
+        &self,
+        collection: &Collection,
+        ours: Option<SetKind>,
+        now: SetTime,
+    ) -> Result<(), Error> {
+        let mut plan = RemovalPlan::default();
+        // The lock keeps away other runs with this archive directory. Somebody else's set that is
+        // being written looks the same as one that was cut off: only its age tells.
+        let is_over = |set: &&BackupSet| {
+            let age = now.seconds().saturating_sub(set.end().seconds());
+            Some(set.kind) == ours || age > FOREIGN_AGE_SECONDS
         };
-        let sets = now
-            .incomplete
-            .iter()
-            .chain(&now.orphan_signatures)
-            .filter(still)
-            .cloned();
-        self.remove(&crate::retention::RemovalPlan {
-            sets: sets.collect(),
-            ..Default::default()
-        })
+        let left = collection.incomplete.iter();
+        let left = left.chain(&collection.orphan_signatures);
+        plan.sets.extend(left.filter(is_over).cloned());
+        match self.remove(&plan) {
+            // Keys that may add and not delete are a protection: the leftovers are no harm.
+            Err(Error::Store(error)) if error.kind == store::ErrorKind::Denied => {}
+            removed => removed?,
+        }
+        for file in std::fs::read_dir(&self.settings.scratch)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let name = file.file_name();
+            if name
+                .to_string_lossy()
+                .starts_with(crate::spool::MOMENTARY_PREFIX)
+            {
+                let _ = std::fs::remove_file(file.path());
+            }
+        }
+        let kept: HashSet<SetKind> = collection
+            .sets()
+            .filter(|set| set.is_complete())
+            .map(|set| set.kind)
+            .collect();
+        let Some(folder) = &self.settings.archive_dir else {
+            return Ok(());
+        };
+        for file in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let name = file.file_name();
+            let name = name
+                .to_str()
+                .and_then(|name| self.settings.prefixes.read(name));
+            if name.is_some_and(|name| !kept.contains(&name.set)) {
+                // A cache: surplus is no harm.
+                let _ = std::fs::remove_file(file.path());
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps other runs of this machine from writing until the lock is dropped; without an archive
+    /// directory there is none.
+    fn lock(&self) -> Result<Option<Lock>, Error> {
+        let Some(folder) = &self.settings.archive_dir else {
+            return Ok(None);
+        };
+        std::fs::create_dir_all(folder).map_err(Error::io("make the archive directory"))?;
+        let path = folder.join(LOCK_NAME);
+        let mut file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(Error::io("open the lock of the archive directory"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::Locked),
+            // A file system without locks.
+            Err(TryLockError::Error(_)) => return Ok(None),
+        }
+        // The stock program looks at this kind of lock.
+        let locked = rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive);
+        if let Err(Errno::ACCESS | Errno::AGAIN) = locked {
+            return Err(Error::Locked);
+        }
+        let mut noted = String::new();
+        // What cannot be read says nothing.
+        let _ = file.by_ref().take(NOTE_SIZE_MAX).read_to_string(&mut noted);
+        let unfinished = FileName::parse(noted.trim()).map(|name| name.set);
+        Ok(Some(Lock { file, unfinished }))
     }
 }
+
+/// An unfinished set that is not ours is removed when it is older.
+const FOREIGN_AGE_SECONDS: i64 = 24 * 3600;
+
+/// Longest note in a lock.
+const NOTE_SIZE_MAX: u64 = 1 << 10;
+
+/// Held while a set is written; a crash releases it.
+struct Lock {
+    file: std::fs::File,
+    /// The set that the last run with this lock began. Whether it finished, the store tells.
+    unfinished: Option<SetKind>,
+}
+
+impl Lock {
+    /// Writes down which set is being written. If that fails, what a crash leaves is removed later.
+    fn note(&mut self, set: SetKind) {
+        let name = local_name(set, Part::Manifest, Suffix::Plain).to_string();
+        let _ = self
+            .file
+            .set_len(0)
+            .and_then(|()| self.file.write_all_at(name.as_bytes(), 0));
+    }
+}
+
+/// The stock program's name for it.
+const LOCK_NAME: &str = "lockfile";

@@ -148,7 +148,7 @@ impl BaseEntry {
 }
 
 /// Names count where both sides have one, as they do when duplicity restores.
-fn is_same(known: Option<&str>, name: Option<&str>, is_same_number: bool) -> bool {
+pub(crate) fn is_same(known: Option<&str>, name: Option<&str>, is_same_number: bool) -> bool {
     match (known, name) {
         (Some(known), Some(name)) => known == name,
         _ => is_same_number,

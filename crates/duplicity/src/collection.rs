@@ -282,14 +282,30 @@ impl Collection {
         times
     }
 
-    /// Every file of ours, whatever it is.
-    pub fn files(&self) -> impl Iterator<Item = &StoredFile> {
+    /// Every set, whatever state it is in.
+    pub fn sets(&self) -> impl Iterator<Item = &BackupSet> {
         let sets = self.chains.iter().flat_map(|chain| &chain.sets);
         sets.chain(&self.orphans)
             .chain(&self.incomplete)
             .chain(&self.orphan_signatures)
             .chain(&self.future)
-            .flat_map(BackupSet::files)
+    }
+
+    /// Every file of ours, whatever it is.
+    pub fn files(&self) -> impl Iterator<Item = &StoredFile> {
+        self.sets().flat_map(BackupSet::files)
+    }
+
+    /// The time of a set that begins now: later than all that can be restored, and of no other set.
+    /// Files of a set that was cut off must never be taken for those of a new one.
+    #[must_use]
+    pub fn free_time(&self, now: SetTime) -> SetTime {
+        let last = self.times().last().copied();
+        let mut time = last.map_or(now, |last| now.max(last.next()));
+        while self.sets().any(|set| set.end() == time) {
+            time = time.next();
+        }
+        time
     }
 
     /// Whether files of the newest set are encrypted.

@@ -4,6 +4,7 @@ mod archive;
 mod backup;
 mod base;
 mod collection;
+mod compare;
 mod error;
 pub mod librsync;
 mod listing;
@@ -23,8 +24,9 @@ mod volume;
 pub use archive::{Archive, Protection, Settings};
 pub use backup::{Intake, Summary, Wanted};
 pub use collection::{BackupSet, Chain, Collection, Missing, StoredFile};
+pub use compare::{Comparison, Difference, DifferenceKind};
 pub use error::Error;
-pub use listing::{Listed, Listing};
+pub use listing::{Listed, Listing, Objects};
 pub use manifest::{
     BadManifest, Change, ChangedFile, Hash, MANIFEST_SIZE_MAX, Manifest, Position, VolumeInfo,
 };
@@ -32,7 +34,7 @@ pub use member::{BadMember, MemberKind, MemberName, entry_of, header_of};
 pub use name::{FileName, Part, Prefixes, SetKind, Suffix};
 pub use openpgp::program::{Gpg, GpgError};
 pub use openpgp::{OpenError, Passphrase};
-pub use restore::{Restored, Selection};
+pub use restore::{Delivered, Delivery, FileContent, Restored, Selection};
 pub use retention::RemovalPlan;
 pub use snapshot::{Item, Snapshot};
 pub use time::SetTime;

@@ -11,14 +11,15 @@ use tree::{Entry, TreePath};
 use crate::archive::Archive;
 use crate::collection::BackupSet;
 use crate::error::Error;
-use crate::member::{MemberKind, MemberName, entry_of};
-use crate::tar::TarReader;
+use crate::member::{MemberKind, MemberName, entry_of, noted_size};
+use crate::snapshot::{Item, Problem, Snapshot};
+use crate::tar::{TarHeader, TarReader};
 
 /// One object of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// The object. The size of a file is rounded up to whole blocks of its signature: the format
-    /// keeps no exact one.
+    /// The object. The size of a file is exact in archives that were made here; in those of others
+    /// it is rounded up to whole blocks of its signature, as the format keeps no exact one.
     pub entry: Entry,
     /// The beginning of the SHA-1 of a file's signature: equal for equal content of one size.
     pub fingerprint: Option<[u8; 16]>,
@@ -90,6 +91,136 @@ impl Iterator for Listing {
     }
 }
 
+/// The objects of an archive at one moment, in order: from the signatures, and where those are
+/// missing or damaged, from the volumes.
+///
+/// Files that come from the volumes have no fingerprint. Two walks over the same sets give the same.
+pub struct Objects {
+    archive: Archive,
+    sets: Vec<BackupSet>,
+    wanted: Vec<TreePath>,
+    listing: Option<Listing>,
+    volumes: Option<Box<Snapshot>>,
+    /// Why the signatures are of no use.
+    failure: Option<Error>,
+    last: Option<TreePath>,
+    /// What the volumes hold that cannot be restored.
+    problems: Vec<Problem>,
+}
+
+impl Archive {
+    /// The objects that `sets` restore at `wanted` and below.
+    ///
+    /// # Errors
+    ///
+    /// When the store says no. Damaged signatures are no error: see [`Objects`].
+    pub fn objects(&self, sets: &[BackupSet], wanted: &[TreePath]) -> Result<Objects, Error> {
+        let mut objects = Objects {
+            archive: self.clone(),
+            sets: sets.to_vec(),
+            wanted: wanted.to_vec(),
+            listing: None,
+            volumes: None,
+            failure: None,
+            last: None,
+            problems: Vec::new(),
+        };
+        match self.listing(sets) {
+            Ok(listing) => objects.listing = Some(listing),
+            Err(error) => objects.fall_back(error)?,
+        }
+        Ok(objects)
+    }
+}
+
+impl Objects {
+    /// What cannot be restored, as far as it was met: only volumes tell.
+    pub fn take_problems(&mut self) -> Vec<Problem> {
+        std::mem::take(&mut self.problems)
+    }
+
+    /// Whether the volumes are read, because signatures are missing or damaged.
+    #[must_use]
+    pub fn is_from_volumes(&self) -> bool {
+        self.volumes.is_some()
+    }
+
+    fn fall_back(&mut self, error: Error) -> Result<(), Error> {
+        let is_lost = match &error {
+            Error::Signatures { .. } | Error::Damaged { .. } | Error::Open { .. } => true,
+            Error::Store(error) => error.kind == store::ErrorKind::NotFound,
+            _ => false,
+        };
+        if !is_lost {
+            return Err(error);
+        }
+        self.listing = None;
+        self.volumes = Some(Box::new(
+            self.archive.snapshot_of(&self.sets, &self.wanted)?,
+        ));
+        self.failure = Some(error);
+        Ok(())
+    }
+
+    fn next_of_volumes(&mut self) -> Result<Option<Listed>, Error> {
+        let Some(volumes) = &mut self.volumes else {
+            return Ok(None);
+        };
+        while let Some(item) = volumes.next()? {
+            let mut entry = match item {
+                Item::Object(entry) => entry,
+                Item::Problem(problem) => {
+                    self.problems.push(problem);
+                    continue;
+                }
+            };
+            if self.last.as_ref().is_some_and(|last| entry.path <= *last) {
+                continue;
+            }
+            if entry.is_file() {
+                // Content that cannot be read is found out by who reads it for good.
+                entry.size = std::io::copy(&mut **volumes, &mut std::io::sink()).unwrap_or(0);
+            }
+            self.failure = None;
+            return Ok(Some(Listed {
+                entry,
+                fingerprint: None,
+                block_length: 0,
+            }));
+        }
+        // Neither the signatures nor a single volume could be read: the first reason counts.
+        match self.failure.take() {
+            Some(error) if !self.problems.is_empty() => Err(error),
+            _ => Ok(None),
+        }
+    }
+}
+
+impl Iterator for Objects {
+    type Item = Result<Listed, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while let Some(listing) = &mut self.listing {
+            match listing.next()? {
+                Ok(listed) => {
+                    let path = &listed.entry.path;
+                    self.last = Some(path.clone());
+                    if self.wanted.iter().any(|wanted| path.starts_with(wanted)) {
+                        return Some(Ok(listed));
+                    }
+                }
+                Err(error) => {
+                    if let Err(error) = self.fall_back(error) {
+                        self.listing = None;
+                        return Some(Err(error));
+                    }
+                }
+            }
+        }
+        self.next_of_volumes().transpose()
+    }
+}
+
 /// What one set's signature file changes, in order; `None` for what is gone.
 struct Changes {
     tar: TarReader<Box<dyn Read + Send>>,
@@ -142,7 +273,7 @@ impl Changes {
                 entry_of(name.path.clone(), &header).map_err(|error| error.to_string())?;
             let (mut fingerprint, mut block_length) = (None, 0);
             if name.kind == MemberKind::Signature {
-                let (made, length) = self.fingerprint(&mut entry)?;
+                let (made, length) = self.fingerprint(&mut entry, &header)?;
                 (fingerprint, block_length) = (Some(made), length);
             }
             return Ok(Some((
@@ -156,7 +287,11 @@ impl Changes {
         }
     }
 
-    fn fingerprint(&mut self, entry: &mut Entry) -> Result<([u8; 16], u32), String> {
+    fn fingerprint(
+        &mut self,
+        entry: &mut Entry,
+        header: &TarHeader,
+    ) -> Result<([u8; 16], u32), String> {
         let mut hash = Sha1::new();
         let mut head = Vec::with_capacity(12);
         let mut data = self.tar.data();
@@ -180,7 +315,8 @@ impl Changes {
                 .and_then(|bytes| bytes.try_into().ok())
                 .map_or(0, u32::from_be_bytes)
         };
-        entry.size = (size / (4 + u64::from(word(8)))).saturating_mul(word(4).into());
+        let blocks = size / (4 + u64::from(word(8)));
+        entry.size = noted_size(header, blocks, word(4).into());
         let digest: [u8; 20] = hash.finalize().into();
         Ok((digest.first_chunk().copied().unwrap_or_default(), word(4)))
     }

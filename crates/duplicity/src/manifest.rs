@@ -139,12 +139,16 @@ impl Manifest {
     }
 
     /// The volumes that may hold `path` or something below it.
-    pub fn volumes_of<'a>(&'a self, path: &'a TreePath) -> impl Iterator<Item = &'a VolumeInfo> {
+    pub fn volumes_of<'a>(&'a self, paths: &'a [TreePath]) -> impl Iterator<Item = &'a VolumeInfo> {
         self.volumes.iter().filter(|volume| {
-            // Nothing below `path` sorts before it, and all of it sorts before its next neighbour.
-            let ends_before = volume.end.path < *path;
-            let starts_behind = volume.start.path > *path && !volume.start.path.starts_with(path);
-            !ends_before && !starts_behind
+            paths.iter().any(|path| {
+                // Nothing below `path` sorts before it, and all of it sorts before its next
+                // neighbour.
+                let ends_before = volume.end.path < *path;
+                let starts_behind =
+                    volume.start.path > *path && !volume.start.path.starts_with(path);
+                !ends_before && !starts_behind
+            })
         })
     }
 
@@ -565,7 +569,7 @@ Filelist 2
         let manifest = Manifest::parse(text).unwrap();
         let volumes = |wanted: &str| -> Vec<u32> {
             manifest
-                .volumes_of(&path(wanted))
+                .volumes_of(&[path(wanted)])
                 .map(|volume| volume.number)
                 .collect()
         };

@@ -147,6 +147,34 @@ pub fn header_of(entry: &Entry) -> Option<TarHeader> {
     Some(header)
 }
 
+/// A signature tells the size of its file to whole blocks only. Here the exact size stands in the
+/// device numbers of its header, which no reader looks at for a regular file: the bits above the
+/// lowest 21 as the major number, those as the minor, so sizes below 2⁴² fit. Archives of others
+/// have zeros there.
+const SIZE_HIGH_SHIFT: u32 = 21;
+
+/// Puts the size of a file into the header of its signature.
+pub(crate) fn note_size(header: &mut TarHeader, size: u64) {
+    let low = size & ((1 << SIZE_HIGH_SHIFT) - 1);
+    if let (Ok(high), Ok(low)) = (u32::try_from(size >> SIZE_HIGH_SHIFT), u32::try_from(low))
+        && high < 1 << SIZE_HIGH_SHIFT
+    {
+        header.device = (high, low);
+    }
+}
+
+/// The size of a file by the header of its signature, which `blocks` blocks of `length` bytes
+/// follow: the noted one where it can be right, else rounded up to whole blocks.
+pub(crate) fn noted_size(header: &TarHeader, blocks: u64, length: u64) -> u64 {
+    let most = blocks.saturating_mul(length);
+    let noted = u64::from(header.device.0) << SIZE_HIGH_SHIFT | u64::from(header.device.1);
+    if noted <= most && noted.saturating_add(length) > most {
+        noted
+    } else {
+        most
+    }
+}
+
 /// The object that a header describes. Its size is that of the member's data.
 ///
 /// # Errors

@@ -2,10 +2,12 @@
 //!
 //! What comes out of the volumes is compared with the signatures before it gets its name: a file
 //! whose delta went wrong, or whose volume is damaged, is reported and not put in place of
-//! anything. Signatures and volumes have one order, so both are walked side by side.
+//! anything. Signatures and volumes have one order, so both are walked side by side. Where the
+//! signatures are lost, the volumes alone tell what there is.
 
-use std::io::Read;
-use std::iter::Peekable;
+use std::collections::HashMap;
+use std::io::{self, Read};
+use std::ops::ControlFlow;
 
 use sha1::Sha1;
 use sha1::digest::Digest;
@@ -18,8 +20,8 @@ use crate::archive::Archive;
 use crate::collection::BackupSet;
 use crate::error::Error;
 use crate::librsync::SignatureWriter;
-use crate::listing::{Listed, Listing};
-use crate::snapshot::{Item, Problem, Snapshot};
+use crate::listing::Objects;
+use crate::snapshot::{Item, Problem, ProblemKind as SnapshotProblem, Snapshot};
 
 /// Largest file, for writers that are placed before the size of their file is known.
 const SIZE_MAX: u64 = i64::MAX.cast_unsigned();
@@ -74,7 +76,7 @@ pub struct Restored {
     pub report: RestoreReport,
     /// What the archive could not give.
     pub problems: Vec<Problem>,
-    /// Objects that the signatures know and no volume holds.
+    /// Files that the signatures know and no volume holds.
     pub missing: Vec<TreePath>,
     /// What ended the restore before its time.
     pub stopped: Option<Error>,
@@ -92,7 +94,7 @@ impl Restored {
 }
 
 impl Archive {
-    /// What restoring would do; no volume is read.
+    /// What restoring would do. Volumes are read only where signatures are lost.
     ///
     /// # Errors
     ///
@@ -104,22 +106,10 @@ impl Archive {
         restorer: &Restorer,
     ) -> Result<RestorePlan, Error> {
         let mut planner = restorer.planner();
-        for listed in self.selected(sets, selection)? {
+        for listed in self.objects(sets, std::slice::from_ref(&selection.path))? {
             planner.add(&placed_entry(listed?.entry, selection));
         }
         Ok(planner.finish())
-    }
-
-    fn selected<'a>(
-        &self,
-        sets: &[BackupSet],
-        selection: &'a Selection,
-    ) -> Result<impl Iterator<Item = Result<Listed, Error>> + 'a, Error> {
-        let listing: Listing = self.listing(sets)?;
-        Ok(listing.filter(|listed| match listed {
-            Ok(listed) => listed.entry.path.starts_with(&selection.path),
-            Err(_) => true,
-        }))
     }
 
     /// Carries out a plan that was made of the same sets and selection.
@@ -135,26 +125,37 @@ impl Archive {
         restorer: Restorer,
         plan: RestorePlan,
     ) -> Result<Restored, Error> {
-        let mut run = Run {
-            listing: Numbered {
-                listing: self.selected(sets, selection)?.peekable(),
-                next: 0,
-            },
-            snapshot: self.snapshot(sets, &selection.path)?,
-            selection,
-            problems: Vec::new(),
-            missing: Vec::new(),
-        };
+        let delivery = self.delivery(sets, std::slice::from_ref(&selection.path))?;
         let restore = restorer
             .start(plan)
             .map_err(|error| Error::Target(Box::new(error)))?;
-        let stopped = run.run(&restore).err();
-        let (problems, missing) = (run.problems, run.missing);
+        let delivered = delivery.run(
+            &mut |entry| Some(placed_entry(entry, selection)),
+            &restore,
+            &|_| ControlFlow::Continue(()),
+        );
         Ok(Restored {
             report: restore.finish(),
-            problems,
-            missing,
-            stopped,
+            problems: delivered.problems,
+            missing: delivered.missing,
+            stopped: delivered.stopped,
+        })
+    }
+
+    /// Gets ready to hand out what `sets` restore at `wanted` and below.
+    ///
+    /// # Errors
+    ///
+    /// When a manifest or the signatures cannot be read.
+    pub fn delivery(&self, sets: &[BackupSet], wanted: &[TreePath]) -> Result<Delivery, Error> {
+        Ok(Delivery {
+            objects: self.objects(sets, wanted)?,
+            snapshot: self.snapshot_of(sets, wanted)?,
+            ahead: None,
+            problems: Vec::new(),
+            missing: Vec::new(),
+            last_volume_problem: None,
+            reasons: HashMap::new(),
         })
     }
 }
@@ -170,79 +171,141 @@ fn placed_entry(mut entry: Entry, selection: &Selection) -> Entry {
     entry
 }
 
-/// The objects of the signatures with their numbers in the plan.
-struct Numbered<L: Iterator<Item = Result<Listed, Error>>> {
-    listing: Peekable<L>,
-    next: usize,
-}
-
-impl<L: Iterator<Item = Result<Listed, Error>>> Numbered<L> {
-    /// Goes on to `path`; those before it are in no volume.
-    fn find(
-        &mut self,
-        path: &TreePath,
-        missing: &mut Vec<TreePath>,
-    ) -> Result<Option<(usize, Listed)>, Error> {
-        loop {
-            match self.listing.peek() {
-                Some(Ok(listed)) if listed.entry.path > *path => return Ok(None),
-                None => return Ok(None),
-                _ => {}
-            }
-            let Some(listed) = self.listing.next().transpose()? else {
-                return Ok(None);
-            };
-            let number = self.next;
-            self.next += 1;
-            if listed.entry.path == *path {
-                return Ok(Some((number, listed)));
-            }
-            missing.push(listed.entry.path);
-        }
-    }
-}
-
-struct Run<'a, L: Iterator<Item = Result<Listed, Error>>> {
-    listing: Numbered<L>,
+/// Objects on their way into a [`tree::Restore`].
+///
+/// The signatures lead: each object that they know is placed, in their order, with the attributes
+/// that they have. The volumes bring the content of files. So a volume that is lost costs the
+/// content of the files in it and nothing else, and no older state comes back in its place.
+pub struct Delivery {
+    objects: Objects,
     snapshot: Snapshot,
-    selection: &'a Selection,
+    /// The object that the snapshot stands at, when it is ahead of the signatures.
+    ahead: Option<TreePath>,
     problems: Vec<Problem>,
     missing: Vec<TreePath>,
+    /// Why the last volume that could not be used could not.
+    last_volume_problem: Option<String>,
+    /// Why single objects cannot be restored, by their printed path.
+    reasons: HashMap<String, String>,
 }
 
-impl<L: Iterator<Item = Result<Listed, Error>>> Run<'_, L> {
-    fn run(&mut self, restore: &tree::Restore) -> Result<(), Error> {
-        while let Some(item) = self.snapshot.next()? {
-            let entry = match item {
-                Item::Object(entry) => entry,
-                Item::Problem(problem) => {
-                    self.problems.push(problem);
-                    continue;
-                }
-            };
-            // What no signature knows was taken back, or its deletion was in a volume that is lost.
-            let Some((number, listed)) = self.listing.find(&entry.path, &mut self.missing)? else {
+/// What came of a delivery.
+#[derive(Debug, Default)]
+pub struct Delivered {
+    /// What the archive could not give. Files among it were given up with these reasons.
+    pub problems: Vec<Problem>,
+    /// Files that the signatures know and no volume holds. They were given up.
+    pub missing: Vec<TreePath>,
+    /// What ended it before its time: an error of the store, or [`Error::Target`].
+    pub stopped: Option<Error>,
+}
+
+impl Delivery {
+    /// Places every object that `admit` lets through, as it comes out of it, under its number; the
+    /// first has number 0. `on_bytes` hears how many bytes of content were written since it was
+    /// last called, and ends the delivery by breaking.
+    pub fn run(
+        mut self,
+        admit: &mut dyn FnMut(Entry) -> Option<Entry>,
+        restore: &tree::Restore,
+        on_bytes: &dyn Fn(u64) -> ControlFlow<()>,
+    ) -> Delivered {
+        let stopped = self.place_all(admit, restore, on_bytes).err();
+        self.problems.extend(self.objects.take_problems());
+        Delivered {
+            problems: self.problems,
+            missing: self.missing,
+            stopped,
+        }
+    }
+
+    fn place_all(
+        &mut self,
+        admit: &mut dyn FnMut(Entry) -> Option<Entry>,
+        restore: &tree::Restore,
+        on_bytes: &dyn Fn(u64) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let mut number = 0;
+        while let Some(listed) = self.objects.next().transpose()? {
+            let path = listed.entry.path.clone();
+            let Some(mut entry) = admit(listed.entry) else {
                 continue;
             };
-            let mut entry = placed_entry(entry, self.selection);
-            if entry.is_file() {
+            let is_file = entry.is_file();
+            if is_file {
+                // The size in an archive of others is not exact.
                 entry.size = SIZE_MAX;
             }
-            match restore.place(number, entry).map_err(stop)? {
-                Placed::Content(file) => self.content(&listed, file).map_err(stop)?,
-                Placed::Done | Placed::Failed => {}
+            let placed = restore.place(number, entry).map_err(stop)?;
+            number += 1;
+            if let Placed::Content(file) = placed {
+                let proof = Proof {
+                    fingerprint: listed.fingerprint,
+                    block_length: listed.block_length,
+                };
+                if self.find(&path)? {
+                    if self.content(&proof, file, on_bytes)?.is_break() {
+                        return Ok(());
+                    }
+                } else {
+                    file.give_up(self.unreadable(&path));
+                    self.missing.push(path);
+                }
             }
-        }
-        while let Some(listed) = self.listing.listing.next().transpose()? {
-            self.missing.push(listed.entry.path);
+            if on_bytes(0).is_break() {
+                return Ok(());
+            }
         }
         Ok(())
     }
 
-    fn content(&mut self, listed: &Listed, file: FileWriter<'_>) -> Result<(), RestoreError> {
-        let mut signature = Vec::new();
-        let mut digest = Sha1::new();
-        let mut writer = SignatureWriter::new(listed.block_length, &mut signature);
+    /// Moves the snapshot on to `path`; `false` when it does not hold it.
+    fn find(&mut self, path: &TreePath) -> Result<bool, Error> {
+        loop {
+            match &self.ahead {
+                Some(ahead) if ahead == path => return Ok(true),
+                Some(ahead) if ahead > path => return Ok(false),
+                // What no signature knows was taken back, or its deletion was in a lost volume.
+                _ => {}
+            }
+            match self.snapshot.next()? {
+                None => return Ok(false),
+                Some(Item::Object(entry)) => self.ahead = Some(entry.path),
+                Some(Item::Problem(problem)) => self.note(problem),
+            }
+        }
+    }
+
+    fn note(&mut self, problem: Problem) {
+        let reason = chain(&problem);
+        if matches!(problem.source, SnapshotProblem::Volume(_)) {
+            self.last_volume_problem = Some(reason);
+        } else {
+            self.reasons.insert(problem.name.clone(), reason);
+        }
+        self.problems.push(problem);
+    }
+
+    /// Why the content of a file did not come.
+    fn unreadable(&mut self, path: &TreePath) -> ProblemKind {
+        let reason = self
+            .reasons
+            .remove(&path.to_string())
+            .or_else(|| self.last_volume_problem.clone());
+        let reason = reason.unwrap_or_else(|| "it is in no volume".to_owned());
+        ProblemKind::Io {
+            action: "read its content in the archive",
+            source: io::Error::other(reason),
+        }
+    }
+
+    fn content(
+        &mut self,
+        proof: &Proof,
+        file: FileWriter<'_>,
+        on_bytes: &dyn Fn(u64) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, Error> {
+        let mut check = Checker::new(proof);
         let mut buffer = vec![0; BLOCK];
         let mut size = 0;
         loop {
@@ -250,38 +313,163 @@ impl<L: Iterator<Item = Result<Listed, Error>>> Run<'_, L> {
                 Ok(count) => count,
                 Err(source) => {
                     file.give_up(ProblemKind::Io {
-                        action: "read the content from the archive",
+                        action: "read its content in the archive",
                         source,
                     });
-                    return Ok(());
+                    return Ok(ControlFlow::Continue(()));
                 }
             };
             let bytes = buffer.get(..count).unwrap_or_default();
             if bytes.is_empty() {
                 break;
             }
-            writer.push(bytes, &mut signature);
-            digest.update(&signature);
-            signature.clear();
-            file.write_at(size, bytes)?;
+            check.push(bytes);
+            file.write_at(size, bytes).map_err(stop)?;
             size += count as u64;
+            if on_bytes(count as u64).is_break() {
+                // Nothing of an unfinished file stays.
+                return Ok(ControlFlow::Break(()));
+            }
         }
-        writer.finish(&mut signature);
-        digest.update(&signature);
-        let made: [u8; 20] = digest.finalize().into();
-        if listed
-            .fingerprint
-            .is_some_and(|kept| made.first_chunk() != Some(&kept))
-        {
-            let source = std::io::Error::other("the content is not what was backed up");
+        if !check.ends_right() {
+            // Behind a lost volume this is an older state of the file.
+            let reason = self.last_volume_problem.clone();
             file.give_up(ProblemKind::Io {
-                action: "restore the content",
-                source,
+                action: "read its content in the archive",
+                source: io::Error::other(reason.unwrap_or_else(|| NOT_THE_SAME.to_owned())),
             });
-            return Ok(());
+            return Ok(ControlFlow::Continue(()));
         }
-        file.finish_at(size).map(drop)
+        file.finish_at(size).map_err(stop)?;
+        Ok(ControlFlow::Continue(()))
     }
+}
+
+/// Said of content that is not the one whose signature was kept.
+const NOT_THE_SAME: &str = "the content is not what was backed up";
+
+/// What content can be checked against.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Proof {
+    pub(crate) fingerprint: Option<[u8; 16]>,
+    pub(crate) block_length: u32,
+}
+
+/// Makes the signature of content that comes, and compares.
+pub(crate) struct Checker {
+    fingerprint: Option<[u8; 16]>,
+    writer: SignatureWriter,
+    signature: Vec<u8>,
+    digest: Sha1,
+}
+
+impl Checker {
+    pub(crate) fn new(proof: &Proof) -> Self {
+        let mut signature = Vec::new();
+        Self {
+            fingerprint: proof.fingerprint,
+            writer: SignatureWriter::new(proof.block_length.max(1), &mut signature),
+            signature,
+            digest: Sha1::new(),
+        }
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        if self.fingerprint.is_some() {
+            self.writer.push(bytes, &mut self.signature);
+            self.digest.update(&self.signature);
+            self.signature.clear();
+        }
+    }
+
+    pub(crate) fn ends_right(mut self) -> bool {
+        let Some(kept) = self.fingerprint else {
+            return true;
+        };
+        self.writer.finish(&mut self.signature);
+        self.digest.update(&self.signature);
+        let made: [u8; 20] = self.digest.finalize().into();
+        made.first_chunk() == Some(&kept)
+    }
+}
+
+/// The content of one file, checked: it ends early or with an error, never with something else.
+pub struct FileContent {
+    snapshot: Snapshot,
+    check: Option<Checker>,
+}
+
+impl Archive {
+    /// The content of the regular file at `path`; `None` when none stands there.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read, or what is needed of the archive is damaged. Reading fails
+    /// where that shows only then.
+    pub fn file(&self, sets: &[BackupSet], path: &TreePath) -> Result<Option<FileContent>, Error> {
+        let wanted = std::slice::from_ref(path);
+        let mut objects = self.objects(sets, wanted)?;
+        let Some(listed) = objects.next().transpose()? else {
+            return Ok(None);
+        };
+        if listed.entry.path != *path || !listed.entry.is_file() {
+            return Ok(None);
+        }
+        let mut snapshot = self.snapshot_of(sets, wanted)?;
+        let mut reason = None;
+        while let Some(item) = snapshot.next()? {
+            match item {
+                Item::Object(entry) if entry.path == *path => {
+                    let proof = Proof {
+                        fingerprint: listed.fingerprint,
+                        block_length: listed.block_length,
+                    };
+                    let check = Some(Checker::new(&proof));
+                    return Ok(Some(FileContent { snapshot, check }));
+                }
+                Item::Object(_) => {}
+                Item::Problem(problem) => reason = Some(problem),
+            }
+        }
+        let source = match reason {
+            Some(problem) => io::Error::other(chain(&problem)),
+            None => io::Error::other("it is in no volume"),
+        };
+        let object = path.to_string();
+        Err(Error::Damaged { object, source })
+    }
+}
+
+impl Read for FileContent {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.snapshot.read(buffer)?;
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let bytes = buffer.get(..count).unwrap_or_default();
+        if let Some(check) = &mut self.check {
+            check.push(bytes);
+        }
+        if count == 0 && self.check.take().is_some_and(|check| !check.ends_right()) {
+            return Err(io::Error::other(NOT_THE_SAME));
+        }
+        Ok(count)
+    }
+}
+
+/// An error with all its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let said = error.to_string();
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        source = error.source();
+    }
+    text
 }
 
 fn stop(error: RestoreError) -> Error {

@@ -3,15 +3,19 @@
 //! Each set is one sorted stream of members; all are walked side by side. Of the members about one
 //! path the newest count: a snapshot ends the search, deltas are applied to it. Only volumes
 //! that can hold what is wanted are fetched, each is checked against its hash before a byte of it
-//! is looked at, and the next one is fetched meanwhile.
+//! is looked at, and several are fetched and opened at a time.
 //!
 //! Memory is some 3 MiB a set of the chain; content that deltas are applied to, the literal bytes
-//! of those deltas, and two volumes a set lie in temporary files.
+//! of those deltas, and the volumes that are worked on, four altogether but at least one a set, lie
+//! in temporary files.
 
 use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering as AtomicOrdering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use tree::{Entry, TreePath};
@@ -29,8 +33,11 @@ use crate::tar::{BadTar, TarHeader, TarKind, TarReader};
 /// Plain bytes are handed from the decoding thread in blocks of this size.
 const BLOCK: usize = 128 << 10;
 
-/// How many blocks may wait.
+/// How many blocks of a volume may wait.
 const BLOCKS_AHEAD: usize = 4;
+
+/// How many volumes are fetched or decoded at a time, over all sets.
+const VOLUMES_AHEAD: usize = 4;
 
 /// Largest file that deltas may make. They can repeat what is there at a few bytes a time.
 const FILE_SIZE_MAX: u64 = 1 << 46;
@@ -72,8 +79,8 @@ pub enum ProblemKind {
 pub struct Snapshot {
     sets: Vec<SetStream>,
     scratch: PathBuf,
-    /// The path that is wanted, with all below it.
-    wanted: TreePath,
+    /// The paths that are wanted, each with all below it.
+    wanted: Vec<TreePath>,
     current: Current,
     problems: Vec<Problem>,
 }
@@ -109,19 +116,29 @@ impl Archive {
     ///
     /// # Errors
     ///
-    /// When a manifest cannot be read, or a volume that is needed is missing.
+    /// When a manifest cannot be read.
     pub fn snapshot(&self, sets: &[BackupSet], wanted: &TreePath) -> Result<Snapshot, Error> {
+        self.snapshot_of(sets, std::slice::from_ref(wanted))
+    }
+
+    /// The same for several paths, each with all below it.
+    ///
+    /// # Errors
+    ///
+    /// When a manifest cannot be read.
+    pub fn snapshot_of(&self, sets: &[BackupSet], wanted: &[TreePath]) -> Result<Snapshot, Error> {
+        let ahead = (VOLUMES_AHEAD / sets.len().max(1)).max(1);
         let streams: Result<_, Error> = sets
             .iter()
             .map(|set| {
                 let manifest = self.manifest(set)?;
-                SetStream::new(self, set, &manifest, wanted)
+                SetStream::new(self, set, &manifest, wanted, ahead)
             })
             .collect();
         Ok(Snapshot {
             sets: streams?,
             scratch: self.settings.scratch.clone(),
-            wanted: wanted.clone(),
+            wanted: wanted.to_vec(),
             current: Current::Nothing,
             problems: Vec::new(),
         })
@@ -155,7 +172,8 @@ impl Snapshot {
             let Some(path) = heads.map(|head| &head.path).min().cloned() else {
                 return Ok(None);
             };
-            if path > self.wanted && !path.starts_with(&self.wanted) {
+            let is_behind = |wanted: &TreePath| path > *wanted && !path.starts_with(wanted);
+            if self.wanted.iter().all(is_behind) {
                 return Ok(None);
             }
             let item = self.object(&path);
@@ -166,7 +184,7 @@ impl Snapshot {
                 }
             }
             match item? {
-                Some(Item::Object(entry)) if !entry.path.starts_with(&self.wanted) => {}
+                Some(Item::Object(entry)) if !is_wanted(&self.wanted, &entry.path) => {}
                 Some(item) => return Ok(Some(item)),
                 None => {}
             }
@@ -358,6 +376,7 @@ struct SetStream {
     going: Option<(MemberKind, TreePath, u64)>,
     /// What could not be read, to be told at the next step.
     damage: Vec<Problem>,
+    wanted: Vec<TreePath>,
 }
 
 impl SetStream {
@@ -365,7 +384,8 @@ impl SetStream {
         archive: &Archive,
         set: &BackupSet,
         manifest: &Manifest,
-        wanted: &TreePath,
+        wanted: &[TreePath],
+        ahead: usize,
     ) -> Result<Self, Error> {
         let (mut files, mut damage) = (Vec::new(), Vec::new());
         for volume in manifest.volumes_of(wanted) {
@@ -383,13 +403,14 @@ impl SetStream {
         }
         Ok(Self {
             kind: set.kind,
-            input: VolumeReader::new(archive, files),
+            input: VolumeReader::new(archive, files, ahead),
             tar: None,
             head: None,
             peeked: None,
             done: None,
             going: None,
             damage,
+            wanted: wanted.to_vec(),
         })
     }
 
@@ -428,7 +449,6 @@ impl SetStream {
     fn damaged(&mut self, error: Error) {
         self.tar = None;
         self.going = None;
-        self.input.skip_volume();
         let name = self.input.current.clone();
         self.damage.push(Problem {
             name,
@@ -470,13 +490,13 @@ impl SetStream {
                 _ => return problem(name.path.to_string(), ProblemKind::Order),
             }
             if name.block.is_some_and(|block| block > 1) {
-                let is_first = self.done.is_none();
+                // A volume that begins inside of a file that is not wanted.
+                let is_rest = self.done.is_none() || !is_wanted(&self.wanted, &name.path);
                 self.going = name
                     .block
                     .map(|block| (name.kind, name.path.clone(), block));
                 self.done = Some(name.path.clone());
-                if is_first {
-                    // The volume begins inside of a file that is not wanted.
+                if is_rest {
                     continue;
                 }
                 return problem(name.path.to_string(), ProblemKind::Order);
@@ -581,92 +601,96 @@ impl Read for Data<'_> {
     }
 }
 
+fn is_wanted(wanted: &[TreePath], path: &TreePath) -> bool {
+    wanted.iter().any(|wanted| path.starts_with(wanted))
+}
+
 fn printable(name: &[u8]) -> String {
     name.escape_ascii().to_string()
 }
 
-/// What comes from the decoding thread.
+/// What comes from the thread that decodes a volume. The last one is `End` or `Failed`.
 enum Message {
-    Volume(String),
+    /// It could be opened.
+    Open,
     Bytes(Vec<u8>),
-    EndOfVolume,
-    Failed(String, Error),
+    End,
+    Failed(Error),
 }
 
-/// The volumes of one set, fetched and decoded ahead.
+/// One volume that is to come.
+struct Coming {
+    object: String,
+    messages: Receiver<Message>,
+}
+
+/// A volume that a thread has to fetch and decode.
+struct Task {
+    file: StoredFile,
+    hash: Option<Hash>,
+    out: SyncSender<Message>,
+}
+
+/// The volumes of one set, several of them fetched and opened ahead.
 struct VolumeReader {
-    messages: std::sync::Arc<std::sync::Mutex<Receiver<Message>>>,
+    coming: VecDeque<Coming>,
     current: String,
-    inside: bool,
     /// The error that ended the current volume.
-    failure: std::sync::Arc<std::sync::Mutex<Option<Error>>>,
+    failure: Arc<Mutex<Option<Error>>>,
+    /// Tells the threads that nobody listens any more.
+    closed: Arc<AtomicBool>,
 }
 
 impl VolumeReader {
-    fn new(archive: &Archive, files: Vec<(StoredFile, Option<Hash>)>) -> Self {
-        let (fetched, volumes) = sync_channel(0);
-        let (decoded, messages) = sync_channel(BLOCKS_AHEAD);
-        if !files.is_empty() {
-            let fetcher = archive.clone();
-            // Both threads end when nobody takes what they have.
-            thread::spawn(move || {
-                for (file, hash) in files {
-                    let spool = fetcher.fetch(&file, hash);
-                    if fetched.send((file, spool)).is_err() {
-                        return;
-                    }
-                }
+    /// Volumes come in the order of `files`; `ahead` of them are worked on at a time.
+    fn new(archive: &Archive, files: Vec<(StoredFile, Option<Hash>)>, ahead: usize) -> Self {
+        let threads = files.len().min(ahead);
+        let closed = Arc::new(AtomicBool::new(false));
+        let (tasks, queue) = crossbeam_channel::unbounded();
+        let mut coming = VecDeque::with_capacity(files.len());
+        for (file, hash) in files {
+            let (out, messages) = sync_channel(BLOCKS_AHEAD);
+            coming.push_back(Coming {
+                object: file.object.clone(),
+                messages,
             });
-            let decoder = archive.clone();
+            // The queue has no limit and is not closed yet.
+            let _ = tasks.send(Task { file, hash, out });
+        }
+        for _ in 0..threads {
+            let (archive, closed) = (archive.clone(), closed.clone());
+            let queue: crossbeam_channel::Receiver<Task> = queue.clone();
             thread::spawn(move || {
-                for (file, spool) in volumes {
-                    if !decode(&decoder, &file, spool, &decoded) {
+                for task in queue {
+                    if closed.load(AtomicOrdering::Relaxed) {
                         return;
                     }
+                    decode(&archive, task);
                 }
             });
         }
         Self {
-            messages: std::sync::Arc::new(std::sync::Mutex::new(messages)),
+            coming,
             current: String::new(),
-            inside: false,
-            failure: std::sync::Arc::default(),
+            failure: Arc::default(),
+            closed,
         }
     }
 
     /// The next volume, or why it cannot be used; `None` behind the last.
     fn next_volume(&mut self) -> Option<Result<VolumeBytes, Error>> {
-        loop {
-            let message = self.messages.lock().ok()?.recv();
-            match message.ok()? {
-                Message::Volume(object) => {
-                    self.current = object;
-                    self.inside = true;
-                    return Some(Ok(VolumeBytes {
-                        messages: self.messages.clone(),
-                        failure: self.failure.clone(),
-                        block: io::Cursor::default(),
-                        ended: false,
-                    }));
-                }
-                Message::Failed(object, error) => {
-                    if !self.inside {
-                        self.current = object;
-                    }
-                    self.inside = false;
-                    return Some(Err(error));
-                }
-                // What is left of a volume that was given up.
-                Message::Bytes(_) => {}
-                Message::EndOfVolume => self.inside = false,
-            }
+        let Coming { object, messages } = self.coming.pop_front()?;
+        self.current = object;
+        match messages.recv() {
+            Ok(Message::Open) => Some(Ok(VolumeBytes {
+                messages,
+                failure: self.failure.clone(),
+                block: io::Cursor::default(),
+                ended: false,
+            })),
+            Ok(Message::Failed(error)) => Some(Err(error)),
+            Ok(Message::Bytes(_) | Message::End) | Err(_) => Some(Err(Error::Worker)),
         }
-    }
-
-    /// Gives up the current volume.
-    fn skip_volume(&mut self) {
-        // The decoder goes on; its blocks are passed over when the next volume is asked for.
-        self.inside = false;
     }
 
     /// An error of the archive behind one of a read.
@@ -683,10 +707,16 @@ impl VolumeReader {
     }
 }
 
+impl Drop for VolumeReader {
+    fn drop(&mut self) {
+        self.closed.store(true, AtomicOrdering::Relaxed);
+    }
+}
+
 /// The plain bytes of one volume.
 struct VolumeBytes {
-    messages: std::sync::Arc<std::sync::Mutex<Receiver<Message>>>,
-    failure: std::sync::Arc<std::sync::Mutex<Option<Error>>>,
+    messages: Receiver<Message>,
+    failure: Arc<Mutex<Option<Error>>>,
     block: io::Cursor<Vec<u8>>,
     ended: bool,
 }
@@ -698,11 +728,10 @@ impl Read for VolumeBytes {
             if count > 0 || buffer.is_empty() || self.ended {
                 return Ok(count);
             }
-            let messages = self.messages.lock().map_err(|_| io::ErrorKind::Other)?;
-            match messages.recv() {
+            match self.messages.recv() {
                 Ok(Message::Bytes(bytes)) => self.block = io::Cursor::new(bytes),
-                Ok(Message::EndOfVolume) => self.ended = true,
-                Ok(Message::Failed(_, error)) => {
+                Ok(Message::End) => self.ended = true,
+                Ok(Message::Failed(error)) => {
                     self.ended = true;
                     let text = error.to_string();
                     if let Ok(mut failure) = self.failure.lock() {
@@ -710,45 +739,40 @@ impl Read for VolumeBytes {
                     }
                     return Err(io::Error::other(text));
                 }
-                Ok(Message::Volume(_)) | Err(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(Message::Open) | Err(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
             }
         }
     }
 }
 
-/// Decodes one volume; `false` when nobody listens any more.
-fn decode(
-    archive: &Archive,
-    file: &StoredFile,
-    spool: Result<Spool, Error>,
-    out: &SyncSender<Message>,
-) -> bool {
-    let failed = |error| {
-        out.send(Message::Failed(file.object.clone(), error))
-            .is_ok()
-    };
-    let mut plain = match spool.and_then(|spool| archive.unwrap(file, spool)) {
+/// Fetches and decodes one volume, as far as somebody listens.
+fn decode(archive: &Archive, task: Task) {
+    let Task { file, hash, out } = task;
+    let plain = archive
+        .fetch(&file, hash)
+        .and_then(|spool| archive.unwrap(&file, spool));
+    let mut plain = match plain {
         Ok(plain) => plain,
-        Err(error) => return failed(error),
+        Err(error) => {
+            let _ = out.send(Message::Failed(error));
+            return;
+        }
     };
-    if out.send(Message::Volume(file.object.clone())).is_err() {
-        return false;
-    }
-    loop {
+    let mut message = Message::Open;
+    // A volume that was given up has no listener: the next one may.
+    while out.send(message).is_ok() {
         let mut block = Vec::with_capacity(BLOCK);
-        match plain.by_ref().take(BLOCK as u64).read_to_end(&mut block) {
-            Ok(0) => return out.send(Message::EndOfVolume).is_ok(),
-            Ok(_) => {
-                if out.send(Message::Bytes(block)).is_err() {
-                    return false;
-                }
-            }
-            Err(source) => {
-                return failed(Error::Damaged {
-                    object: file.object.clone(),
-                    source,
-                });
-            }
+        message = match plain.by_ref().take(BLOCK as u64).read_to_end(&mut block) {
+            Ok(0) => Message::End,
+            Ok(_) => Message::Bytes(block),
+            Err(source) => Message::Failed(Error::Damaged {
+                object: file.object.clone(),
+                source,
+            }),
+        };
+        if matches!(message, Message::End | Message::Failed(_)) {
+            let _ = out.send(message);
+            return;
         }
     }
 }

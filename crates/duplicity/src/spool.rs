@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::fs::{CWD, Mode, OFlags};
 use store::Content;
 
 /// What fits in memory. Most increments, and all small files.
@@ -137,15 +138,21 @@ impl Read for SpoolReader {
     }
 }
 
+/// What a file is called for a moment where the file system knows none without a name. A program
+/// that is killed in that moment leaves it: the next backup removes it.
+pub(crate) const MOMENTARY_PREFIX: &str = ".ravelin-duplicity-";
+
 /// A file of ours alone that no folder lists.
 fn nameless_file(folder: &Path) -> io::Result<File> {
     std::fs::create_dir_all(folder)?;
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
+    let mode = Mode::RUSR | Mode::WUSR;
+    if let Ok(handle) = rustix::fs::openat(CWD, folder, flags, mode) {
+        return Ok(handle.into());
+    }
     loop {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let path = folder.join(format!(
-            ".ravelin-duplicity-{}-{number}",
-            std::process::id()
-        ));
+        let path = folder.join(format!("{MOMENTARY_PREFIX}{}-{number}", std::process::id()));
         let mut options = File::options();
         match options
             .read(true)
@@ -154,10 +161,10 @@ fn nameless_file(folder: &Path) -> io::Result<File> {
             .mode(0o600)
             .open(&path)
         {
-            Ok(file) => {
-                std::fs::remove_file(&path)?;
-                return Ok(file);
-            }
+            Ok(file) => match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => return Ok(file),
+            },
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }

@@ -3,16 +3,16 @@
 //! Everything is read from the store: the archive directory is not asked, since it is not what a
 //! restore on a new machine would have.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
+
+use tree::{Entry, TreePath};
 
 use crate::archive::Archive;
 use crate::collection::{BackupSet, Chain, Collection, StoredFile};
 use crate::error::Error;
-use crate::librsync::{Signature, SignatureWriter};
 use crate::manifest::{Hash, Manifest};
-use crate::member::{MemberKind, MemberName};
+use crate::restore::{Checker, Proof};
 use crate::snapshot::Item;
 use crate::tar::TarReader;
 
@@ -183,10 +183,11 @@ impl Run<'_> {
         self.step(file)
     }
 
-    /// Puts together what the chain restores and compares it with the signatures.
+    /// Puts together what the chain restores and compares it with the signatures, object by object:
+    /// memory is bounded.
     fn content(&mut self, sets: &[BackupSet]) -> Result<(), Error> {
-        let mut kept = self.signatures(sets)?;
-        let mut snapshot = self.archive.snapshot(sets, &tree::TreePath::root())?;
+        let mut listing = self.archive.listing(sets)?.peekable();
+        let mut snapshot = self.archive.snapshot(sets, &TreePath::root())?;
         while let Some(item) = snapshot.next()? {
             let entry = match item {
                 Item::Object(entry) => entry,
@@ -195,66 +196,56 @@ impl Run<'_> {
                     continue;
                 }
             };
-            if !entry.is_file() {
-                continue;
+            let mut listed = None;
+            while let Some(next) =
+                listing.next_if(|next| !matches!(next, Ok(next) if next.entry.path > entry.path))
+            {
+                let next = next?;
+                if next.entry.path == entry.path {
+                    listed = Some(next);
+                } else {
+                    self.in_no_volume(&next.entry);
+                }
             }
-            let Some(expected) = kept.remove(&entry.path) else {
+            let Some(listed) = listed else {
                 self.result
                     .objects
                     .push(format!("{} has no signature", entry.path));
                 continue;
             };
-            let Ok(parsed) = Signature::parse(&expected) else {
+            if !entry.is_file() {
                 continue;
-            };
-            let mut made = Vec::new();
-            let mut writer = SignatureWriter::new(parsed.block_length(), &mut made);
+            }
+            let mut check = Checker::new(&Proof {
+                fingerprint: listed.fingerprint,
+                block_length: listed.block_length,
+            });
             let mut buffer = vec![0; 128 << 10];
             loop {
                 match snapshot.read(&mut buffer) {
                     Ok(0) => break,
-                    Ok(count) => writer.push(buffer.get(..count).unwrap_or_default(), &mut made),
+                    Ok(count) => check.push(buffer.get(..count).unwrap_or_default()),
                     Err(error) => {
                         self.result.objects.push(format!("{}: {error}", entry.path));
                         break;
                     }
                 }
             }
-            writer.finish(&mut made);
-            if made != expected {
+            if !check.ends_right() {
                 self.result
                     .objects
                     .push(format!("{} is not what was backed up", entry.path));
             }
         }
-        self.result
-            .objects
-            .extend(kept.keys().map(|path| format!("{path} is in no volume")));
+        for next in listing {
+            self.in_no_volume(&next?.entry);
+        }
         Ok(())
     }
 
-    fn signatures(&self, sets: &[BackupSet]) -> Result<BTreeMap<tree::TreePath, Vec<u8>>, Error> {
-        let mut kept = BTreeMap::new();
-        for set in sets {
-            let bad = |what: String| Error::Signatures {
-                object: set.kind.to_string(),
-                what,
-            };
-            let mut tar = TarReader::new(self.archive.signatures(set)?);
-            while let Some(header) = tar.next().map_err(|error| bad(error.to_string()))? {
-                let name =
-                    MemberName::parse(&header.name).map_err(|error| bad(error.to_string()))?;
-                kept.remove(&name.path);
-                if name.kind == MemberKind::Signature {
-                    let mut bytes = Vec::new();
-                    tar.data()
-                        .read_to_end(&mut bytes)
-                        .map_err(|error| bad(error.to_string()))?;
-                    kept.insert(name.path, bytes);
-                }
-            }
-        }
-        Ok(kept)
+    fn in_no_volume(&mut self, entry: &Entry) {
+        let text = format!("{} is in no volume", entry.path);
+        self.result.objects.push(text);
     }
 }
 

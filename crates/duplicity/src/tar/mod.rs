@@ -60,7 +60,8 @@ pub struct TarHeader {
     pub size: u64,
     /// Target of a link, or empty.
     pub link: Vec<u8>,
-    /// Major and minor number of a device.
+    /// Major and minor number of a device. Of a regular file, where the numbers mean nothing to any
+    /// reader of tars: see `SIZE_HIGH_SHIFT` in `member.rs`.
     pub device: (u32, u32),
 }
 

@@ -114,7 +114,8 @@ fn write_block(out: &mut Vec<u8>, header: &TarHeader, mtime: u64) {
     out.extend_from_slice(b"ustar\x0000");
     text(out, &header.user, 32);
     text(out, &header.group, 32);
-    if matches!(header.kind, TarKind::CharDevice | TarKind::BlockDevice) {
+    let is_device = matches!(header.kind, TarKind::CharDevice | TarKind::BlockDevice);
+    if is_device || (header.kind == TarKind::File && header.device != (0, 0)) {
         number(out, header.device.0.into(), 7);
         number(out, header.device.1.into(), 7);
     }

@@ -6,4 +6,4 @@ mod encode;
 mod pipeline;
 
 pub(crate) use encode::{Encoded, seal_deflated, seal_plain};
-pub(crate) use pipeline::{Pool, Stream, Uploads, upload};
+pub(crate) use pipeline::{Abort, Pool, Stream, Uploads, upload};

@@ -7,8 +7,13 @@
 //! Every queue is bounded, so memory holds a few pieces for every compressor, and the disk one
 //! file that is being filled, one that waits and one for every upload. What fails anywhere stops
 //! the stages before it: their next step gives the error.
+//!
+//! A pipeline that is dropped before its end stops: uploads are broken off where they are, and when
+//! the drop is done nothing more is written. Else what a run that was given up still writes could
+//! come into the way of the next.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -203,11 +208,70 @@ impl<T: Send + 'static> Stream<T> {
     }
 }
 
+impl<T> Drop for Stream<T> {
+    fn drop(&mut self) {
+        self.ordered = None;
+        if let Some(thread) = self.thread.take() {
+            // Nobody is left to tell.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Tells the threads of a pipeline, when it is dropped, that nothing more is wanted.
+pub(crate) struct Abort(Arc<AtomicBool>);
+
+impl Abort {
+    pub(crate) fn new() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl Drop for Abort {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A finished file that can no longer be read when the pipeline is given up.
+struct Wanted<'a> {
+    file: &'a Encoded,
+    aborted: &'a AtomicBool,
+}
+
+impl store::Content for Wanted<'_> {
+    fn size(&self) -> u64 {
+        self.file.spool.size()
+    }
+
+    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send + '_>> {
+        Ok(Box::new(WantedReader {
+            inner: store::Content::open(&self.file.spool, offset)?,
+            aborted: self.aborted,
+        }))
+    }
+}
+
+struct WantedReader<'a> {
+    inner: Box<dyn Read + Send + 'a>,
+    aborted: &'a AtomicBool,
+}
+
+impl Read for WantedReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.aborted.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the backup was given up"));
+        }
+        self.inner.read(buffer)
+    }
+}
+
 /// Threads that write finished files to the store.
 pub(crate) struct Uploads {
-    queue: Sender<(Name, Encoded)>,
+    queue: Option<Sender<(Name, Encoded)>>,
     threads: Vec<JoinHandle<()>>,
     outcome: Arc<Mutex<Outcome>>,
+    aborted: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -219,20 +283,28 @@ struct Outcome {
 /// Hands files to the upload threads.
 #[derive(Clone)]
 pub(crate) struct Uploader {
-    queue: Sender<(Name, Encoded)>,
+    /// `None` when the uploads have ended.
+    queue: Option<Sender<(Name, Encoded)>>,
     outcome: Arc<Mutex<Outcome>>,
+    aborted: Arc<AtomicBool>,
 }
 
 impl Uploads {
-    pub(crate) fn new(store: &Arc<dyn Store>, threads: usize) -> Self {
+    pub(crate) fn new(store: &Arc<dyn Store>, threads: usize, abort: &Abort) -> Self {
+        let aborted = abort.0.clone();
         let (queue, files) = bounded::<(Name, Encoded)>(0);
         let outcome = Arc::new(Mutex::new(Outcome::default()));
         let threads = (0..threads.max(1))
             .map(|_| {
                 let (store, files, outcome) = (store.clone(), files.clone(), outcome.clone());
+                let aborted = aborted.clone();
                 thread::spawn(move || {
                     for (name, encoded) in files {
-                        let result = upload(&*store, &name, &encoded);
+                        let file = Wanted {
+                            file: &encoded,
+                            aborted: &aborted,
+                        };
+                        let result = write(&*store, &name, &file);
                         let mut outcome = lock(&outcome);
                         match result {
                             Ok(()) => outcome.bytes += encoded.spool.size(),
@@ -245,9 +317,10 @@ impl Uploads {
             })
             .collect();
         Self {
-            queue,
+            queue: Some(queue),
             threads,
             outcome,
+            aborted,
         }
     }
 
@@ -255,13 +328,14 @@ impl Uploads {
         Uploader {
             queue: self.queue.clone(),
             outcome: self.outcome.clone(),
+            aborted: self.aborted.clone(),
         }
     }
 
     /// Waits until everything is stored and gives the number of bytes. All uploaders must be gone.
-    pub(crate) fn finish(self) -> Result<u64, Error> {
-        drop(self.queue);
-        for thread in self.threads {
+    pub(crate) fn finish(mut self) -> Result<u64, Error> {
+        self.queue = None;
+        for thread in std::mem::take(&mut self.threads) {
             thread.join().map_err(|_| Error::Worker)?;
         }
         let mut outcome = lock(&self.outcome);
@@ -272,20 +346,38 @@ impl Uploads {
     }
 }
 
+impl Drop for Uploads {
+    fn drop(&mut self) {
+        self.queue = None;
+        for thread in std::mem::take(&mut self.threads) {
+            // Nobody is left to tell.
+            let _ = thread.join();
+        }
+    }
+}
+
 impl Uploader {
     /// Waits for a free thread and hands the file over.
     pub(crate) fn send(&self, name: Name, encoded: Encoded) -> Result<(), Error> {
         if let Some(error) = lock(&self.outcome).error.take() {
             return Err(error);
         }
-        self.queue.send((name, encoded)).map_err(|_| Error::Worker)
+        if self.aborted.load(Ordering::Relaxed) {
+            return Err(Error::Worker);
+        }
+        let queue = self.queue.as_ref().ok_or(Error::Worker)?;
+        queue.send((name, encoded)).map_err(|_| Error::Worker)
     }
 }
 
 /// Writes a file and compares what the store says about it.
 pub(crate) fn upload(store: &dyn Store, name: &Name, encoded: &Encoded) -> Result<(), Error> {
-    let object = store.write(name, &encoded.spool, WriteMode::Replace)?;
-    if object.size == encoded.spool.size() {
+    write(store, name, &encoded.spool)
+}
+
+fn write(store: &dyn Store, name: &Name, content: &dyn store::Content) -> Result<(), Error> {
+    let object = store.write(name, content, WriteMode::Replace)?;
+    if object.size == content.size() {
         return Ok(());
     }
     let error = store::Error::new(store::ErrorKind::Corrupt, store::Operation::Write);

@@ -74,7 +74,7 @@ fn a_full_set_holds_everything() {
 fn every_moment_of_a_chain_is_there() {
     let place = Place::new();
     fill(&place);
-    let archive = place.archive(passphrase());
+    let archive = place.archive(Protection::None);
     let mut states = Vec::new();
     place.back_up(&archive, Wanted::Full, 0);
     states.push(on_disk(&place.path("source")));
@@ -165,10 +165,10 @@ fn a_run_that_was_cut_off_is_set_aside_and_removed_by_the_next() {
     for step in crate::support::steps(&place.path("source"), &|entry| intake.wants(entry)) {
         intake.take(step).unwrap();
     }
-    drop(intake);
     while !place.store_names().iter().any(|name| name.contains("inc")) {
         std::thread::yield_now();
     }
+    drop(intake);
     let (found, _) = in_archive(&archive, 5, "");
     assert_same(&found, &state);
     place.write("later", "short");

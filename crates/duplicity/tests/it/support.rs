@@ -60,9 +60,31 @@ impl Place {
     }
 
     pub(crate) fn archive_with(&self, settings: Settings) -> Archive {
+        self.archive_on(Arc::new(self.disk()), settings)
+    }
+
+    /// The folder of the archive as a store.
+    pub(crate) fn disk(&self) -> store::Disk {
         let environment = store::Environment::new(|| std::time::UNIX_EPOCH, random);
-        let store = store::Disk::new(&self.path("store"), &environment);
-        Archive::new(Arc::new(store), store::Folder::root(), settings)
+        store::Disk::new(&self.path("store"), &environment)
+    }
+
+    pub(crate) fn archive_on(&self, store: Arc<dyn store::Store>, settings: Settings) -> Archive {
+        Archive::new(store, store::Folder::root(), settings)
+    }
+
+    /// Backs up as far as the store lets it.
+    pub(crate) fn try_back_up(
+        &self,
+        archive: &Archive,
+        wanted: Wanted,
+        minute: i64,
+    ) -> Result<Summary, duplicity::Error> {
+        let intake = archive.begin(wanted, at(minute))?;
+        for step in steps(&self.path("source"), &|entry| intake.wants(entry)) {
+            intake.take(step)?;
+        }
+        intake.commit()
     }
 
     pub(crate) fn write(&self, path: &str, content: impl AsRef<[u8]>) {

@@ -1,0 +1,124 @@
+//! Runs that do not come to their end, wherever that is.
+
+use std::fs;
+use std::sync::Arc;
+
+use duplicity::{Protection, Wanted};
+use ravelin_duplicity as duplicity;
+use store::{ErrorKind, Fault, Faulty};
+
+use crate::support::{Place, assert_same, at, in_archive, on_disk};
+
+/// Not encrypted: the order of writing is the same, and hashing passphrases takes long.
+fn protection() -> Protection {
+    Protection::None
+}
+
+/// A source of a few volumes.
+fn fill(place: &Place, round: u64) {
+    for number in 0..3 {
+        let noise = testkit::Random::new(round * 10 + number).noise(600_000);
+        place.write(&format!("big {number}"), noise);
+    }
+    place.write("text", format!("round {round}\n").repeat(1000));
+}
+
+/// Strikes the store at each of its calls, and sees to it that nothing is lost or left.
+fn strike_everywhere(wanted: Wanted, faulty: impl Fn(store::Disk, u64) -> Faulty<store::Disk>) {
+    let place = Place::new();
+    fill(&place, 0);
+    let healthy = place.archive(protection());
+    place.back_up(&healthy, Wanted::Full, 0);
+    let mut minute = 0;
+    for call in 1.. {
+        let before = on_disk(&place.path("source"));
+        let last = minute;
+        minute += 1;
+        fill(&place, call);
+        let store = Arc::new(faulty(place.disk(), call));
+        let archive = place.archive_on(store.clone(), place.settings(protection()));
+        let result = place.try_back_up(&archive, wanted, minute);
+        drop(archive);
+        let is_over = store.calls() < call;
+        let collection = healthy.collection(at(100_000)).unwrap();
+        match &result {
+            Ok(_) => {
+                assert_eq!(collection.times().last(), Some(&at(minute)), "call {call}");
+                assert_same(
+                    &in_archive(&healthy, minute, "").0,
+                    &on_disk(&place.path("source")),
+                );
+            }
+            // What is said to have failed may stand only if it is whole: the answer was lost.
+            Err(error) => {
+                let (found, problems) = in_archive(&healthy, last, "");
+                assert_eq!(problems, [""; 0], "call {call}: {error}");
+                assert_same(&found, &before);
+                if collection.times().last() == Some(&at(minute)) {
+                    assert_same(
+                        &in_archive(&healthy, minute, "").0,
+                        &on_disk(&place.path("source")),
+                    );
+                }
+            }
+        }
+        // The next run needs nobody, and leaves nothing behind.
+        minute += 1;
+        place.back_up(&healthy, Wanted::Increment, minute);
+        let collection = healthy.collection(at(100_000)).unwrap();
+        assert!(collection.cleanup().is_empty(), "call {call}");
+        let (found, problems) = in_archive(&healthy, minute, "");
+        assert_eq!(problems, [""; 0], "call {call}");
+        assert_same(&found, &on_disk(&place.path("source")));
+        // Begin afresh, so that the chain does not grow with the calls.
+        if is_over {
+            assert!(call > 4, "only {call} calls");
+            break;
+        }
+        fs::remove_dir_all(place.path("store")).unwrap();
+        fs::create_dir(place.path("store")).unwrap();
+        minute += 1;
+        place.back_up(&healthy, Wanted::Full, minute);
+    }
+}
+
+#[test]
+fn a_store_that_dies_at_any_call_costs_the_unfinished_set_only() {
+    for wanted in [Wanted::Increment, Wanted::Full] {
+        strike_everywhere(wanted, Faulty::dying_at);
+    }
+}
+
+#[test]
+fn a_full_store_costs_the_unfinished_set_only() {
+    strike_everywhere(Wanted::Increment, |disk, call| {
+        Faulty::new(disk, [(call, Fault::Before(ErrorKind::Full))])
+    });
+}
+
+#[test]
+fn a_lost_answer_costs_the_unfinished_set_only() {
+    strike_everywhere(Wanted::Increment, |disk, call| {
+        Faulty::new(disk, [(call, Fault::After(ErrorKind::Unavailable))])
+    });
+}
+
+#[test]
+fn a_cut_that_leaves_a_set_with_the_same_time_is_not_mixed_into_the_next() {
+    let place = Place::new();
+    fill(&place, 0);
+    let healthy = place.archive(protection());
+    place.back_up(&healthy, Wanted::Full, 0);
+    fill(&place, 1);
+    let store = Arc::new(Faulty::dying_at(place.disk(), 5));
+    let archive = place.archive_on(store, place.settings(protection()));
+    assert!(place.try_back_up(&archive, Wanted::Increment, 1).is_err());
+    fs::remove_file(place.path("source/big 2")).unwrap();
+    // A clock that stands still.
+    place.back_up(&healthy, Wanted::Increment, 1);
+    let times = healthy.collection(at(9)).unwrap().times();
+    let last = times.last().unwrap();
+    let (found, problems) = crate::support::in_archive_at(&healthy, *last, "");
+    assert_eq!(problems, [""; 0]);
+    assert_same(&found, &on_disk(&place.path("source")));
+}
