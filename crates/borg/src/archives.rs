@@ -209,6 +209,47 @@ impl Archives {
         reader.finish().map_err(damaged)
     }
 
+    /// Like [`Self::items`], but goes on behind what is damaged: `damaged` hears why items are
+    /// missing, and the next item is the first that can be read again.
+    ///
+    /// # Errors
+    ///
+    /// Those of `receive`; what is no damage, such as a disk that does not answer.
+    pub fn items_around_damage(
+        &self,
+        archive: &Archive,
+        mut receive: impl FnMut(Item) -> Result<(), Error>,
+        mut damaged: impl FnMut(Error),
+    ) -> Result<(), Error> {
+        let mut reader = ItemReader::new();
+        for id in &archive.items {
+            match self.read(id) {
+                Ok(chunk) => reader.push(&chunk),
+                Err(error) if error.is_damage() => {
+                    reader.push(&[]);
+                    reader.skip();
+                    damaged(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            loop {
+                match reader.next_item() {
+                    Ok(Some(item)) => receive(item)?,
+                    Ok(None) => break,
+                    Err(source) => {
+                        reader.skip();
+                        damaged(Error::Items { source });
+                    }
+                }
+            }
+        }
+        if let Err(source) = reader.finish() {
+            damaged(Error::Items { source });
+        }
+        Ok(())
+    }
+
     /// The plain bytes of an object, checked.
     ///
     /// # Errors

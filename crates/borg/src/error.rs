@@ -305,3 +305,20 @@ impl Error {
         }
     }
 }
+
+impl Error {
+    /// Whether something that was stored is lost or is not what was written; other objects of the
+    /// repository may be well.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::ObjectNotFound { .. }
+                | Self::Damaged(_)
+                | Self::Object { .. }
+                | Self::Items { .. }
+                | Self::ArchiveTam { .. }
+                | Self::ChunkSize { .. }
+        )
+    }
+}

@@ -1,6 +1,6 @@
 //! The stream of items of an archive, read as its chunks come.
 
-use super::Item;
+use super::{ITEM_KEYS, Item};
 use crate::msgpack::{Malformed, Scanner};
 
 /// Longest item: what the stock program reads. Enough for a file of a million chunks.
@@ -17,6 +17,8 @@ pub struct ItemReader {
     taken: usize,
     /// How far the next item has been looked at.
     scanner: Scanner,
+    /// Whether something is missing before the buffer, so that the next item has to be looked for.
+    lost: bool,
 }
 
 impl Default for ItemReader {
@@ -33,6 +35,7 @@ impl ItemReader {
             buffer: Vec::new(),
             taken: 0,
             scanner: Scanner::new(),
+            lost: false,
         }
     }
 
@@ -43,12 +46,52 @@ impl ItemReader {
         self.buffer.extend_from_slice(chunk);
     }
 
+    /// Goes on behind something that is missing or that cannot be understood: from the next bytes
+    /// on that are an item.
+    pub fn skip(&mut self) {
+        self.taken = (self.taken + 1).min(self.buffer.len());
+        self.lost = true;
+    }
+
+    /// Looks for the beginning of an item. False when more chunks are needed.
+    fn find_item(&mut self) -> bool {
+        for start in self.taken..self.buffer.len() {
+            let rest = self.buffer.get(start..).unwrap_or_default();
+            if !begins_item(rest) {
+                continue;
+            }
+            let found = match Scanner::new().scan(rest) {
+                Ok(Some(length)) => Item::read(rest.get(..length).unwrap_or_default()).is_ok(),
+                // It may end in the next chunk.
+                Ok(None) if rest.len() <= ITEM_SIZE_MAX => {
+                    self.taken = start;
+                    return false;
+                }
+                _ => false,
+            };
+            if found {
+                self.taken = start;
+                self.scanner = Scanner::new();
+                self.lost = false;
+                return true;
+            }
+        }
+        // A beginning may be cut in two.
+        self.taken = self
+            .taken
+            .max(self.buffer.len().saturating_sub(BEGINNING_SIZE));
+        false
+    }
+
     /// The next item as it is spelt, or `None` when the next chunk is needed for it.
     ///
     /// # Errors
     ///
     /// [`Malformed`] when no item can begin here; nothing behind this can be found then.
     pub fn next_encoded(&mut self) -> Result<Option<&[u8]>, Malformed> {
+        if self.lost && !self.find_item() {
+            return Ok(None);
+        }
         let rest = self.buffer.get(self.taken..).unwrap_or_default();
         let Some(length) = self.scanner.scan(rest)? else {
             if rest.len() > ITEM_SIZE_MAX {
@@ -72,22 +115,59 @@ impl ItemReader {
         self.next_encoded()?.map(Item::read).transpose()
     }
 
-    /// Makes sure that the last chunk ended with an item: otherwise items are missing.
+    /// Makes sure that the last chunk ended with an item: otherwise items are missing. After a
+    /// [`Self::skip`] without another item it is known that they are.
     ///
     /// # Errors
     ///
     /// [`Malformed::Truncated`].
     pub fn finish(&self) -> Result<(), Malformed> {
-        match self.buffer.len() == self.taken {
+        match self.lost || self.buffer.len() == self.taken {
             true => Ok(()),
             false => Err(Malformed::Truncated),
         }
     }
 }
 
+/// Bytes that tell the beginning of an item: the head of a map and its first key.
+const BEGINNING_SIZE: usize = 3 + 1 + 31;
+
+/// Whether the bytes may be an item, which is a map whose first key is one that items have.
+fn begins_item(bytes: &[u8]) -> bool {
+    let rest = match bytes {
+        [0x81..=0x8f, rest @ ..] | [0xde, _, _, rest @ ..] => rest,
+        _ => return false,
+    };
+    let Some((&head @ 0xa1..=0xbf, rest)) = rest.split_first() else {
+        return false;
+    };
+    let key = rest.get(..usize::from(head & 0x1f));
+    key.is_some_and(|key| ITEM_KEYS.iter().any(|known| known.as_bytes() == key))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn behind_a_gap_the_next_whole_item_is_found() {
+        let good = stream();
+        let third = good.len() / 3;
+        for lost in 1..good.len() {
+            let mut reader = ItemReader::new();
+            reader.skip();
+            // In pieces, as chunks come.
+            let mut count = 0;
+            for chunk in good[lost..].chunks(7) {
+                reader.push(chunk);
+                while reader.next_item().unwrap().is_some() {
+                    count += 1;
+                }
+            }
+            reader.finish().unwrap();
+            assert_eq!(count, (good.len() - lost) / third, "{lost}");
+        }
+    }
 
     fn stream() -> Vec<u8> {
         let mut stream = Vec::new();
