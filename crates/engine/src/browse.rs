@@ -63,8 +63,9 @@ pub fn typed_path(typed: &Path) -> Result<TreePath, Error> {
     })
 }
 
-/// Finds what a person means by a path: an absolute one is taken as it is, a relative one is
-/// looked for from the top of the snapshots, as they are listed, and then from the folder `here`.
+/// Finds what a person means by a path: an absolute one is taken as it is; a relative one is
+/// looked for from the folder `here`, and then from the top of the snapshots, as they are listed.
+/// One that begins with a dot is always meant from `here`.
 ///
 /// # Errors
 ///
@@ -76,36 +77,33 @@ pub fn locate(
     typed: &Path,
     here: &Path,
 ) -> Result<TreePath, Error> {
-    let listed = typed_path(typed);
     if typed.is_absolute() {
-        return listed;
+        return typed_path(typed);
     }
     let local = typed_path(&without_dots(&here.join(typed)))?;
-    let Ok(listed) = listed else {
-        return Ok(local);
+    let is_dotted = matches!(
+        typed.components().next(),
+        None | Some(Component::CurDir | Component::ParentDir)
+    );
+    let listed = match typed_path(typed) {
+        Ok(listed) if !is_dotted && listed != local => listed,
+        _ => return Ok(local),
     };
-    if listed == local {
-        return Ok(listed);
-    }
-    let (mut is_listed, mut is_local) = (false, false);
+    let mut is_local = false;
     for snapshot in snapshots {
         let found = opened.layer.entries(snapshot, &mut |found| {
-            if let Ok(item) = found {
-                is_listed |= item.entry.path.starts_with(&listed);
-                is_local |= item.entry.path.starts_with(&local);
-            }
-            match is_listed {
+            is_local |= found.is_ok_and(|item| item.entry.path.starts_with(&local));
+            match is_local {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
         });
+        if is_local {
+            return Ok(local);
+        }
         found.map_err(Error::of_layer(opened.name))?;
     }
-    Ok(if is_local && !is_listed {
-        local
-    } else {
-        listed
-    })
+    Ok(listed)
 }
 
 /// A layer that is open, and its name.
@@ -131,6 +129,15 @@ fn without_dots(path: &Path) -> PathBuf {
     clean
 }
 
+/// What was found at a path of a snapshot.
+#[derive(Debug)]
+pub struct Listing {
+    /// The objects.
+    pub items: Vec<Item>,
+    /// Why others may be missing.
+    pub damage: Option<layer::Error>,
+}
+
 /// What stands at a path of a snapshot: the object itself, and what is directly below it, or
 /// everything below it. In the order of paths.
 ///
@@ -145,11 +152,11 @@ pub fn list(
     snapshot: &Snapshot,
     below: &TreePath,
     recursive: bool,
-) -> Result<Vec<Item>, layer::Error> {
+) -> Result<Listing, layer::Error> {
     let depth = below.components().count();
     let is_top = below.is_root() && !recursive;
     let mut found: Vec<Item> = Vec::new();
-    layer.entries(snapshot, &mut |item| {
+    let listed = layer.entries(snapshot, &mut |item| {
         let Ok(item) = item else {
             return ControlFlow::Continue(());
         };
@@ -166,12 +173,19 @@ pub fn list(
             found.push(item);
         }
         ControlFlow::Continue(())
-    })?;
+    });
+    let damage = match listed {
+        Err(error) if error.is_damage() => Some(error),
+        listed => listed.map(|()| None)?,
+    };
     found.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
     if is_top {
         found.dedup_by(|item, top| item.entry.path.starts_with(&top.entry.path));
     }
-    Ok(found)
+    Ok(Listing {
+        items: found,
+        damage,
+    })
 }
 
 /// One path with all its versions.

@@ -210,7 +210,7 @@ impl Code {
             Self::RepositoryUnknown => (
                 "repository-unknown",
                 "The repository is not the one that this machine remembers: it was moved, replaced or rolled back.",
-                "If you did that, open it once with `borg list STORE` and confirm; if you did not, somebody else has.",
+                "If you moved it, open it once with `borg list STORE` and confirm. If it shows an older state than this machine has seen, restore what you need and make a new repository; if you did neither, somebody else has.",
             ),
             Self::NotARepository => (
                 "not-a-repository",
@@ -382,7 +382,9 @@ pub fn explain(error: &Error) -> Explanation {
 pub fn explain_layer(error: &layer::Error, layer: &str) -> Explanation {
     let mut explanation = of_named_layer(error, None);
     explanation.because = chain(error);
-    if let Next::Run { command } = &mut explanation.next {
+    if let Next::Run { command } = &mut explanation.next
+        && command.starts_with("ravelin ")
+    {
         command.push_str(&format!(" --layer {layer}"));
     }
     explanation

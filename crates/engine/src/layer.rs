@@ -35,7 +35,8 @@ pub trait Layer: Send {
     ///
     /// # Errors
     ///
-    /// When the store cannot be read or the snapshot is damaged. What came before is good.
+    /// When the store cannot be read or the snapshot is damaged. What came is good; with
+    /// [`Error::is_damage`] it is all that can still be read, from behind the damage, too.
     fn entries(
         &mut self,
         snapshot: &Snapshot,
@@ -67,7 +68,8 @@ pub trait Layer: Send {
     ///
     /// # Errors
     ///
-    /// When the snapshot cannot be read, and what [`Restore::place`] says.
+    /// When the snapshot cannot be read, and what [`Restore::place`] says. What
+    /// [`entries`](Self::entries) calls damage is no error here: the plan has named it.
     fn restore(
         &mut self,
         snapshot: &Snapshot,
@@ -344,4 +346,13 @@ pub enum Error {
     /// The code of the layer broke an assumption of its own. A bug, in this layer only.
     #[error("the code of this layer panicked")]
     Panicked,
+}
+
+impl Error {
+    /// Whether something that was stored is lost or is not what was written; other things in the
+    /// same layer may be well.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Borg(error) if error.is_damage())
+    }
 }

@@ -9,19 +9,24 @@ use crate::plan::{Wanted, plan};
 use crate::proof::{Proof, prove};
 use crate::report::{LayerResult, Outcome, Report};
 use crate::run::run;
-use crate::setup::create_layers;
+use crate::setup::{Created, create_layers};
+use crate::status::status;
 use crate::verify::{VerifyReport, verify};
 use crate::{Error, browse, config};
 
 /// What a quickstart did.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Quickstart {
+    /// The layers that had to be there, and which of them were made.
+    #[serde(skip)]
+    pub created: Vec<(String, Created)>,
     /// The backup.
     pub backup: Report,
     /// The verification of the layers that were backed up, every byte read back. `None` when none
     /// was.
     pub verify: Option<VerifyReport>,
-    /// The file that was restored and compared. `None` when the backup has none that could be.
+    /// The file that was restored and compared. `None` when the backup has none that could be, or
+    /// the verification was not good.
     pub proof: Option<Proof>,
 }
 
@@ -56,7 +61,15 @@ impl Quickstart {
 pub fn quickstart(context: Context<'_>, watch: Watch<'_>) -> Result<Quickstart, Error> {
     let layers = context.config.layers.iter();
     let layers: Vec<_> = layers.filter(|layer| layer.is_runnable()).collect();
-    create_layers(&layers, context)?;
+    // A layer that had snapshots and is not there any more is on a drive that is away: another one
+    // in its place would hide that.
+    let known = status(context)?;
+    let is_new = |layer: &&config::Layer| {
+        let mut layers = known.layers.iter();
+        layers.all(|known| known.layer != layer.name || known.last.is_none())
+    };
+    let new: Vec<_> = layers.into_iter().filter(is_new).collect();
+    let created = create_layers(&new, context)?;
     let backup = run(&plan(context, &Wanted::All)?, context, watch)?;
     let done: Vec<(&config::Layer, &str)> = backup
         .layers
@@ -70,6 +83,7 @@ pub fn quickstart(context: Context<'_>, watch: Watch<'_>) -> Result<Quickstart, 
         .collect();
     let Some(&(first, snapshot)) = done.first() else {
         return Ok(Quickstart {
+            created,
             backup,
             verify: None,
             proof: None,
@@ -77,7 +91,8 @@ pub fn quickstart(context: Context<'_>, watch: Watch<'_>) -> Result<Quickstart, 
     };
     let verified: Vec<&config::Layer> = done.iter().map(|&(layer, _)| layer).collect();
     let verify = verify(&verified, Depth::Data, context, watch)?;
-    let proof = if verify.outcome == Outcome::Stopped {
+    // Where damage was found there is nothing to prove.
+    let proof = if verify.outcome != Outcome::Good {
         None
     } else {
         let of_layer = || Error::of_layer(&first.name);
@@ -89,6 +104,7 @@ pub fn quickstart(context: Context<'_>, watch: Watch<'_>) -> Result<Quickstart, 
         prove(first, &snapshot, context, watch)?
     };
     Ok(Quickstart {
+        created,
         backup,
         verify: Some(verify),
         proof,

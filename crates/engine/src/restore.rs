@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tree::{Action, RestoreOptions, RestorePlan, Restorer, TreePath};
 
-use crate::event::{Event, PathRecord, ProblemRecord, Verb, Watch};
+use crate::event::{Event, PathRecord, ProblemRecord, Verb, Watch, chain};
 use crate::explain::{Explanation, explain, explain_layer};
 use crate::history::History;
 use crate::layer::{Access, Layer, RestoreStep};
@@ -160,8 +160,20 @@ pub fn restore_plan(
         }
         ControlFlow::Continue(())
     });
-    listed.map_err(of_layer())?;
     missing.retain(|path| !path.is_root());
+    match listed {
+        // The rest is worth having, unless just what was asked for may be what is lost.
+        Err(error) if error.is_damage() && missing.is_empty() && number > 0 => {
+            unusables.add(ProblemRecord {
+                path: PathRecord::from(&TreePath::root()),
+                what: format!(
+                    "a part of the list of files is damaged, and what stood there is not restored: {}",
+                    chain(&error).join(": ")
+                ),
+            });
+        }
+        listed => listed.map_err(of_layer())?,
+    }
     if let Some(path) = missing.into_iter().next() {
         let snapshot = request.snapshot.name;
         return Err(Error::NoEntry { path, snapshot });
@@ -222,15 +234,15 @@ pub fn restore(
     context: Context<'_>,
     watch: Watch<'_>,
 ) -> Result<RestoreReport, Error> {
-    carry_out(planned, context, watch, false)
+    carry_out(planned, context, watch, None)
 }
 
-/// The same; `proof` says that it goes into a scratch place, to be compared.
+/// The same; `proof` says whether what was restored, into a scratch place, is what it should be.
 pub(crate) fn carry_out(
     planned: PlannedRestore,
     context: Context<'_>,
     watch: Watch<'_>,
-    proof: bool,
+    proof: Option<&dyn Fn() -> bool>,
 ) -> Result<RestoreReport, Error> {
     let PlannedRestore {
         request,
@@ -307,14 +319,15 @@ pub(crate) fn carry_out(
         Outcome::Good
     };
     let finished = clock();
-    if failure.is_none() {
+    // Only what came back whole is evidence that a restore works.
+    if outcome == Outcome::Good && proof.is_none_or(|is_right| is_right()) {
         tell(Event::Restored {
             layer: request.layer.name.clone(),
             snapshot: request.snapshot.name.clone(),
             at: finished,
             entries: actions.iter().map(|count| count.entries).sum(),
             bytes: actions.iter().map(|count| count.bytes).sum(),
-            proof,
+            proof: proof.is_some(),
         });
     }
     tell(Event::Finished {

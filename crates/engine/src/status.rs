@@ -83,6 +83,8 @@ pub struct Done {
     pub at: Timestamp,
     /// What it took.
     pub statistics: Statistics,
+    /// Objects of the sources that could not be read, and are not in it.
+    pub problems: u64,
 }
 
 /// A verification of the past.
@@ -137,7 +139,30 @@ struct Known {
     last: Option<Done>,
     failure: Option<(Timestamp, Explanation)>,
     verified: Option<Verified>,
+    /// Whether a verification of all data was among what was taken in.
+    data_was_verified: bool,
     restored_at: Option<Timestamp>,
+}
+
+impl Known {
+    /// Takes in an older verification. What a deeper one has found stays until one as deep finds
+    /// nothing.
+    fn add_verified(&mut self, older: Verified) {
+        let is_data = older.depth == Depth::Data;
+        match &self.verified {
+            None => self.verified = Some(older),
+            Some(newer)
+                if newer.findings.is_empty()
+                    && !self.data_was_verified
+                    && older.depth == Depth::Data
+                    && !older.findings.is_empty() =>
+            {
+                self.verified = Some(older);
+            }
+            Some(_) => {}
+        }
+        self.data_was_verified |= is_data;
+    }
 }
 
 /// Takes in one operation. They come newest first, so what is known already stays.
@@ -149,6 +174,11 @@ fn take_in(operation: Operation, known: &mut HashMap<String, Known>, totals: &mu
             ..
         })
     );
+    let problems = operation.events.iter().rev().find_map(|event| match event {
+        Event::Finished { problems, .. } => Some(*problems),
+        _ => None,
+    });
+    let problems = problems.unwrap_or(0);
     for event in operation.events {
         match event {
             Event::LayerDone {
@@ -162,6 +192,7 @@ fn take_in(operation: Operation, known: &mut HashMap<String, Known>, totals: &mu
                     snapshot,
                     at,
                     statistics,
+                    problems,
                 });
             }
             Event::LayerFailed { layer, at, failure } if is_backup => {
@@ -177,7 +208,7 @@ fn take_in(operation: Operation, known: &mut HashMap<String, Known>, totals: &mu
                 findings,
             } => {
                 let known = known.entry(layer).or_default();
-                known.verified.get_or_insert(Verified {
+                known.add_verified(Verified {
                     at,
                     depth,
                     findings,

@@ -30,6 +30,14 @@ pub struct VerifyReport {
     pub layers: Vec<LayerVerification>,
 }
 
+impl VerifyReport {
+    /// Whether everything was looked at and nothing is wrong.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.outcome == Outcome::Good
+    }
+}
+
 /// What was found in one layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LayerVerification {

@@ -127,8 +127,8 @@ pub(crate) struct Ls {
     pub(crate) of: OfLayer,
     /// A name, `latest`, `latest~1` for the one before, or a date
     pub(crate) snapshot: String,
-    /// Where to look [default: the top]. A relative path is looked for from the top of the
-    /// snapshot, then from the current folder
+    /// Where to look [default: the top]. A relative path is looked for from the
+    /// current folder, then from the top of the snapshot
     pub(crate) path: Option<PathBuf>,
     /// Everything below, not only one level
     #[arg(long, short)]
@@ -141,8 +141,8 @@ pub(crate) struct Cat {
     pub(crate) of: OfLayer,
     /// A name, `latest`, `latest~1` for the one before, or a date
     pub(crate) snapshot: String,
-    /// Which file. A relative path is looked for from the top of the snapshot, then from the
-    /// current folder
+    /// Which file. A relative path is looked for from the current folder, then from the top of
+    /// the snapshot
     pub(crate) path: PathBuf,
 }
 
@@ -176,7 +176,7 @@ pub(crate) struct Restore {
     /// A name, `latest`, `latest~1` for the one before, or a date
     pub(crate) snapshot: String,
     /// What to bring back; a folder with all that it holds. A relative path is looked for from
-    /// the top of the snapshot, then from the current folder
+    /// the current folder, then from the top of the snapshot
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
     /// Into this folder

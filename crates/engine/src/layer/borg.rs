@@ -116,7 +116,8 @@ impl BorgLayer {
         Ok(archives.archive(name)?)
     }
 
-    /// Hands the items of a snapshot on, further names of files with the content of the first.
+    /// Hands the items of a snapshot on, further names of files with the content of the first. What
+    /// is damaged is passed over, and its first reason is the error in the end.
     fn items(
         &self,
         snapshot: &Snapshot,
@@ -125,7 +126,8 @@ impl BorgLayer {
         let archive = self.archive(snapshot)?;
         let mut first_names: HashMap<BString, Content> = HashMap::new();
         let mut ended = false;
-        let result = self.archives()?.items(&archive, |item| {
+        let mut damage = None;
+        let receive = |item: borg::Item| {
             // Parts of a file that a checkpoint left are in the file itself, too.
             if item.part.is_some() {
                 return Ok(());
@@ -154,10 +156,16 @@ impl BorgLayer {
                     Err(BorgError::Stopped)
                 }
             }
-        });
-        match result {
-            Err(BorgError::Stopped) if ended => Ok(()),
-            result => Ok(result?),
+        };
+        let result = self
+            .archives()?
+            .items_around_damage(&archive, receive, |error| {
+                damage.get_or_insert(error);
+            });
+        match (result, damage) {
+            (Err(BorgError::Stopped), _) if ended => Ok(()),
+            (Err(error), _) | (Ok(()), Some(error)) => Err(Error::Borg(error)),
+            (Ok(()), None) => Ok(()),
         }
     }
 }

@@ -104,6 +104,7 @@ fn a_listing_is_one_level_or_everything() {
         let mut layer = workshop.memory("disk");
         let items = list(&mut layer, &snapshots[0], &below, recursive).unwrap();
         let names = items
+            .items
             .iter()
             .map(|item| item.entry.path.name().unwrap().to_vec());
         names
@@ -116,6 +117,7 @@ fn a_listing_is_one_level_or_everything() {
     assert!(
         list(&mut layer, &snapshots[0], &nowhere, true)
             .unwrap()
+            .items
             .is_empty()
     );
 }

@@ -1,10 +1,12 @@
 //! `ravelin diff`
 
+use engine::Snapshot;
 use engine::browse::{Change, ChangeKind};
 use engine::event::PathRecord;
 use serde::Serialize;
+use tree::TreePath;
 
-use super::{Ended, Session};
+use super::{Ended, Opened, Session};
 use crate::cli::Diff;
 use crate::exit::Exit;
 use crate::human;
@@ -47,6 +49,14 @@ pub(crate) fn run(arguments: &Diff, session: &Session<'_>) -> Result<Exit, Ended
         let below = opened.path(&[&to, &from], arguments.path.as_ref())?;
         let changes = engine::browse::diff(&mut *opened.layer, &from, &to, &below);
         let changes = opened.check(changes)?;
+        if changes.is_empty() && !below.is_root() && !stands_in(opened, [&from, &to], &below)? {
+            let snapshot = to.name;
+            return Err(engine::Error::NoEntry {
+                path: below,
+                snapshot,
+            }
+            .into());
+        }
         if session.output.json {
             let records: Vec<ChangeRecord> = changes.iter().map(ChangeRecord::from).collect();
             session.output.json(&records)?;
@@ -61,6 +71,21 @@ pub(crate) fn run(arguments: &Diff, session: &Session<'_>) -> Result<Exit, Ended
         session.output.tell(&human::count(count, "difference"));
         Ok(Exit::Good)
     })
+}
+
+/// Whether anything stands at the path in one of the snapshots.
+fn stands_in(
+    opened: &mut Opened,
+    snapshots: [&Snapshot; 2],
+    path: &TreePath,
+) -> Result<bool, Ended> {
+    for snapshot in snapshots {
+        let listed = engine::browse::list(&mut *opened.layer, snapshot, path, false);
+        if !opened.check(listed)?.items.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// One change on a line: `+`, `-`, `~` for content, `·` for what is known about it.

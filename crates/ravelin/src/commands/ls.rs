@@ -1,6 +1,6 @@
 //! `ravelin ls`
 
-use engine::layer::Item;
+use engine::browse::Listing;
 use jiff::tz::TimeZone;
 use tree::{Entry, EntryKind};
 
@@ -17,8 +17,8 @@ pub(crate) fn run(arguments: &Ls, session: &Session<'_>) -> Result<Exit, Ended> 
         let path = opened.path(&[&snapshot], arguments.path.as_ref())?;
         let listed =
             engine::browse::list(&mut *opened.layer, &snapshot, &path, arguments.recursive);
-        let items: Vec<Item> = opened.check(listed)?;
-        if items.is_empty() && !path.is_root() {
+        let Listing { items, damage } = opened.check(listed)?;
+        if items.is_empty() && damage.is_none() && !path.is_root() {
             let snapshot = snapshot.name;
             return Err(engine::Error::NoEntry { path, snapshot }.into());
         }
@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &Ls, session: &Session<'_>) -> Result<Exit, Ended> 
                 .map(|item| EntryRecord::from(&item.entry))
                 .collect();
             session.output.json(&records)?;
-            return Ok(Exit::Good);
+            return opened.check(damage.map_or(Ok(Exit::Good), Err));
         }
         let columns = [
             ("MODE", Align::Left),
@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &Ls, session: &Session<'_>) -> Result<Exit, Ended> 
             .map(|item| row(&item.entry, &session.zone))
             .collect();
         session.output.data(table(&columns, &rows).as_bytes())?;
-        Ok(Exit::Good)
+        opened.check(damage.map_or(Ok(Exit::Good), Err))
     })
 }
 

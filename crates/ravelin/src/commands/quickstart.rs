@@ -2,8 +2,9 @@
 
 use std::path::{self, PathBuf};
 
+use engine::setup::Created;
 use engine::setup::FirstConfig;
-use engine::{Config, Quickstart};
+use engine::{Config, Outcome, Quickstart, VerifyReport};
 use serde::Serialize;
 
 use super::{Ended, Session, backup, verify};
@@ -88,6 +89,11 @@ fn refuse_other_paths(config: &Config, paths: &[PathBuf]) -> Result<(), Ended> {
 }
 
 fn tell(done: &Quickstart, session: &Session<'_>) {
+    for (layer, created) in &done.created {
+        if *created == Created::New {
+            session.output.tell(&format!("{layer}: created"));
+        }
+    }
     backup::tell(&done.backup, session);
     if let Some(report) = &done.verify {
         verify::tell(report, session);
@@ -108,9 +114,14 @@ fn tell(done: &Quickstart, session: &Session<'_>) {
                 &explanation,
             );
         }
-        None => session.output.tell("proof: no file was there to restore"),
+        None if done.verify.as_ref().is_some_and(VerifyReport::is_good) => {
+            session.output.tell("proof: no file was there to restore");
+        }
+        None => {}
     }
-    session.output.tell(NEXT);
+    if !matches!(done.outcome(), Outcome::Failed | Outcome::Stopped) {
+        session.output.tell(NEXT);
+    }
 }
 
 /// What to do with a backup that stands.

@@ -13,8 +13,9 @@ use crate::table::{Align, table};
 struct Listed {
     #[serde(flatten)]
     snapshot: engine::Snapshot,
+    /// What is known about it; nothing when that is damaged.
     #[serde(flatten)]
-    details: Details,
+    details: Option<Details>,
 }
 
 #[derive(Serialize)]
@@ -27,17 +28,25 @@ pub(crate) fn run(of: &OfLayer, session: &Session<'_>) -> Result<Exit, Ended> {
     session.with_layer(of, |opened| {
         let snapshots = opened.layer.snapshots();
         let mut listed = Vec::new();
+        let mut damage = None;
         for snapshot in opened.check(snapshots)? {
-            let details = opened.layer.details(&snapshot);
-            let details = opened.check(details)?;
+            // One that is damaged does not hide the others.
+            let details = match opened.layer.details(&snapshot) {
+                Err(error) if error.is_damage() => {
+                    damage.get_or_insert(error);
+                    None
+                }
+                details => Some(opened.check(details)?),
+            };
             listed.push(Listed { snapshot, details });
         }
+        let ended = |damage: Option<_>| damage.map_or(Ok(Exit::Good), Err);
         if session.output.json {
             session.output.json(&Snapshots {
                 layer: &opened.name,
                 snapshots: &listed,
             })?;
-            return Ok(Exit::Good);
+            return opened.check(ended(damage));
         }
         if listed.is_empty() {
             let text = format!(
@@ -56,15 +65,17 @@ pub(crate) fn run(of: &OfLayer, session: &Session<'_>) -> Result<Exit, Ended> {
         let rows: Vec<Vec<String>> = listed
             .iter()
             .map(|listed| {
+                let details = listed.details.as_ref();
+                let unknown = || "damaged".to_owned();
                 vec![
                     human::time(listed.snapshot.time, &session.zone),
-                    human::grouped(listed.details.files),
-                    human::size(listed.details.bytes),
+                    details.map_or_else(unknown, |it| human::grouped(it.files)),
+                    details.map_or_else(unknown, |it| human::size(it.bytes)),
                     listed.snapshot.name.escape_debug().to_string(),
                 ]
             })
             .collect();
         session.output.data(table(&columns, &rows).as_bytes())?;
-        Ok(Exit::Good)
+        opened.check(ended(damage))
     })
 }

@@ -76,6 +76,13 @@ fn of_layer(layer: &LayerStatus, now: Timestamp, session: &Session<'_>) -> Strin
                 human::size(last.statistics.bytes)
             ),
         );
+        if last.problems > 0 {
+            let objects = human::count(last.problems, "object");
+            line(
+                "left out",
+                format!("{objects} could not be read: `ravelin backup` names them"),
+            );
+        }
     }
     if let (Some(failure), Some(at)) = (&layer.failure, layer.failed_at) {
         let because = failure.because.join(": ");

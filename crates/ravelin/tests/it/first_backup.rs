@@ -31,6 +31,7 @@ fn quickstart_ends_with_a_backup_that_is_verified_and_proved_and_says_what_is_ne
 Configuration: ~/.config/ravelin/ravelin.toml
 Repository:    ~/.local/share/ravelin/disk
 Passphrase:    ~/.config/ravelin/disk.passphrase  (keep a copy elsewhere: without it nothing can be restored)
+disk: created
 disk: backed up as [..]-20[..]
   2 files, 25 B, [..] new, in [..]
 disk: all data verified, 25 B read back, 1 snapshot, 4 objects
@@ -175,6 +176,42 @@ fn a_deleted_file_comes_back_and_what_stands_there_is_never_lost() {
     let beside = |name: &str| fs::read_to_string(bench.home().join("Documents").join(name));
     assert_eq!(beside("numbers").unwrap(), "other numbers\n");
     assert_eq!(beside("numbers (restored)").unwrap(), "1 1 2 3 5 8 13\n");
+}
+
+#[test]
+fn a_path_that_begins_with_a_dot_is_meant_from_the_current_folder() {
+    let bench = Bench::new();
+    quickstart(&bench);
+    let letters = bench.home().join("Documents/letters");
+    bench.file("Documents/letters/ada.txt", "Dear Charles,\n");
+    bench.file("Documents/numbers", "not saved yet\n");
+    bench
+        .ravelin(["restore", "latest", ".", "--in-place"])
+        .args(["--conflict", "overwrite"])
+        .current_dir(&letters)
+        .assert()
+        .success();
+    let read = |path: &str| fs::read_to_string(bench.home().join(path)).unwrap();
+    assert_eq!(read("Documents/letters/ada.txt"), "Dear Ada,\n");
+    assert_eq!(read("Documents/numbers"), "not saved yet\n");
+    bench
+        .ravelin(["cat", "latest", "../numbers"])
+        .current_dir(&letters)
+        .assert()
+        .success()
+        .stdout_eq("1 1 2 3 5 8 13\n");
+}
+
+#[test]
+fn a_layer_that_is_away_is_not_made_anew() {
+    let bench = Bench::new();
+    quickstart(&bench);
+    let store = bench.home().join(".local/share/ravelin/disk");
+    fs::rename(&store, bench.home().join("unplugged")).unwrap();
+    bench.ravelin(["quickstart"]).assert().code(1);
+    assert!(!store.exists());
+    fs::rename(bench.home().join("unplugged"), &store).unwrap();
+    bench.ravelin(["quickstart"]).assert().success();
 }
 
 #[test]

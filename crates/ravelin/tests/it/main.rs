@@ -4,8 +4,10 @@
 
 mod bench;
 mod configuration;
+mod damaged;
 mod explaining;
 mod first_backup;
+mod golden;
 mod killed;
 mod real_tree;
 mod stock_borg;

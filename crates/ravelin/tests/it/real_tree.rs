@@ -20,10 +20,16 @@ fn the_programs_of_this_machine_come_back_with_every_attribute_and_byte() {
     };
     let tree = tree();
     let bench = Bench::new();
-    bench
-        .ravelin(["quickstart", tree.to_str().unwrap()])
-        .assert()
-        .success();
+    // Everything, also what the presets of a first configuration would leave out.
+    bench.file(
+        ".config/ravelin/ravelin.toml",
+        &format!(
+            "[[source]]\npaths = [{tree:?}]\nexclude-caches = false\n\n\
+             [layer.disk]\nkind = \"borg\"\nstore = \"~/repository\"\nencryption = \"none\"\n"
+        ),
+    );
+    bench.ravelin(["init"]).assert().success();
+    bench.ravelin(["backup"]).assert().success();
     bench
         .ravelin(["restore", "latest"])
         .arg(&tree)

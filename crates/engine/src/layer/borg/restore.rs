@@ -99,8 +99,11 @@ pub(super) fn restore(
             let ended = worker.join().unwrap_or(Err(Error::Panicked));
             result = result.and(ended);
         }
-        listed?;
-        result
+        match listed {
+            // The plan has named what is missing.
+            Err(error) if !error.is_damage() => Err(error),
+            _ => result,
+        }
     })
 }
 

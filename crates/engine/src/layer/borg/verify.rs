@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use borg::{ChunkReader, ChunkRef, Id, read_batch_length};
+use borg::{ChunkReader, ChunkRef, Id, Tail, read_batch_length};
 use bstr::BString;
 use crossbeam_channel::{Sender, bounded};
 
@@ -56,6 +56,7 @@ struct Verify<'a> {
 
 impl Verify<'_> {
     fn run(&mut self, depth: Depth) -> Result<ControlFlow<()>, Error> {
+        self.commit()?;
         if depth == Depth::Data && self.log()?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
@@ -69,6 +70,20 @@ impl Verify<'_> {
         };
         self.name_files()?;
         Ok(ended)
+    }
+
+    /// Whether what was committed last is what counts.
+    fn commit(&mut self) -> Result<(), Error> {
+        let tail = self.layer.archives()?.backend().local().map(|it| it.tail());
+        let text = match tail {
+            Some(Tail::CommitDamaged { .. }) => {
+                "the mark of the last commit is damaged: stock Borg would show an older state"
+            }
+            Some(Tail::RolledBack { .. }) => "the last commit is missing: what it held is lost",
+            _ => return Ok(()),
+        };
+        self.found.findings.push(text.to_owned());
+        Ok(())
     }
 
     /// Every entry of the log, also of those that no archive refers to, and the index.
@@ -93,7 +108,8 @@ impl Verify<'_> {
         }
         let count = checked.index_differences.len();
         if count > 0 {
-            let text = format!("the index differs from the segments in {count} objects");
+            let objects = if count == 1 { "object" } else { "objects" };
+            let text = format!("the index differs from the segments in {count} {objects}");
             self.found.findings.push(text);
         }
         Ok(ended)
