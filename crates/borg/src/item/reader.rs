@@ -134,9 +134,8 @@ const BEGINNING_SIZE: usize = 3 + 1 + 31;
 
 /// Whether the bytes may be an item, which is a map whose first key is one that items have.
 fn begins_item(bytes: &[u8]) -> bool {
-    let rest = match bytes {
-        [0x81..=0x8f, rest @ ..] | [0xde, _, _, rest @ ..] => rest,
-        _ => return false,
+    let ([0x81..=0x8f, rest @ ..] | [0xde, _, _, rest @ ..]) = bytes else {
+        return false;
     };
     let Some((&head @ 0xa1..=0xbf, rest)) = rest.split_first() else {
         return false;
