@@ -270,6 +270,12 @@ impl Archives {
         Ok(plain)
     }
 
+    /// The mode of its key.
+    #[must_use]
+    pub fn encryption(&self) -> Encryption {
+        self.key.encryption()
+    }
+
     /// The repository below.
     #[must_use]
     pub fn backend(&self) -> &Backend {

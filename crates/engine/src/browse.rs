@@ -141,8 +141,8 @@ pub struct Listing {
 /// What stands at a path of a snapshot: the object itself, and what is directly below it, or
 /// everything below it. In the order of paths.
 ///
-/// At the top of a snapshot stands what was backed up, wherever it was: `home/ann/Documents`, when
-/// nothing of `home` but that is there.
+/// Directly below a folder that was not backed up itself stands what was, wherever it is: at the top
+/// `home/ann/Documents`, when nothing of `home` but that is there.
 ///
 /// # Errors
 ///
@@ -153,23 +153,20 @@ pub fn list(
     below: &TreePath,
     recursive: bool,
 ) -> Result<Listing, layer::Error> {
-    let depth = below.components().count();
-    let is_top = below.is_root() && !recursive;
+    // A folder stands before what it holds, so that what is inside the last one is deeper.
+    let is_inside = |item: &Item, path: &TreePath| {
+        let folder = &item.entry.path;
+        folder != below && path.starts_with(folder)
+    };
     let mut found: Vec<Item> = Vec::new();
     let listed = layer.entries(snapshot, &mut |item| {
         let Ok(item) = item else {
             return ControlFlow::Continue(());
         };
         let path = &item.entry.path;
-        let is_wanted = if is_top {
-            // A folder stands before what it holds.
-            found
-                .last()
-                .is_none_or(|last| !path.starts_with(&last.entry.path))
-        } else {
-            path.starts_with(below) && (recursive || path.components().count() <= depth + 1)
-        };
-        if is_wanted {
+        if path.starts_with(below)
+            && (recursive || !found.last().is_some_and(|last| is_inside(last, path)))
+        {
             found.push(item);
         }
         ControlFlow::Continue(())
@@ -179,8 +176,8 @@ pub fn list(
         listed => listed.map(|()| None)?,
     };
     found.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
-    if is_top {
-        found.dedup_by(|item, top| item.entry.path.starts_with(&top.entry.path));
+    if !recursive {
+        found.dedup_by(|item, last| is_inside(last, &item.entry.path));
     }
     Ok(Listing {
         items: found,

@@ -451,6 +451,7 @@ fn of_layer(error: &layer::Error) -> (Code, Option<Next>) {
         layer::Error::KindNotRunnable { .. } => (Code::KindNotRunnable, None),
         layer::Error::StoreNotRunnable { .. } => (Code::StoreNotRunnable, None),
         layer::Error::NotCreated { .. } => (Code::LayerNotCreated, None),
+        layer::Error::NotEncrypted { .. } => (Code::RepositoryUnknown, None),
         layer::Error::Secret(error) => of_secret(error),
         layer::Error::NoSnapshot { .. } => (Code::NoSuchSnapshot, Some(run(&["snapshots"]))),
         layer::Error::NoFile { path, .. } => {

@@ -48,9 +48,10 @@ impl History {
         create_private_folder(&self.folder).map_err(failed)?;
         let mut salt = [0; 3];
         random(&mut salt).map_err(failed)?;
+        // By their names the operations are sorted, also those of one second.
         let run = format!(
             "{}-{:02x}{:02x}{:02x}",
-            now.strftime("%Y%m%dT%H%M%SZ"),
+            now.strftime("%Y%m%dT%H%M%S.%3fZ"),
             salt[0],
             salt[1],
             salt[2]

@@ -306,6 +306,12 @@ pub enum Error {
         /// The store, as configured.
         store: String,
     },
+    /// The configuration says that the layer keeps a secret, and it does not.
+    #[error("the repository is not encrypted, although the configuration says `{configured}`")]
+    NotEncrypted {
+        /// The mode of the configuration.
+        configured: String,
+    },
     /// Nothing stands at the store.
     #[error("there is no layer at {store} yet")]
     NotCreated {

@@ -46,7 +46,7 @@ pub use restore::{
     ActionCount, LeftOut, PlannedRestore, Renamed, RestoreReport, RestoreRequest, restore,
     restore_plan,
 };
-pub use run::run;
+pub use run::{record_failure, run};
 pub use schedule::Schedule;
 pub use secret::Secret;
 pub use selection::{Admission, Selection};

@@ -7,7 +7,7 @@ use tree::Step;
 
 use crate::convoy::{self, Appetite, Crossing, Passenger};
 use crate::event::{Event, Verb, Watch};
-use crate::explain::explain_layer;
+use crate::explain::{explain, explain_layer};
 use crate::history::{History, Record};
 use crate::layer::{self, Access, Layer, NewSnapshot};
 use crate::machine::Context;
@@ -26,6 +26,45 @@ pub fn run(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Report
         // The plan was made from these very paths.
         let _ = plan.reading.read(&|entry| appetite.wants(entry), take);
     })
+}
+
+/// Keeps in the history that a backup could not even be planned, so that the status tells.
+///
+/// # Errors
+///
+/// When the history cannot be written.
+pub fn record_failure(error: &Error, context: Context<'_>) -> Result<(), Error> {
+    let machine = context.machine;
+    let now = (machine.clock)().timestamp();
+    let record = History::new(&machine.places.state).begin(now, machine.random)?;
+    let layers: Vec<String> = context
+        .config
+        .layers
+        .iter()
+        .map(|layer| layer.name.clone())
+        .collect();
+    record.add(&Event::Started {
+        run: record.run().to_owned(),
+        verb: Verb::Backup,
+        at: now,
+        host: machine.host.clone(),
+        layers: layers.clone(),
+        expected: None,
+    });
+    for layer in layers {
+        record.add(&Event::LayerFailed {
+            layer,
+            at: now,
+            failure: explain(error),
+        });
+    }
+    record.add(&Event::Finished {
+        at: now,
+        outcome: Outcome::Failed,
+        totals: None,
+        problems: 0,
+    });
+    Ok(())
 }
 
 /// The same with another way to read.

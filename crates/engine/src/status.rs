@@ -244,15 +244,19 @@ fn of_layer(layer: &config::Layer, known: Known, now: &ZonedDateTime) -> LayerSt
         .verified
         .as_ref()
         .is_some_and(|verified| !verified.findings.is_empty());
+    // One that began later and failed, on the lock of one that was under way, is over before it.
+    let failure = known
+        .failure
+        .filter(|(at, _)| last_at.is_none_or(|last| *at > last));
     let state = match (&last_at, &due) {
         _ if !layer.is_runnable() => State::NotRunnable,
         _ if is_damaged => State::Damaged,
-        _ if known.failure.is_some() => State::Failed,
+        _ if failure.is_some() => State::Failed,
         (None, _) => State::Never,
         (Some(last), Some(due)) if is_late(*last, due, now) => State::Late,
         _ => State::Good,
     };
-    let (failed_at, failure) = known.failure.unzip();
+    let (failed_at, failure) = failure.unzip();
     LayerStatus {
         layer: layer.name.clone(),
         kind: layer.kind.name(),

@@ -108,7 +108,8 @@ fn machine() -> io::Result<Machine> {
 }
 
 /// Passphrases and keys are in our memory: no core dump, no look inside by other programs of the
-/// same user, and nothing that we create may be read by others unless it says so itself.
+/// same user, and nothing that we create may be read by others unless it says so itself. As many
+/// open files as we may have: a restore of many small ones needs some hundred.
 fn keep_to_ourselves() {
     // Each is a second line of defence; where the system refuses, the first one still stands.
     let no_core = Rlimit {
@@ -116,6 +117,9 @@ fn keep_to_ourselves() {
         maximum: Some(0),
     };
     let _ = rustix::process::setrlimit(Resource::Core, no_core);
+    let mut files = rustix::process::getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    let _ = rustix::process::setrlimit(Resource::Nofile, files);
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
 }

@@ -7,7 +7,7 @@ mod verify;
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
-use std::io::Read;
+use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
@@ -55,6 +55,9 @@ pub(super) fn open(
         None => String::new(),
     };
     let passphrase = Passphrase::new(passphrase);
+    let not_created = || Error::NotCreated {
+        store: layer.store.clone(),
+    };
     let archives = if access == Access::Create {
         let options = new_repository(machine.random)?;
         let now = machine.now().timestamp();
@@ -74,18 +77,43 @@ pub(super) fn open(
             unknown_unencrypted: !encryption.keeps_secret(&passphrase),
             relocated: false,
         };
-        Archives::open(path, &home, &options, &passphrase, trust).map_err(|error| match error {
-            BorgError::DoesNotExist { .. } => Error::NotCreated {
-                store: layer.store.clone(),
-            },
+        let opened = Archives::open(path, &home, &options, &passphrase, trust);
+        let opened = match opened {
+            // What cannot be written can be read without a lock: nobody else can write it either.
+            Err(BorgError::Io { source, .. })
+                if options.access == borg::Access::Read
+                    && source.kind() == io::ErrorKind::ReadOnlyFilesystem =>
+            {
+                let options = OpenOptions {
+                    access: borg::Access::NoLock,
+                    ..options
+                };
+                Archives::open(path, &home, &options, &passphrase, trust)
+            }
+            opened => opened,
+        };
+        opened.map_err(|error| match error {
+            BorgError::DoesNotExist { .. } => not_created(),
+            BorgError::NotARepository { .. } if is_empty_folder(path) => not_created(),
             error => Error::Borg(error),
         })?
     };
+    if encryption.encrypts() && !archives.encryption().encrypts() {
+        return Err(Error::NotEncrypted {
+            configured: encryption.to_string(),
+        });
+    }
     Ok(Box::new(BorgLayer {
         archives: Some(archives),
         host,
         compression: compression.clone(),
     }))
+}
+
+/// A mount point, or a folder that a person has made for it: a repository can be created there.
+fn is_empty_folder(path: &Path) -> bool {
+    path.read_dir()
+        .is_ok_and(|mut entries| entries.next().is_none())
 }
 
 fn new_repository(random: Random) -> Result<RepositoryOptions, Error> {

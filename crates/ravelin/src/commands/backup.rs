@@ -25,7 +25,13 @@ pub(crate) fn run_due(arguments: &Run, session: &Session<'_>) -> Result<Exit, En
 fn run_wanted(wanted: &Wanted, dry_run: bool, session: &Session<'_>) -> Result<Exit, Ended> {
     let config = session.config()?;
     session.with_context(&config, |context| {
-        let plan = engine::plan(context, wanted)?;
+        let plan = match engine::plan(context, wanted) {
+            Err(error @ engine::Error::NoSource { .. }) if !dry_run => {
+                engine::record_failure(&error, context)?;
+                return Err(error.into());
+            }
+            plan => plan?,
+        };
         for layer in &plan.not_runnable {
             session.output.tell(&format!(
                 "{layer}: cannot be run by this version yet, left out"

@@ -51,7 +51,11 @@ pub(crate) fn run(arguments: &Find, session: &Session<'_>) -> Result<Exit, Ended
         if session.output.json {
             let records: Vec<FoundRecord> = found.iter().map(FoundRecord::from).collect();
             session.output.json(&records)?;
-            return Ok(Exit::Good);
+            return Ok(if found.is_empty() {
+                Exit::Failed
+            } else {
+                Exit::Good
+            });
         }
         let mut text = String::new();
         for found in &found {

@@ -3,7 +3,7 @@
 use std::path::{self, PathBuf};
 
 use engine::event::ProblemRecord;
-use engine::{ActionCount, PlannedRestore, RestoreReport, RestoreRequest, Selection};
+use engine::{ActionCount, Outcome, PlannedRestore, RestoreReport, RestoreRequest, Selection};
 use serde::Serialize;
 use tree::{Conflict, Fidelity, RestoreOptions};
 
@@ -153,6 +153,11 @@ fn tell(report: &RestoreReport, session: &Session<'_>) {
             human::grouped(count.entries),
             words(count.action)
         ));
+    }
+    if report.outcome == Outcome::Stopped {
+        session
+            .output
+            .say("stopped: the same command again restores the rest");
     }
     for renamed in &report.renamed {
         session.output.tell(&format!(

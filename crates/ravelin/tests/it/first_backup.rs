@@ -286,3 +286,84 @@ fn a_wrong_passphrase_and_a_held_lock_have_exit_codes_of_their_own() {
     fs::remove_dir_all(&lock).unwrap();
     bench.ravelin(["backup"]).assert().success();
 }
+
+#[test]
+fn a_store_that_cannot_be_written_is_still_read() {
+    let Some(()) = testkit::require_root() else {
+        return;
+    };
+    let bench = Bench::new();
+    quickstart(&bench);
+    let store = bench.home().join(".local/share/ravelin/disk");
+    let mount = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(arguments[0]);
+        let status = command.args(&arguments[1..]).status();
+        status.is_ok_and(|status| status.success())
+    };
+    let place = store.to_str().unwrap();
+    if !mount(&["mount", "--bind", "-o", "ro", place, place]) {
+        testkit::say_skipped(format_args!("nothing can be mounted here"));
+        return;
+    }
+    let listed = bench.ravelin(["snapshots"]).output().unwrap();
+    let restored = bench
+        .ravelin(["restore", "latest", "Documents", "--to", "restored"])
+        .output()
+        .unwrap();
+    let backed_up = bench.ravelin(["backup"]).output().unwrap();
+    assert!(mount(&["umount", place]));
+    assert!(listed.status.success(), "{listed:?}");
+    assert!(restored.status.success(), "{restored:?}");
+    assert_eq!(backed_up.status.code(), Some(1));
+}
+
+#[test]
+fn an_empty_folder_can_become_a_store_and_a_plain_repository_is_not_taken_for_an_encrypted_one() {
+    let bench = Bench::new();
+    bench.file("Documents/numbers", "1 1 2 3 5 8 13\n");
+    fs::create_dir(bench.home().join("repository")).unwrap();
+    let configure = |encryption: &str| {
+        bench.private_file("passphrase", "of the test");
+        bench.file(
+            ".config/ravelin/ravelin.toml",
+            &format!(
+                "[[source]]\npaths = [\"~/Documents\"]\n\n[layer.disk]\nkind = \"borg\"\n\
+                 store = \"~/repository\"\nencryption = \"{encryption}\"\n{}",
+                match encryption {
+                    "none" => "",
+                    _ => "passphrase = { file = \"~/passphrase\" }\n",
+                }
+            ),
+        );
+    };
+    configure("none");
+    bench.ravelin(["init"]).assert().success();
+    bench.ravelin(["backup"]).assert().success();
+    configure("repokey-blake2");
+    bench
+        .ravelin(["backup"])
+        .assert()
+        .code(1)
+        .stderr_eq(str![[r#"
+error: layer `disk` was not backed up [repository-unknown]
+  because: the repository is not encrypted, although the configuration says `repokey-blake2`
+  next: [..]
+
+"#]]);
+}
+
+#[test]
+fn a_backup_without_anything_to_back_up_shows_in_the_status() {
+    let bench = Bench::new();
+    quickstart(&bench);
+    fs::rename(
+        bench.home().join("Documents"),
+        bench.home().join("elsewhere"),
+    )
+    .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(10));
+    bench.ravelin(["backup"]).assert().code(1);
+    let status = bench.ravelin(["status", "--json"]).output().unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status["layers"][0]["state"], "failed");
+}

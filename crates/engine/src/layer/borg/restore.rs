@@ -22,6 +22,9 @@ use crate::layer::{RestoreStep, Snapshot};
 /// Files in a batch at most.
 const JOB_FILES: usize = 16;
 
+/// Threads that fetch content, at most: what they have open stays far below what a process may.
+const THREADS_MAX: usize = 16;
+
 /// Bytes of content after which a batch is handed on.
 const JOB_BYTES: u64 = 1 << 20;
 
@@ -50,9 +53,10 @@ pub(super) fn restore(
         on_step(step)
     };
     let cores = thread::available_parallelism().map_or(2, usize::from);
+    let threads = cores.min(THREADS_MAX);
     thread::scope(|scope| {
         let (sender, jobs) = bounded::<Vec<Job<'_>>>(1);
-        let workers: Vec<_> = (0..cores)
+        let workers: Vec<_> = (0..threads)
             .map(|_| {
                 let (jobs, advance) = (jobs.clone(), &advance);
                 scope.spawn(move || -> Result<(), Error> {
