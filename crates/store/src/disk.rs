@@ -185,6 +185,29 @@ fn name_if_free(temporary: &Path, path: &Path) -> io::Result<()> {
     }
 }
 
+/// Replaces a file, or folders in which nothing is: objects that are gone leave them behind, and a
+/// folder is no object.
+fn rename_over(temporary: &Path, path: &Path) -> io::Result<()> {
+    match fs::rename(temporary, path) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+            remove_empty_folders(path)?;
+            fs::rename(temporary, path)
+        }
+        renamed => renamed,
+    }
+}
+
+/// The system removes no folder in which something is.
+fn remove_empty_folders(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_empty_folders(&entry.path())?;
+        }
+    }
+    fs::remove_dir(folder)
+}
+
 fn rename_if_free(from: &Path, to: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
@@ -299,7 +322,7 @@ impl Store for Disk {
         let fail = |error| Error::from_io(error, Operation::Write, name);
         let (temporary, file) = self.write_temporary(&path, content).map_err(fail)?;
         let named = match mode {
-            WriteMode::Replace => fs::rename(&temporary, &path),
+            WriteMode::Replace => rename_over(&temporary, &path),
             WriteMode::Create => name_if_free(&temporary, &path),
         };
         if let Err(error) = named {
@@ -414,6 +437,19 @@ mod tests {
         assert_eq!(disk.tidy(Duration::from_secs(3600)).unwrap(), 1);
         assert!(!left.exists());
         assert!(disk.stat(&name("a/b")).is_ok());
+    }
+
+    #[test]
+    fn an_object_takes_the_place_of_empty_folders_and_of_no_others() {
+        let (_folder, disk) = disk();
+        disk.write(&name("a/b/c"), b"x", WriteMode::Replace)
+            .unwrap();
+        disk.write(&name("a"), b"y", WriteMode::Replace)
+            .unwrap_err();
+        assert!(disk.stat(&name("a/b/c")).is_ok());
+        disk.delete(&name("a/b/c")).unwrap();
+        disk.write(&name("a"), b"y", WriteMode::Replace).unwrap();
+        assert!(disk.stat(&name("a")).is_ok());
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub struct Endpoints {
     pub dropbox_api: String,
     /// Dropbox's uploads and downloads.
     pub dropbox_content: String,
+    /// Where Dropbox tells that something changed.
+    pub dropbox_notify: String,
     /// Dropbox's sign-in page.
     pub dropbox_authorize: String,
     /// The address where a machine of Amazon's asks for its credentials.
@@ -77,6 +79,7 @@ impl Default for Endpoints {
             google_device: "https://oauth2.googleapis.com/device/code".into(),
             dropbox_api: "https://api.dropboxapi.com".into(),
             dropbox_content: "https://content.dropboxapi.com".into(),
+            dropbox_notify: "https://notify.dropboxapi.com".into(),
             dropbox_authorize: "https://www.dropbox.com/oauth2/authorize".into(),
             instance_metadata: "http://169.254.169.254".into(),
         }

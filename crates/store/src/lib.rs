@@ -57,7 +57,9 @@ pub use counters::Counters;
 pub use digest::{Digest, DigestKind, Hasher, digest_of};
 pub use disk::Disk;
 pub use drive::Drive;
-pub use dropbox::Dropbox;
+pub use dropbox::{
+    Changes, Dropbox, DropboxLink, DropboxRequest, FileHistory, Revision, RevisionChange,
+};
 pub use environment::{Clock, Endpoints, Environment, Random, Variables};
 pub use error::{Error, ErrorKind, Operation};
 pub use faulty::{Fault, Faulty};

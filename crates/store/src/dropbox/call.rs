@@ -70,14 +70,17 @@ pub(super) fn kind_of(refusal: &Refusal) -> ErrorKind {
             ErrorKind::Busy
         }
         _ if has("insufficient_space") => ErrorKind::Full,
-        _ if has("conflict") => ErrorKind::AlreadyExists,
-        _ if has("not_found") || has("closed") => ErrorKind::NotFound,
+        _ if has("conflict") || has("shared_link_already_exists") => ErrorKind::AlreadyExists,
+        _ if has("not_found") || has("closed") || has("shared_link_not_found") => {
+            ErrorKind::NotFound
+        }
         _ if has("not_file") || has("not_folder") => ErrorKind::NotFound,
         _ if has("content_hash_mismatch") => ErrorKind::Corrupt,
         _ if has("no_write_permission")
             || has("no_permission")
             || has("missing_scope")
-            || has("access_denied") =>
+            || has("access_denied")
+            || has("not_authorized") =>
         {
             ErrorKind::Denied
         }

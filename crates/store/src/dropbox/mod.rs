@@ -9,7 +9,12 @@
 //! again. That is an answer like other requests to slow down.
 
 mod call;
+mod revisions;
+mod sharing;
 mod upload;
+
+pub use revisions::{Changes, FileHistory, Revision, RevisionChange};
+pub use sharing::{DropboxLink, DropboxRequest};
 
 use std::ops::ControlFlow;
 use std::time::SystemTime;
@@ -60,6 +65,7 @@ struct Metadata {
     size: u64,
     rev: Option<String>,
     server_modified: Option<jiff::Timestamp>,
+    client_modified: Option<jiff::Timestamp>,
     content_hash: Option<String>,
 }
 
@@ -124,6 +130,40 @@ impl Dropbox {
             return None;
         }
         Name::new(path.get(self.root.len()..)?.strip_prefix('/')?).ok()
+    }
+
+    /// Reads what a path, an id or a revision stands for.
+    fn read_path(&self, path: &str, name: &Name, range: Range) -> Result<Reading, Error> {
+        let arguments = json!({"path": path});
+        let request = self.content(
+            Method::Post,
+            "files/download",
+            &arguments,
+            Operation::Read,
+            name,
+        );
+        let answer = self
+            .http
+            .call(&self.account, &ranged(request, range).accept(&[416]))?;
+        if answer.status == 416 {
+            let object = self.stat(name)?;
+            return Ok(Reading {
+                object,
+                body: Box::new(std::io::empty()),
+            });
+        }
+        let told = answer
+            .header("dropbox-api-result")
+            .and_then(|json| serde_json::from_str::<Metadata>(json).ok());
+        let told = told.ok_or_else(|| {
+            Error::new(ErrorKind::Invalid, Operation::Read)
+                .on(name)
+                .because("Dropbox does not tell what it sends")
+        })?;
+        reading(answer, name, range, |_, size| Object {
+            size,
+            ..told.object(name.clone())
+        })
     }
 
     fn look(&self, name: &Name, operation: Operation) -> Result<Metadata, Error> {
@@ -206,36 +246,7 @@ impl Store for Dropbox {
     }
 
     fn read(&self, name: &Name, range: Range) -> Result<Reading, Error> {
-        let arguments = json!({"path": self.path(name.as_str())});
-        let request = self.content(
-            Method::Post,
-            "files/download",
-            &arguments,
-            Operation::Read,
-            name,
-        );
-        let answer = self
-            .http
-            .call(&self.account, &ranged(request, range).accept(&[416]))?;
-        if answer.status == 416 {
-            let object = self.stat(name)?;
-            return Ok(Reading {
-                object,
-                body: Box::new(std::io::empty()),
-            });
-        }
-        let told = answer
-            .header("dropbox-api-result")
-            .and_then(|json| serde_json::from_str::<Metadata>(json).ok());
-        let told = told.ok_or_else(|| {
-            Error::new(ErrorKind::Invalid, Operation::Read)
-                .on(name)
-                .because("Dropbox does not tell what it sends")
-        })?;
-        reading(answer, name, range, |_, size| Object {
-            size,
-            ..told.object(name.clone())
-        })
+        self.read_path(&self.path(name.as_str()), name, range)
     }
 
     fn write(&self, name: &Name, content: &dyn Content, mode: WriteMode) -> Result<Object, Error> {

@@ -28,14 +28,24 @@ impl Dropbox {
         content: &dyn Content,
         mode: WriteMode,
     ) -> Result<Object, Error> {
+        self.upload_as(name, content, &self.commit(name, mode))
+    }
+
+    /// Uploads as these arguments of a commit say.
+    pub(super) fn upload_as(
+        &self,
+        name: &Name,
+        content: &dyn Content,
+        commit: &Value,
+    ) -> Result<Object, Error> {
         let hash = self.hash(name, content)?;
         let metadata = if content.size() <= SINGLE_MAX {
-            let mut arguments = self.commit(name, mode);
+            let mut arguments = commit.clone();
             arguments["content_hash"] = json!(hash.to_hex());
             self.send("files/upload", &arguments, content, name)?
                 .json()?
         } else {
-            self.upload_session(name, content, mode)?
+            self.upload_session(name, content, commit)?
         };
         let metadata: Metadata = metadata;
         if metadata.size != content.size()
@@ -88,7 +98,7 @@ impl Dropbox {
         &self,
         name: &Name,
         content: &dyn Content,
-        mode: WriteMode,
+        commit: &Value,
     ) -> Result<Metadata, Error> {
         let record = Record::find(
             &self.http.environment,
@@ -97,13 +107,13 @@ impl Dropbox {
             content,
         );
         let known = record.get().is_some();
-        match self.send_session(name, content, mode, &record) {
+        match self.send_session(name, content, commit, &record) {
             // Sessions end after some days, and a changed content cannot go on in one.
             Err(error)
                 if known && matches!(error.kind, ErrorKind::NotFound | ErrorKind::Changed) =>
             {
                 record.end();
-                self.send_session(name, content, mode, &record)
+                self.send_session(name, content, commit, &record)
             }
             result => result,
         }
@@ -113,7 +123,7 @@ impl Dropbox {
         &self,
         name: &Name,
         content: &dyn Content,
-        mode: WriteMode,
+        commit: &Value,
         record: &Record,
     ) -> Result<Metadata, Error> {
         let local = |error| Error::from_io(error, Operation::Write, name);
@@ -139,7 +149,7 @@ impl Dropbox {
                 upload
             }
         };
-        let sent = self.send_parts(name, content, mode, record, &upload);
+        let sent = self.send_parts(name, content, commit, record, &upload);
         match &sent {
             Ok(_) => record.end(),
             Err(error) if !error.is_passing() && error.kind != ErrorKind::NotFound => record.end(),
@@ -152,7 +162,7 @@ impl Dropbox {
         &self,
         name: &Name,
         content: &dyn Content,
-        mode: WriteMode,
+        commit: &Value,
         record: &Record,
         upload: &Upload,
     ) -> Result<Metadata, Error> {
@@ -191,7 +201,7 @@ impl Dropbox {
                 .map_err(local)?;
         }
         let cursor = json!({"session_id": upload.id, "offset": content.size()});
-        let arguments = json!({"cursor": cursor, "commit": self.commit(name, mode)});
+        let arguments = json!({"cursor": cursor, "commit": commit});
         let empty: &[u8] = &[];
         match self.send(
             "files/upload_session/finish",

@@ -315,6 +315,61 @@ try:
 except exceptions.ApiError as e:
     assert e.error.get_path().is_not_found()
 assert dbx.users_get_space_usage().used == 3
+# Revisions, writing upon one, deleted files, restoring.
+one = dbx.files_upload(b"one", "/h")
+two = dbx.files_upload(b"two", "/h", mode=files.WriteMode.update(one.rev))
+try:
+    dbx.files_upload(b"three", "/h", mode=files.WriteMode.update(one.rev))
+    assert False
+except exceptions.ApiError as e:
+    assert e.error.get_path().reason.is_conflict()
+try:
+    dbx.files_delete_v2("/h", parent_rev=one.rev)
+    assert False
+except exceptions.ApiError as e:
+    assert e.error.is_path_write()
+cursor = dbx.files_list_folder("", recursive=True).cursor
+dbx.files_delete_v2("/h", parent_rev=two.rev)
+gone = dbx.files_list_folder_continue(cursor).entries
+assert [type(e) for e in gone] == [files.DeletedMetadata] and gone[0].path_display == "/h"
+listed = dbx.files_list_folder("", recursive=True, include_deleted=True).entries
+assert "/h" in [e.path_display for e in listed if isinstance(e, files.DeletedMetadata)]
+told = dbx.files_list_revisions("/h", limit=10)
+assert told.is_deleted and [e.rev for e in told.entries] == [two.rev, one.rev]
+meta, response = dbx.files_download("rev:" + one.rev)
+assert response.content == b"one"
+back = dbx.files_restore("/h", one.rev)
+assert back.rev not in (one.rev, two.rev) and dbx.files_download("/h")[1].content == b"one"
+try:
+    dbx.files_upload(b"", "/desktop.ini")
+    assert False
+except exceptions.ApiError as e:
+    assert e.error.get_path().reason.is_disallowed_name()
+# Links and requests.
+from dropbox import sharing, file_requests
+import datetime
+settings = sharing.SharedLinkSettings(require_password=True, link_password="word", allow_download=False,
+    expires=datetime.datetime(2030, 1, 1), audience=sharing.LinkAudience.public)
+link = dbx.sharing_create_shared_link_with_settings("/h", settings)
+assert link.expires == datetime.datetime(2030, 1, 1) and not link.link_permissions.allow_download
+try:
+    dbx.sharing_create_shared_link_with_settings("/h")
+    assert False
+except exceptions.ApiError as e:
+    assert e.error.is_shared_link_already_exists()
+assert [l.url for l in dbx.sharing_list_shared_links().links] == [link.url]
+dbx.sharing_revoke_shared_link(link.url)
+assert dbx.sharing_list_shared_links().links == []
+made = dbx.file_requests_create("Photos", "/In")
+assert [r.id for r in dbx.file_requests_list_v2().file_requests] == [made.id]
+try:
+    dbx.file_requests_delete([made.id])
+    assert False
+except exceptions.ApiError as e:
+    assert e.error.is_file_request_open()
+assert not dbx.file_requests_update(made.id, open=False).is_open
+dbx.file_requests_delete([made.id])
+assert dbx.file_requests_list_v2().file_requests == []
 print("good")
 "#;
     let said = testkit::run(

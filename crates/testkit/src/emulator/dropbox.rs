@@ -27,6 +27,10 @@ struct State {
     entries: BTreeMap<String, Entry>,
     sessions: BTreeMap<String, Vec<u8>>,
     cursors: BTreeMap<String, Cursor>,
+    /// Every revision of every path, oldest first; a deletion has no file.
+    history: BTreeMap<String, Vec<Kept>>,
+    links: Vec<Link>,
+    requests: Vec<FileRequest>,
     /// What happened, for cursors.
     log: Vec<String>,
     next: u64,
@@ -45,7 +49,46 @@ struct File {
     bytes: Arc<Vec<u8>>,
     rev: String,
     hash: String,
+    /// When it came, in seconds since 1970.
+    at: u64,
+    /// When its device says that it was modified.
+    modified: String,
 }
+
+#[derive(Debug, Clone)]
+struct Kept {
+    path: String,
+    at: u64,
+    file: Option<File>,
+}
+
+#[derive(Debug, Clone)]
+struct Link {
+    url: String,
+    path: String,
+    settings: Value,
+}
+
+#[derive(Debug, Clone)]
+struct FileRequest {
+    id: String,
+    told: Value,
+}
+
+/// The first second of the emulator: the beginning of 2026.
+const START: u64 = 1_767_225_600;
+
+/// Names that Dropbox takes from nobody.
+///
+/// Source: Dropbox's help, "Files that are not synced".
+const DISALLOWED: [&str; 6] = [
+    "desktop.ini",
+    "thumbs.db",
+    ".ds_store",
+    "icon\r",
+    ".dropbox",
+    ".dropbox.attr",
+];
 
 #[derive(Debug, Clone)]
 struct Cursor {
@@ -66,10 +109,19 @@ impl DropboxEmulator {
         }));
         let shared = Arc::clone(&state);
         let server = HttpServer::start(&faults, move |request| {
-            shared
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .answer(request)
+            let state = || shared.lock().unwrap_or_else(PoisonError::into_inner);
+            if request.path.ends_with("/files/list_folder/longpoll") {
+                let asked = request.json();
+                // A test does not wait for minutes.
+                for _ in 0..20 {
+                    if state().has_changed(&text(&asked, "cursor")) {
+                        return Answer::json(200, &json!({"changes": true}));
+                    }
+                    std::thread::sleep(std::time::Duration::from_millis(50));
+                }
+                return Answer::json(200, &json!({"changes": false}));
+            }
+            state().answer(request)
         });
         Self {
             server,
@@ -128,8 +180,20 @@ impl DropboxEmulator {
     /// Puts a file there, as if another client had.
     pub fn put(&self, path: &str, bytes: &[u8]) {
         self.with(|state| {
-            state.store(path, bytes.to_vec());
+            state.store(path, bytes.to_vec(), None);
         });
+    }
+
+    /// Deletes a file, as if another client had.
+    pub fn delete(&self, path: &str) {
+        self.with(|state| {
+            state.delete(&json!({"path": path}));
+        });
+    }
+
+    /// All cursors are worth nothing any more, as they are after some weeks.
+    pub fn forget_cursors(&self) {
+        self.with(|state| state.cursors.clear());
     }
 
     /// All sessions have ended, as they do after some days.
@@ -178,6 +242,24 @@ fn text(value: &Value, key: &str) -> String {
         .and_then(Value::as_str)
         .unwrap_or_default()
         .to_owned()
+}
+
+/// What a listing tells of what is not there any more.
+fn deleted(path: &str) -> Value {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    json!({".tag": "deleted", "name": name, "path_lower": path.to_lowercase(), "path_display": path})
+}
+
+/// A second of 2026 as Dropbox writes it; the emulator does not live to see February.
+fn stamp(at: u64) -> String {
+    let rest = at.saturating_sub(START);
+    let (day, second) = (rest / 86_400 + 1, rest % 86_400);
+    format!(
+        "2026-01-{day:02}T{:02}:{:02}:{:02}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
 }
 
 impl State {
@@ -255,6 +337,48 @@ impl State {
                     &json!({"metadata": self.entries[&path.to_lowercase()].metadata()}),
                 )
             }
+            "files/list_revisions" => self.revisions(&argument),
+            "files/restore" => self.restore(&argument),
+            "sharing/create_shared_link_with_settings" => self.share(&argument),
+            "sharing/list_shared_links" => {
+                let links: Vec<Value> = self
+                    .links
+                    .iter()
+                    .filter_map(|link| self.link(link))
+                    .collect();
+                Answer::json(200, &json!({"links": links, "has_more": false}))
+            }
+            "sharing/revoke_shared_link" => {
+                let before = self.links.len();
+                let url = text(&argument, "url");
+                self.links.retain(|link| link.url != url);
+                if self.links.len() == before {
+                    refuse(&["shared_link_not_found"])
+                } else {
+                    Answer::json(200, &Value::Null)
+                }
+            }
+            "file_requests/create" => self.request_files(&argument),
+            "file_requests/list_v2" => {
+                let told: Vec<&Value> = self.requests.iter().map(|is| &is.told).collect();
+                Answer::json(
+                    200,
+                    &json!({"file_requests": told, "cursor": "end", "has_more": false}),
+                )
+            }
+            "file_requests/update" => {
+                let id = text(&argument, "id");
+                match self.requests.iter_mut().find(|is| is.id == id) {
+                    Some(found) => {
+                        if let Some(open) = argument["open"].as_bool() {
+                            found.told["is_open"] = json!(open);
+                        }
+                        Answer::json(200, &found.told)
+                    }
+                    None => refuse(&["not_found"]),
+                }
+            }
+            "file_requests/delete" => self.delete_requests(&argument),
             "users/get_space_usage" => Answer::json(
                 200,
                 &json!({"used": self.used(), "allocation": {".tag": "individual", "allocated": self.size_max.unwrap_or(2 << 30)}}),
@@ -263,12 +387,177 @@ impl State {
         }
     }
 
-    /// By path, or by id.
-    fn entry(&self, path: &str) -> Option<&Entry> {
-        match path.strip_prefix("id:") {
-            Some(id) => self.entries.values().find(|entry| hex(&entry.path) == id),
-            None => self.entries.get(&path.to_lowercase()),
+    /// By path, by id, or by revision.
+    fn entry(&self, path: &str) -> Option<Entry> {
+        if let Some(id) = path.strip_prefix("id:") {
+            return self
+                .entries
+                .values()
+                .find(|entry| hex(&entry.path) == id)
+                .cloned();
         }
+        if let Some(rev) = path.strip_prefix("rev:") {
+            return self.by_rev(rev);
+        }
+        self.entries.get(&path.to_lowercase()).cloned()
+    }
+
+    fn by_rev(&self, rev: &str) -> Option<Entry> {
+        let kept = self.history.values().flatten();
+        kept.filter(|kept| kept.file.as_ref().is_some_and(|file| file.rev == rev))
+            .map(|kept| Entry {
+                path: kept.path.clone(),
+                file: kept.file.clone(),
+            })
+            .next()
+    }
+
+    fn has_changed(&self, cursor: &str) -> bool {
+        self.cursors
+            .get(cursor)
+            .is_some_and(|cursor| self.log.len() > cursor.log)
+    }
+
+    fn revisions(&self, argument: &Value) -> Answer {
+        let key = text(argument, "path").to_lowercase();
+        if self
+            .entries
+            .get(&key)
+            .is_some_and(|entry| entry.file.is_none())
+        {
+            return refuse(&["path", "not_file"]);
+        }
+        let Some(kept) = self.history.get(&key) else {
+            return refuse(&["path", "not_found"]);
+        };
+        let limit = argument["limit"].as_u64().unwrap_or(10);
+        let entries: Vec<Value> = kept
+            .iter()
+            .rev()
+            .filter(|kept| kept.file.is_some())
+            .take(usize::try_from(limit).unwrap_or(10))
+            .map(|kept| {
+                let entry = Entry {
+                    path: kept.path.clone(),
+                    file: kept.file.clone(),
+                };
+                let mut told = entry.metadata();
+                if let Some(map) = told.as_object_mut() {
+                    map.remove(".tag");
+                }
+                told
+            })
+            .collect();
+        let deleted = kept.last().filter(|kept| kept.file.is_none());
+        let mut told =
+            json!({"entries": entries, "is_deleted": deleted.is_some(), "has_more": false});
+        if let Some(deleted) = deleted {
+            told["server_deleted"] = json!(stamp(deleted.at));
+        }
+        Answer::json(200, &told)
+    }
+
+    fn restore(&mut self, argument: &Value) -> Answer {
+        let (path, rev) = (text(argument, "path"), text(argument, "rev"));
+        let kept = self.by_rev(&rev).and_then(|entry| entry.file);
+        let Some(file) = kept else {
+            return refuse(&["invalid_revision"]);
+        };
+        let entry = self.store(&path, file.bytes.to_vec(), Some(file.modified));
+        let mut told = entry.metadata();
+        if let Some(map) = told.as_object_mut() {
+            map.remove(".tag");
+        }
+        Answer::json(200, &told)
+    }
+
+    fn share(&mut self, argument: &Value) -> Answer {
+        let path = text(argument, "path").to_lowercase();
+        if !self.entries.contains_key(&path) {
+            return refuse(&["path", "not_found"]);
+        }
+        if self.links.iter().any(|link| link.path == path) {
+            return refuse(&["shared_link_already_exists"]);
+        }
+        self.next += 1;
+        let link = Link {
+            url: format!("https://www.dropbox.com/scl/fi/{}", self.next),
+            path,
+            settings: argument["settings"].clone(),
+        };
+        self.links.push(link.clone());
+        match self.link(&link) {
+            Some(told) => Answer::json(200, &told),
+            None => refuse(&["path", "not_found"]),
+        }
+    }
+
+    fn link(&self, link: &Link) -> Option<Value> {
+        let mut told = self.entries.get(&link.path)?.metadata();
+        let password = link.settings["require_password"].as_bool() == Some(true);
+        let audience = if password { "password" } else { "public" };
+        let download = link.settings["allow_download"].as_bool() != Some(false);
+        told["url"] = json!(link.url);
+        told["link_permissions"] = json!({
+            "can_revoke": true,
+            "resolved_visibility": {".tag": audience},
+            "effective_audience": {".tag": audience},
+            "visibility_policies": [],
+            "can_set_expiry": true,
+            "can_remove_expiry": true,
+            "allow_download": download,
+            "can_allow_download": true,
+            "can_disallow_download": true,
+            "allow_comments": false,
+            "team_restricts_comments": false,
+            "require_password": password,
+        });
+        if let Some(expires) = link.settings["expires"].as_str() {
+            told["expires"] = json!(expires);
+        }
+        Some(told)
+    }
+
+    fn request_files(&mut self, argument: &Value) -> Answer {
+        self.next += 1;
+        let id = format!("request{}", self.next);
+        let mut told = json!({
+            "id": id,
+            "url": format!("https://www.dropbox.com/request/{id}"),
+            "title": text(argument, "title"),
+            "created": stamp(START + self.next),
+            "is_open": argument["open"].as_bool() != Some(false),
+            "file_count": 0,
+            "destination": text(argument, "destination"),
+        });
+        if argument["deadline"].is_object() {
+            told["deadline"] = argument["deadline"].clone();
+        }
+        let told_now = told.clone();
+        self.requests.push(FileRequest { id, told });
+        Answer::json(200, &told_now)
+    }
+
+    fn delete_requests(&mut self, argument: &Value) -> Answer {
+        let ids: Vec<&str> = argument["ids"]
+            .as_array()
+            .map(|ids| ids.iter().filter_map(Value::as_str).collect())
+            .unwrap_or_default();
+        let open = |is: &FileRequest| is.told["is_open"].as_bool() == Some(true);
+        let chosen: Vec<&FileRequest> = self
+            .requests
+            .iter()
+            .filter(|is| ids.contains(&is.id.as_str()))
+            .collect();
+        if chosen.len() < ids.len() {
+            return refuse(&["not_found"]);
+        }
+        if chosen.iter().any(|is| open(is)) {
+            return refuse(&["file_request_open"]);
+        }
+        let told: Vec<Value> = chosen.iter().map(|is| is.told.clone()).collect();
+        self.requests.retain(|is| !ids.contains(&is.id.as_str()));
+        Answer::json(200, &json!({"file_requests": told}))
     }
 
     fn used(&self) -> usize {
@@ -300,7 +589,28 @@ impl State {
         let mode = argument["mode"]
             .as_str()
             .map_or_else(|| text(&argument["mode"], ".tag"), str::to_owned);
+        for component in path.split('/') {
+            if DISALLOWED.contains(&component.to_lowercase().as_str()) {
+                return refuse(&["path", "disallowed_name"]);
+            }
+            if matches!(component, "." | "..") || component.chars().count() > 255 {
+                return refuse(&["path", "malformed_path"]);
+            }
+        }
+        let in_the_way = path.match_indices('/').skip(1).any(|(at, _)| {
+            let above = self.entries.get(&path[..at].to_lowercase());
+            above.is_some_and(|above| above.file.is_some())
+        });
+        if in_the_way {
+            return refuse(&["path", "conflict", "file_ancestor"]);
+        }
         let old = self.entries.get(&path.to_lowercase());
+        let rev = old.and_then(|old| old.file.as_ref()).map(|file| &file.rev);
+        let upon =
+            mode == "update" && rev.is_some_and(|rev| *rev == text(&argument["mode"], "update"));
+        if mode == "update" && old.is_none() {
+            return refuse(&["path", "conflict", "file"]);
+        }
         if old.is_some_and(|old| old.file.is_none()) {
             return refuse(&["path", "conflict", "folder"]);
         }
@@ -308,7 +618,7 @@ impl State {
             .and_then(|old| old.file.as_ref())
             .is_some_and(|file| *file.bytes == bytes);
         let strict = argument["strict_conflict"].as_bool() == Some(true);
-        if old.is_some() && mode != "overwrite" && (strict || !same) {
+        if old.is_some() && mode != "overwrite" && !upon && (strict || !same) {
             return refuse(&["path", "conflict", "file"]);
         }
         if self
@@ -317,14 +627,18 @@ impl State {
         {
             return refuse(&["path", "insufficient_space"]);
         }
-        let entry = self.store(&path, bytes);
+        let modified = argument["client_modified"].as_str().map(str::to_owned);
+        let entry = self.store(&path, bytes, modified);
         Answer::json(200, &entry.metadata())
     }
 
-    fn store(&mut self, path: &str, bytes: Vec<u8>) -> Entry {
+    fn store(&mut self, path: &str, bytes: Vec<u8>, modified: Option<String>) -> Entry {
         self.folders(path);
         self.next += 1;
+        let at = START + self.next;
         let file = File {
+            at,
+            modified: modified.unwrap_or_else(|| stamp(at)),
             rev: format!("{:09x}", self.next),
             hash: content_hash(&bytes),
             bytes: Arc::new(bytes),
@@ -334,8 +648,23 @@ impl State {
             file: Some(file),
         };
         self.entries.insert(path.to_lowercase(), entry.clone());
-        self.log.push(path.to_lowercase());
+        self.note(&entry, true);
         entry
+    }
+
+    /// Puts what happened to a path into its history and before the cursors.
+    fn note(&mut self, entry: &Entry, present: bool) {
+        let key = entry.path.to_lowercase();
+        self.log.push(key.clone());
+        if entry.file.is_some() {
+            self.next += 1;
+            let at = START + self.next;
+            self.history.entry(key).or_default().push(Kept {
+                path: entry.path.clone(),
+                at,
+                file: entry.file.clone().filter(|_| present),
+            });
+        }
     }
 
     /// Makes the folders above a path.
@@ -376,12 +705,25 @@ impl State {
             _ => {}
         }
         let recursive = argument["recursive"].as_bool() == Some(true);
-        self.page(&Cursor {
-            folder,
+        let mut answer = self.page(&Cursor {
+            folder: folder.clone(),
             recursive,
             after: None,
             log: self.log.len(),
-        })
+        });
+        if argument["include_deleted"].as_bool() == Some(true) {
+            let mut told: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+            let gone = self.history.iter().filter(|(key, _)| {
+                key.starts_with(&format!("{folder}/")) && !self.entries.contains_key(*key)
+            });
+            if let Some(entries) = told["entries"].as_array_mut() {
+                entries.extend(gone.map(|(key, kept)| {
+                    deleted(kept.last().map_or(key.as_str(), |kept| kept.path.as_str()))
+                }));
+            }
+            answer = Answer::json(200, &told);
+        }
+        answer
     }
 
     fn page(&mut self, cursor: &Cursor) -> Answer {
@@ -415,8 +757,14 @@ impl State {
                 .skip(cursor.log)
                 .filter(|key| key.starts_with(&prefix))
             {
-                if let Some(entry) = self.entries.get(key) {
-                    entries.push(entry.metadata());
+                match self.entries.get(key) {
+                    Some(entry) => entries.push(entry.metadata()),
+                    None => {
+                        let kept = self.history.get(key).and_then(|kept| kept.last());
+                        entries.push(deleted(
+                            kept.map_or(key.as_str(), |kept| kept.path.as_str()),
+                        ));
+                    }
                 }
             }
             next.after = Some("\u{10ffff}".into());
@@ -442,8 +790,17 @@ impl State {
             return refuse(&["path_write", "conflict", "file"]);
         }
         let below = format!("{key}/");
+        let gone: Vec<Entry> = self
+            .entries
+            .iter()
+            .filter(|(other, _)| **other == key || other.starts_with(&below))
+            .map(|(_, entry)| entry.clone())
+            .collect();
         self.entries
             .retain(|other, _| *other != key && !other.starts_with(&below));
+        for entry in gone {
+            self.note(&entry, false);
+        }
         Answer::json(200, &json!({"metadata": entry.metadata()}))
     }
 
@@ -459,13 +816,14 @@ impl State {
             return refuse(&["to", "conflict", "file"]);
         }
         self.entries.remove(&from);
+        self.note(&entry, false);
         self.folders(&to);
         let moved = Entry {
             path: to.clone(),
             ..entry
         };
         self.entries.insert(to.to_lowercase(), moved.clone());
-        self.log.push(to.to_lowercase());
+        self.note(&moved, true);
         Answer::json(200, &json!({"metadata": moved.metadata()}))
     }
 }
@@ -482,8 +840,8 @@ impl Entry {
                 value["size"] = json!(file.bytes.len());
                 value["rev"] = json!(file.rev);
                 value["content_hash"] = json!(file.hash);
-                value["server_modified"] = json!("2026-01-01T00:00:00Z");
-                value["client_modified"] = json!("2026-01-01T00:00:00Z");
+                value["server_modified"] = json!(stamp(file.at));
+                value["client_modified"] = json!(file.modified);
                 value["is_downloadable"] = json!(true);
             }
         }

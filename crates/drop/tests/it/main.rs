@@ -1,0 +1,10 @@
+//! Drop folders on real stores and real folders.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod bench;
+mod chaos;
+mod dropbox;
+mod history;
+mod sharing;
+mod syncing;
