@@ -1,7 +1,6 @@
 //! A repository opened with its key: its archives, and what can be done with them.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +13,10 @@ use crate::counters_store::StoredCounters;
 use crate::sealer::Sealer;
 use crate::security::{Appearance, CacheMemory, SecurityDir, Trust};
 use crate::{
-    Access, Archive, ArchiveEntry, Backend, Buffer, Changes, Compression, Compressor, Counters,
-    Encryption, Error, Home, Host, Id, Item, ItemReader, Key, KeyStorage, Manifest, Object,
-    OpenOptions, Opener, Passphrase, Random, RepositoryOptions, Sealed, SystemRandom, TAM_SIZE,
-    find_key_file, frame_put, key_file_text, new_key_file, read_key_file, save_file,
+    Access, Archive, ArchiveEntry, Backend, Buffer, Changes, ChunkRef, Compression, Compressor,
+    Counters, Encryption, Error, Home, Host, Id, Item, ItemReader, Key, KeyStorage, Location,
+    Manifest, Object, OpenOptions, Opener, Passphrase, Random, RepositoryOptions, Sealed,
+    SystemRandom, TAM_SIZE, find_key_file, frame_put, key_file_text, read_key_file, save_file,
 };
 
 /// The archives of one repository, with everything that it takes to read and write them.
@@ -52,7 +51,7 @@ impl Archives {
     /// Those of [`crate::Repository::create`], and [`Error::LocalState`] when this machine's side of it
     /// cannot be written.
     pub fn create(
-        path: &Path,
+        location: impl Into<Location>,
         home: &Home,
         host: &Host,
         encryption: Encryption,
@@ -60,9 +59,9 @@ impl Archives {
         options: &RepositoryOptions,
         now: Moment,
     ) -> Result<Self, Error> {
-        Backend::create(path, options)?;
+        let location = location.into();
         let open_options = OpenOptions::new(Access::Write, host);
-        let repository = Backend::open(path, &open_options)?;
+        let repository = Backend::create(&location, options, &open_options)?;
         let no_chance = |source| Error::Random { source };
         let key =
             Key::generate(encryption, repository.id(), &mut SystemRandom).map_err(no_chance)?;
@@ -73,7 +72,7 @@ impl Archives {
             if encryption.key_storage() == KeyStorage::Repository {
                 repository.save_key(&blob)?;
             } else {
-                let file = new_key_file(&home.keys, None, &repository.location());
+                let file = location.new_key_file(&home.keys);
                 let text = key_file_text(&repository.id(), &blob);
                 crate::home::create_private_dir(&home.keys)
                     .and_then(|()| save_file::write(&file, text.as_bytes()))
@@ -106,13 +105,13 @@ impl Archives {
     /// with another passphrase; [`Error::Object`] and [`Error::Manifest`] for a manifest that
     /// cannot be trusted; those of a repository that is not as this machine remembers it.
     pub fn open(
-        path: &Path,
+        location: impl Into<Location>,
         home: &Home,
         options: &OpenOptions,
         passphrase: &Passphrase,
         trust: Trust,
     ) -> Result<Self, Error> {
-        let repository = Backend::open(path, options)?;
+        let repository = Backend::open(&location.into(), options)?;
         let stored = repository.get(&Id::MANIFEST)?;
         let encryption = Encryption::of_object(&stored)?;
         let security = SecurityDir::new(home.security_of(&repository.id()));
@@ -200,6 +199,7 @@ impl Archives {
     ) -> Result<(), Error> {
         let damaged = |source| Error::Items { source };
         let mut reader = ItemReader::new();
+        self.prefetch_ids(&archive.items);
         for id in &archive.items {
             reader.push(&self.read(id)?);
             while let Some(item) = reader.next_item().map_err(damaged)? {
@@ -222,6 +222,7 @@ impl Archives {
         mut damaged: impl FnMut(Error),
     ) -> Result<(), Error> {
         let mut reader = ItemReader::new();
+        self.prefetch_ids(&archive.items);
         for id in &archive.items {
             match self.read(id) {
                 Ok(chunk) => reader.push(&chunk),
@@ -248,6 +249,18 @@ impl Archives {
             damaged(Error::Items { source });
         }
         Ok(())
+    }
+
+    /// Says which chunks will be read, in this order, after those that were named before: over a
+    /// connection they are asked for ahead.
+    pub fn prefetch(&self, chunks: &[ChunkRef]) {
+        let sized = |chunk: &ChunkRef| (chunk.id, usize::try_from(chunk.csize).ok());
+        self.repository.prefetch(chunks.iter().map(sized));
+    }
+
+    /// The same for objects of metadata, whose sizes are not known.
+    pub(crate) fn prefetch_ids(&self, ids: &[Id]) {
+        self.repository.prefetch(ids.iter().map(|id| (*id, None)));
     }
 
     /// The plain bytes of an object, checked.

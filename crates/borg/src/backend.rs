@@ -3,14 +3,13 @@
 //! Archives, intake and caches speak to this and never ask where the bytes go. What only a
 //! repository of this machine can tell is behind [`Backend::local`].
 
-use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::{
-    Buffer, Compacted, Compaction, Error, Id, OpenOptions, Repository, RepositoryOptions,
-    Transaction,
+    Buffer, Compacted, Compaction, Error, Id, Location, OpenOptions, Remote, RemoteChanges,
+    Repository, RepositoryOptions, Transaction,
 };
 
 /// An open repository. Clones are the same one.
@@ -18,6 +17,8 @@ use crate::{
 pub enum Backend {
     /// In a folder of this machine.
     Local(Arc<Repository>),
+    /// Behind SSH.
+    Remote(Arc<Remote>),
 }
 
 /// What has been written to a repository and does not count before it is committed. Dropped
@@ -26,48 +27,93 @@ pub enum Backend {
 pub enum Changes {
     /// In a folder of this machine.
     Local(Transaction<Arc<Repository>>),
+    /// Behind SSH. Objects are on their way when a method returns; what went wrong with one is
+    /// the error of a later method, of the commit at the latest.
+    Remote(RemoteChanges),
 }
 
 impl Backend {
-    /// Makes a new, empty repository.
-    pub(crate) fn create(path: &Path, options: &RepositoryOptions) -> Result<(), Error> {
-        Repository::create(path, options)
+    /// Makes a new, empty repository, which is open then.
+    ///
+    /// # Errors
+    ///
+    /// As [`Repository::create`]; those of the connection.
+    pub fn create(
+        location: &Location,
+        new: &RepositoryOptions,
+        options: &OpenOptions,
+    ) -> Result<Self, Error> {
+        match location {
+            Location::Local(path) => {
+                Repository::create(path, new)?;
+                Self::open(location, options)
+            }
+            Location::Ssh(ssh) => Ok(Self::Remote(Arc::new(Remote::create(ssh, new, options)?))),
+        }
     }
 
     /// Opens a repository.
-    pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Self, Error> {
-        Ok(Self::Local(Arc::new(Repository::open(path, options)?)))
+    ///
+    /// # Errors
+    ///
+    /// As [`Repository::open`]; those of the connection.
+    pub fn open(location: &Location, options: &OpenOptions) -> Result<Self, Error> {
+        Ok(match location {
+            Location::Local(path) => Self::Local(Arc::new(Repository::open(path, options)?)),
+            Location::Ssh(ssh) => Self::Remote(Arc::new(Remote::open(ssh, options)?)),
+        })
+    }
+
+    /// Removes the locks of a repository, whoever holds them. For a person who knows that nobody
+    /// uses it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Repository::break_lock`]; those of the connection.
+    pub fn break_lock(location: &Location, options: &OpenOptions) -> Result<(), Error> {
+        match location {
+            Location::Local(path) => Repository::break_lock(path),
+            Location::Ssh(ssh) => Remote::break_lock(ssh, options),
+        }
     }
 
     /// The repository itself, when it is on this machine.
     #[must_use]
     pub fn local(&self) -> Option<&Arc<Repository>> {
-        let Self::Local(repository) = self;
-        Some(repository)
+        match self {
+            Self::Local(repository) => Some(repository),
+            Self::Remote(_) => None,
+        }
     }
 
     /// Where it is, as the stock program writes it.
     #[must_use]
     pub fn location(&self) -> String {
-        let Self::Local(repository) = self;
-        repository.path().to_string_lossy().into_owned()
+        match self {
+            Self::Local(repository) => repository.path().to_string_lossy().into_owned(),
+            Self::Remote(remote) => remote.location().to_string(),
+        }
     }
 
     /// What it is known by.
     #[must_use]
     pub fn id(&self) -> Id {
-        let Self::Local(repository) = self;
-        repository.id()
+        match self {
+            Self::Local(repository) => repository.id(),
+            Self::Remote(remote) => remote.id(),
+        }
     }
 
     /// The key blob that is kept in the repository, if it is.
     ///
     /// # Errors
     ///
-    /// Those of the way there.
+    /// Those of the connection.
     pub fn load_key(&self) -> Result<Option<String>, Error> {
-        let Self::Local(repository) = self;
-        Ok(repository.load_key())
+        match self {
+            Self::Local(repository) => Ok(repository.load_key()),
+            Self::Remote(remote) => remote.load_key(),
+        }
     }
 
     /// Replaces the key blob that is kept in the repository.
@@ -76,8 +122,10 @@ impl Backend {
     ///
     /// As [`Repository::save_key`].
     pub fn save_key(&self, blob: &str) -> Result<(), Error> {
-        let Self::Local(repository) = self;
-        repository.save_key(blob)
+        match self {
+            Self::Local(repository) => repository.save_key(blob),
+            Self::Remote(remote) => remote.save_key(blob),
+        }
     }
 
     /// Reads an object.
@@ -86,8 +134,10 @@ impl Backend {
     ///
     /// As [`Repository::get`].
     pub fn get(&self, id: &Id) -> Result<Vec<u8>, Error> {
-        let Self::Local(repository) = self;
-        repository.get(id)
+        match self {
+            Self::Local(repository) => repository.get(id),
+            Self::Remote(remote) => remote.get(id),
+        }
     }
 
     /// Reads an object into memory that can be used again.
@@ -101,8 +151,22 @@ impl Backend {
         csize: Option<usize>,
         buffer: &'b mut Buffer,
     ) -> Result<&'b [u8], Error> {
-        let Self::Local(repository) = self;
-        repository.get_into(id, csize, buffer)
+        match self {
+            Self::Local(repository) => repository.get_into(id, csize, buffer),
+            Self::Remote(remote) => {
+                buffer.clear();
+                buffer.extend_from_slice(&remote.get(id)?);
+                Ok(buffer)
+            }
+        }
+    }
+
+    /// Says which objects will be read, in this order, after those that were named before; with
+    /// their stored sizes, where they are known. Over a connection they are asked for ahead.
+    pub fn prefetch(&self, objects: impl IntoIterator<Item = (Id, Option<usize>)>) {
+        if let Self::Remote(remote) = self {
+            remote.prefetch(objects);
+        }
     }
 
     /// All objects, in the order in which they are stored: reading them in that order is the
@@ -112,9 +176,13 @@ impl Backend {
     ///
     /// As [`Repository::ids_by_position`].
     pub fn ids(&self) -> Result<Vec<Id>, Error> {
-        let Self::Local(repository) = self;
-        let ids = repository.ids_by_position()?.into_iter();
-        Ok(ids.map(|(_, id)| id).collect())
+        match self {
+            Self::Local(repository) => {
+                let ids = repository.ids_by_position()?.into_iter();
+                Ok(ids.map(|(_, id)| id).collect())
+            }
+            Self::Remote(remote) => remote.ids(),
+        }
     }
 
     /// The first counter value that nobody has reserved; `None` when nobody ever has.
@@ -123,8 +191,10 @@ impl Backend {
     ///
     /// As [`Repository::get_free_nonce`].
     pub fn get_free_nonce(&self) -> Result<Option<u64>, Error> {
-        let Self::Local(repository) = self;
-        repository.get_free_nonce()
+        match self {
+            Self::Local(repository) => repository.get_free_nonce(),
+            Self::Remote(remote) => remote.get_free_nonce(),
+        }
     }
 
     /// Reserves all counter values below `next_free`.
@@ -137,8 +207,10 @@ impl Backend {
         next_free: u64,
         expected: Option<u64>,
     ) -> Result<(), Error> {
-        let Self::Local(repository) = self;
-        repository.commit_nonce_reservation(next_free, expected)
+        match self {
+            Self::Local(repository) => repository.commit_nonce_reservation(next_free, expected),
+            Self::Remote(remote) => remote.commit_nonce_reservation(next_free, expected),
+        }
     }
 
     /// Begins to write.
@@ -147,8 +219,10 @@ impl Backend {
     ///
     /// As [`Repository::begin`].
     pub fn begin(&self) -> Result<Changes, Error> {
-        let Self::Local(repository) = self;
-        Ok(Changes::Local(Arc::clone(repository).begin_owned()?))
+        Ok(match self {
+            Self::Local(repository) => Changes::Local(Arc::clone(repository).begin_owned()?),
+            Self::Remote(remote) => Changes::Remote(remote.begin()?),
+        })
     }
 }
 
@@ -159,8 +233,10 @@ impl Changes {
     ///
     /// As [`Transaction::put_framed`].
     pub fn put_framed(&self, entry: &[u8]) -> Result<(), Error> {
-        let Self::Local(transaction) = self;
-        transaction.put_framed(entry).map(drop)
+        match self {
+            Self::Local(transaction) => transaction.put_framed(entry).map(drop),
+            Self::Remote(changes) => changes.put_framed(entry),
+        }
     }
 
     /// Removes an object.
@@ -169,8 +245,10 @@ impl Changes {
     ///
     /// As [`Transaction::delete`].
     pub fn delete(&self, id: &Id) -> Result<(), Error> {
-        let Self::Local(transaction) = self;
-        transaction.delete(id)
+        match self {
+            Self::Local(transaction) => transaction.delete(id),
+            Self::Remote(changes) => changes.delete(id),
+        }
     }
 
     /// Makes everything that was written count. Gives the number of the transaction, where it can
@@ -180,8 +258,10 @@ impl Changes {
     ///
     /// As [`Transaction::commit`].
     pub fn commit(self, now: Timestamp) -> Result<Option<u32>, Error> {
-        let Self::Local(transaction) = self;
-        transaction.commit(now).map(Some)
+        match self {
+            Self::Local(transaction) => transaction.commit(now).map(Some),
+            Self::Remote(changes) => changes.commit(None).map(|()| None),
+        }
     }
 
     /// Commits, and frees the space of what does not count any more. Gives what that was, where
@@ -195,7 +275,9 @@ impl Changes {
         options: &Compaction,
         now: Timestamp,
     ) -> Result<Option<Compacted>, Error> {
-        let Self::Local(transaction) = self;
-        transaction.commit_and_compact(options, now).map(Some)
+        match self {
+            Self::Local(transaction) => transaction.commit_and_compact(options, now).map(Some),
+            Self::Remote(changes) => changes.commit(Some(options)).map(|()| None),
+        }
     }
 }

@@ -75,6 +75,8 @@ impl<'a> ChunkReader<'a> {
         for buffers in [&mut *stored, &mut *plains] {
             release(buffers);
         }
+        // Over a connection, all of them are under way at once.
+        archives.prefetch(chunks);
         let fetched: Vec<Result<&[u8], Error>> = chunks
             .iter()
             .zip(stored.iter_mut())

@@ -289,6 +289,75 @@ pub enum Error {
         /// Time of the manifest that is there.
         found: String,
     },
+    /// The server does not let us reach that repository.
+    #[error("the server does not give access to {path}")]
+    PathNotAllowed {
+        /// What was asked for.
+        path: String,
+    },
+    /// The program that leads to another machine cannot be run.
+    #[error("cannot run `{program}` to reach {location}")]
+    Start {
+        /// Which program: `ssh`, or what stands in its place.
+        program: String,
+        /// Which repository.
+        location: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The server has never answered: `ssh` did not get there, or no Borg runs there.
+    #[error("no Borg server answers at {location}{said}", said = said_of(said))]
+    NoServer {
+        /// Which repository.
+        location: String,
+        /// What was said on the way there, line by line.
+        said: String,
+    },
+    /// The connection to the server was lost. What was not committed is undone there.
+    #[error("the connection to {location} was lost{said}", said = said_of(said))]
+    ConnectionLost {
+        /// Which repository.
+        location: String,
+        /// What was said last, line by line.
+        said: String,
+    },
+    /// The server reports what has no name here.
+    #[error("the server of {location} reports: {message}")]
+    Remote {
+        /// Which repository.
+        location: String,
+        /// In its words.
+        message: String,
+    },
+    /// The server reports that something stored there is not what was written.
+    #[error("the server of {location} reports damage: {message}")]
+    DamagedThere {
+        /// Which repository.
+        location: String,
+        /// In its words.
+        message: String,
+    },
+    /// The server says what makes no sense.
+    #[error("the server of {location} does not keep to the protocol: {what}")]
+    Protocol {
+        /// Which repository.
+        location: String,
+        /// What was received.
+        what: String,
+    },
+    /// As a server: the client's connection broke, or it sends what is no call.
+    #[error("the connection to the client is broken")]
+    Connection {
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn said_of(said: &str) -> String {
+    match said.trim() {
+        "" => String::new(),
+        said => format!(": {}", said.replace('\n', " | ")),
+    }
 }
 
 impl Error {
@@ -315,6 +384,7 @@ impl Error {
             self,
             Self::ObjectNotFound { .. }
                 | Self::Damaged(_)
+                | Self::DamagedThere { .. }
                 | Self::Object { .. }
                 | Self::Items { .. }
                 | Self::ArchiveTam { .. }

@@ -23,11 +23,13 @@ mod integrity;
 mod item;
 mod item_stream;
 mod key;
+mod location;
 mod lock;
 mod manifest;
 mod msgpack;
 mod random;
 mod repository;
+mod rpc;
 mod save_file;
 mod sealer;
 mod security;
@@ -55,6 +57,7 @@ pub use key::{
     Passphrase, Reservation, Sealed, UnknownEncryption, find_key_file, key_file_text, new_key_file,
     plan_reservation, read_key_file,
 };
+pub use location::{BadLocation, Location, SshLocation};
 pub use lock::Lock;
 pub use manifest::{ArchiveEntry, BadManifest, Manifest, Operation};
 pub use msgpack::Malformed;
@@ -62,8 +65,9 @@ pub use random::{Random, SystemRandom};
 pub use repository::{
     Access, Checked, Compacted, Compaction, Config, Damage, DamageKind, DamagedPlace,
     IndexDifference, LogEntry, OBJECT_SIZE_MAX, OpenOptions, Position, Repaired, Repository,
-    RepositoryOptions, SparseSegment, Tag, Tail, Transaction, frame_put,
+    RepositoryOptions, SparseSegment, Tag, Tail, Transaction, frame_put, parse_size,
 };
+pub use rpc::{Remote, RemoteChanges, ServeOptions, serve};
 pub use security::Trust;
 pub(crate) use tam::TAM_SIZE;
 pub use tam::{BadTam, Tam};

@@ -40,6 +40,8 @@ pub enum Code {
     RepositoryDamaged,
     RepositoryUnknown,
     NotARepository,
+    Unreachable,
+    ServerRefuses,
     RestoreTarget,
     RestoreBusy,
     DiskFull,
@@ -53,7 +55,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of docs/errors.md.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::ConfigMissing,
         Self::ConfigUnreadable,
         Self::ConfigOpen,
@@ -76,6 +78,8 @@ impl Code {
         Self::RepositoryDamaged,
         Self::RepositoryUnknown,
         Self::NotARepository,
+        Self::Unreachable,
+        Self::ServerRefuses,
         Self::RestoreTarget,
         Self::RestoreBusy,
         Self::DiskFull,
@@ -164,7 +168,7 @@ impl Code {
             ),
             Self::StoreNotRunnable => (
                 "store-not-runnable",
-                "The configuration is understood, but this version cannot reach this store yet. Folders of this machine work.",
+                "The configuration is understood, but this version cannot reach this store yet. Folders of this machine work, and places behind SSH.",
                 "Use a folder of this machine as the store.",
             ),
             Self::LayerNotCreated => (
@@ -216,6 +220,16 @@ impl Code {
                 "not-a-repository",
                 "Something stands at the store of the layer, but no repository that this version can use.",
                 "Check the store in the configuration.",
+            ),
+            Self::Unreachable => (
+                "unreachable",
+                "The server with the repository cannot be reached, or the connection to it was lost. What was committed stays, the rest is undone there by itself.",
+                "Try what `ssh` says on its own, then run the same command again: it goes on from the last checkpoint.",
+            ),
+            Self::ServerRefuses => (
+                "server-refuses",
+                "The server with the repository does not do what it was asked for.",
+                "See the cause. What a key may do stands in `authorized_keys` on the server.",
             ),
             Self::RestoreTarget => (
                 "restore-target",
@@ -472,6 +486,10 @@ fn of_borg(error: &borg::Error) -> Code {
         E::Locked { .. } => Code::RepositoryLocked,
         E::Key(borg::KeyError::WrongPassphrase) => Code::WrongPassphrase,
         E::Key(_) => Code::KeyUnusable,
+        E::Start { .. } | E::NoServer { .. } | E::ConnectionLost { .. } | E::Connection { .. } => {
+            Code::Unreachable
+        }
+        E::Remote { .. } | E::Protocol { .. } | E::PathNotAllowed { .. } => Code::ServerRefuses,
         E::DoesNotExist { .. } => Code::LayerNotCreated,
         E::AlreadyExists { .. }
         | E::PathOccupied { .. }
@@ -493,6 +511,7 @@ fn of_borg(error: &borg::Error) -> Code {
         E::Config { .. }
         | E::ObjectNotFound { .. }
         | E::Damaged(_)
+        | E::DamagedThere { .. }
         | E::CheckNeeded { .. }
         | E::CommitDamaged { .. }
         | E::NonceGarbled { .. }

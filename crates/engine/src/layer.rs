@@ -301,7 +301,9 @@ pub enum Error {
         kind: &'static str,
     },
     /// This version cannot reach this store yet.
-    #[error("the store `{store}` cannot be reached yet: only folders of this machine can")]
+    #[error(
+        "the store `{store}` cannot be reached yet: only folders of this machine and places behind SSH can"
+    )]
     StoreNotRunnable {
         /// The store, as configured.
         store: String,

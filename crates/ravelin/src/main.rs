@@ -3,6 +3,7 @@
 //! This crate reads a person's flags, looks at the environment and the clock, draws, prints and
 //! picks the exit code. What it prints was found out by [`engine`].
 
+mod borg;
 mod cli;
 mod commands;
 mod exit;
@@ -16,7 +17,9 @@ mod progress;
 mod table;
 
 use std::env;
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -25,14 +28,14 @@ use engine::{Machine, Places};
 use jiff::tz::TimeZone;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
-use cli::{Cli, Common};
+use cli::{Cli, Command, Common};
 use commands::{Ended, Session};
 use exit::Exit;
 use output::Output;
 
 fn main() -> ExitCode {
     memory::give_back_at_once();
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(arguments(env::args_os())) {
         Ok(cli) => cli,
         Err(error) => {
             let is_answer = matches!(
@@ -69,7 +72,20 @@ fn main() -> ExitCode {
     .into()
 }
 
+/// The command line. Called through a link named `borg`, the program speaks Borg's.
+fn arguments(typed: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = typed.into_iter().collect();
+    let name = arguments.first().map(Path::new).and_then(Path::file_name);
+    if name == Some(OsStr::new("borg")) {
+        arguments.insert(1, "borg".into());
+    }
+    arguments
+}
+
 fn act(cli: &Cli, output: Output) -> Result<Exit, Ended> {
+    if let Command::Borg(command) = &cli.command {
+        return Ok(borg::run(command, output));
+    }
     let machine = machine()?;
     let config_file = cli.common.config.clone();
     let session = Session {

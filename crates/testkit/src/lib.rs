@@ -13,6 +13,7 @@ pub mod kill;
 mod program;
 mod random;
 mod skip;
+mod sshd;
 mod stock;
 mod tree;
 mod usage;
@@ -21,6 +22,7 @@ pub use counters::UsedCounters;
 pub use program::{output, require, run};
 pub use random::Random;
 pub use skip::{in_ci, is_root, missing, require_root, say_skipped};
+pub use sshd::{Sshd, rsh_stand_in, sshd};
 pub use stock::{
     CloudPrograms, StockBorg, StockDuplicity, cloud_programs, stock_borg, stock_duplicity,
 };

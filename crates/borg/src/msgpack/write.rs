@@ -73,6 +73,12 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// A number with a fraction, as it is used between programs; Borg stores none.
+    pub(crate) fn float(&mut self, value: f64) {
+        self.out.push(0xcb);
+        self.out.extend_from_slice(&value.to_be_bytes());
+    }
+
     /// True or false.
     pub(crate) fn boolean(&mut self, value: bool) {
         self.out.push(if value { 0xc3 } else { 0xc2 });

@@ -243,8 +243,9 @@ fn erase(path: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }
 
-/// `1234`, `55G`, `1.7T`: units of a thousand, as Borg reads them.
-fn parse_size(text: &str) -> Option<u64> {
+/// Reads `1234`, `55G`, `1.7T`: units of a thousand, as Borg reads them.
+#[must_use]
+pub fn parse_size(text: &str) -> Option<u64> {
     let (number, factor) = match text.chars().last()? {
         'K' => (&text[..text.len() - 1], 1e3),
         'M' => (&text[..text.len() - 1], 1e6),

@@ -41,7 +41,7 @@ use std::time::Duration;
 
 pub use check::{Checked, DamagedPlace, IndexDifference};
 pub use compact::{Compacted, Compaction, SparseSegment};
-pub use config::Config;
+pub use config::{Config, parse_size};
 pub use create::RepositoryOptions;
 pub use entry::{Damage, DamageKind, OBJECT_SIZE_MAX, Position, Tag, frame_put};
 pub use log::LogEntry;

@@ -1,9 +1,9 @@
 //! `[layer.NAME]`: one independent copy.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use borg::{Compression, Encryption, KeyStorage};
+use borg::{Compression, Encryption, KeyStorage, Location};
 
 use super::reader::Section;
 use super::{Fault, absolute, schedule, value};
@@ -33,7 +33,20 @@ impl Layer {
     /// Whether this version can run it: others are understood and left alone.
     #[must_use]
     pub fn is_runnable(&self) -> bool {
-        matches!(self.kind, Kind::Borg { .. }) && self.store.starts_with('/')
+        matches!(self.kind, Kind::Borg { .. })
+            && match self.borg_location() {
+                Some(Location::Local(path)) => path.is_absolute(),
+                Some(Location::Ssh(_)) => true,
+                None => false,
+            }
+    }
+
+    /// The store as the place of a Borg repository.
+    pub(crate) fn borg_location(&self) -> Option<Location> {
+        if self.store.starts_with('/') {
+            return Some(Path::new(&self.store).into());
+        }
+        self.store.parse().ok()
     }
 }
 

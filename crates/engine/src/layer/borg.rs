@@ -9,14 +9,13 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Read};
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::time::Duration;
 
 use bstr::{BString, ByteSlice};
 use tree::{Entry, TreePath};
 
 use borg::{
-    Archive, Archives, ChunkRef, Compression, Encryption, Error as BorgError, Home, Host,
+    Archive, Archives, ChunkRef, Compression, Encryption, Error as BorgError, Home, Host, Location,
     OpenOptions, Passphrase, RepositoryOptions, Trust,
 };
 
@@ -43,10 +42,16 @@ pub(super) fn open(
     access: Access,
     machine: &Machine,
 ) -> Result<Box<dyn Layer>, Error> {
-    let path = Path::new(&layer.store);
     let variable = |name: &str| (machine.variable)(name);
+    let text = |name: &str| variable(name).and_then(|value| value.into_string().ok());
+    let location = layer
+        .borg_location()
+        .ok_or_else(|| Error::StoreNotRunnable {
+            store: layer.store.clone(),
+        })?
+        .through(text("BORG_RSH"), text("BORG_REMOTE_PATH"));
     let home = Home::from_environment(&machine.places.home, variable);
-    let host = match variable("BORG_HOST_ID").and_then(|id| id.into_string().ok()) {
+    let host = match text("BORG_HOST_ID") {
         Some(id) if !id.is_empty() => Host::named(id),
         _ => Host::this_machine(),
     };
@@ -61,7 +66,15 @@ pub(super) fn open(
     let archives = if access == Access::Create {
         let options = new_repository(machine.random)?;
         let now = machine.now().timestamp();
-        Archives::create(path, &home, &host, encryption, &passphrase, &options, now)?
+        Archives::create(
+            &location,
+            &home,
+            &host,
+            encryption,
+            &passphrase,
+            &options,
+            now,
+        )?
     } else {
         let access = match access {
             Access::Read => borg::Access::Read,
@@ -77,7 +90,7 @@ pub(super) fn open(
             unknown_unencrypted: !encryption.keeps_secret(&passphrase),
             relocated: false,
         };
-        let opened = Archives::open(path, &home, &options, &passphrase, trust);
+        let opened = Archives::open(&location, &home, &options, &passphrase, trust);
         let opened = match opened {
             // What cannot be written can be read without a lock: nobody else can write it either.
             Err(BorgError::Io { source, .. })
@@ -88,13 +101,13 @@ pub(super) fn open(
                     access: borg::Access::NoLock,
                     ..options
                 };
-                Archives::open(path, &home, &options, &passphrase, trust)
+                Archives::open(&location, &home, &options, &passphrase, trust)
             }
             opened => opened,
         };
         opened.map_err(|error| match error {
             BorgError::DoesNotExist { .. } => not_created(),
-            BorgError::NotARepository { .. } if is_empty_folder(path) => not_created(),
+            BorgError::NotARepository { .. } if is_empty_folder(&location) => not_created(),
             error => Error::Borg(error),
         })?
     };
@@ -111,7 +124,10 @@ pub(super) fn open(
 }
 
 /// A mount point, or a folder that a person has made for it: a repository can be created there.
-fn is_empty_folder(path: &Path) -> bool {
+fn is_empty_folder(location: &Location) -> bool {
+    let Location::Local(path) = location else {
+        return false;
+    };
     path.read_dir()
         .is_ok_and(|mut entries| entries.next().is_none())
 }

@@ -10,4 +10,5 @@ mod first_backup;
 mod golden;
 mod killed;
 mod real_tree;
+mod ssh;
 mod stock_borg;
