@@ -1,5 +1,7 @@
 //! The command line.
 
+pub(crate) mod drop;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -71,6 +73,8 @@ pub(crate) enum Command {
     Status,
     /// Say why a path is, or is not, in the backup
     Explain(Explain),
+    /// Files at hand on every device, with history and links
+    Drop(drop::Drop),
     /// Look at the configuration
     #[command(subcommand)]
     Config(Config),

@@ -62,6 +62,11 @@ fn main() -> ExitCode {
             output.explain("this could not be done", &explanation);
             Exit::of_code(explanation.code)
         }
+        Err(Ended::Drop(error)) => {
+            let explanation = commands::explain_drop(&error);
+            output.explain("this could not be done", &explanation);
+            Exit::of_code(explanation.code)
+        }
         // Who reads our output has seen enough.
         Err(Ended::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Good,
         Err(Ended::Output(error)) => {

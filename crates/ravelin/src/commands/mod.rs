@@ -4,6 +4,7 @@ mod backup;
 mod cat;
 mod config;
 mod diff;
+mod drop;
 mod explain;
 mod find;
 mod init;
@@ -13,6 +14,8 @@ mod restore;
 mod snapshots;
 mod status;
 mod verify;
+
+pub(crate) use drop::explain as explain_drop;
 
 use std::io;
 use std::path::PathBuf;
@@ -41,8 +44,16 @@ pub(crate) struct Session<'a> {
 pub(crate) enum Ended {
     /// The engine could not do it.
     Engine(engine::Error),
+    /// The drop folder could not do it.
+    Drop(::drop::Error),
     /// Our own output cannot be written.
     Output(io::Error),
+}
+
+impl From<::drop::Error> for Ended {
+    fn from(error: ::drop::Error) -> Self {
+        Self::Drop(error)
+    }
 }
 
 impl From<engine::Error> for Ended {
@@ -73,6 +84,7 @@ pub(crate) fn run(cli: &Cli, session: &Session<'_>) -> Result<Exit, Ended> {
         Command::Restore(arguments) => restore::run(arguments, session),
         Command::Verify(arguments) => verify::run(arguments, session),
         Command::Status => status::run(session),
+        Command::Drop(arguments) => drop::run(arguments, session),
         Command::Config(which) => config::run(which, session),
         // They need no configuration and have ended before.
         Command::Borg(_) => Ok(Exit::Good),

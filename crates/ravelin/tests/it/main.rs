@@ -5,6 +5,7 @@
 mod bench;
 mod configuration;
 mod damaged;
+mod dropping;
 mod explaining;
 mod first_backup;
 mod golden;

@@ -1,0 +1,150 @@
+//! The drop folder as a person meets it.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use snapbox::cmd::cargo_bin;
+use snapbox::str;
+
+use crate::bench::Bench;
+
+/// What a command prints on stdout.
+fn output(bench: &Bench, arguments: &[&str]) -> Vec<u8> {
+    let output = bench
+        .ravelin(arguments.iter().copied())
+        .assert()
+        .success()
+        .get_output()
+        .clone();
+    output.stdout
+}
+
+fn json(bench: &Bench, arguments: &[&str]) -> serde_json::Value {
+    let arguments = [&["--json"], arguments].concat();
+    serde_json::from_slice(&output(bench, &arguments)).unwrap()
+}
+
+#[test]
+fn a_file_is_put_changed_deleted_and_brought_back() {
+    let bench = Bench::new();
+    bench.file("report.txt", "one");
+    bench.file(
+        ".config/ravelin/ravelin.toml",
+        "[[source]]\npaths = [\"~/Documents\"]\n\n\
+         [layer.drop]\nkind = \"drop\"\nstore = \"~/nas\"\nfolder = \"~/Drop\"\n",
+    );
+    bench
+        .ravelin(["drop", "ls"])
+        .assert()
+        .code(1)
+        .stderr_eq(str![[r#"
+error: this could not be done [layer-not-created]
+  because: cannot open the store `[HOME]/nas`: it does not exist
+  because: no drop folder is there yet
+  next: `ravelin drop init` makes one; if there should be one, check whether the drive is mounted
+
+"#]]);
+    output(&bench, &["drop", "init"]);
+    output(&bench, &["drop", "put", "report.txt", "--to", "a"]);
+    bench.file("report.txt", "two");
+    output(&bench, &["drop", "put", "report.txt", "--to", "a"]);
+    // Plain, for every other program.
+    assert_eq!(
+        fs::read(bench.home().join("nas/a/report.txt")).unwrap(),
+        b"two"
+    );
+    let history = json(&bench, &["drop", "history", "a/report.txt"]);
+    let first = history["files"][0]["version"].as_str().unwrap();
+    assert_eq!(
+        output(&bench, &["drop", "get", "a/report.txt", "--version", first]),
+        b"one"
+    );
+    output(&bench, &["drop", "rm", "a/report.txt"]);
+    bench
+        .ravelin(["drop", "get", "a/report.txt"])
+        .assert()
+        .code(1)
+        .stderr_eq(str![[r#"
+error: this could not be done [no-such-path]
+  because: there is no file `a/report.txt` in the drop folder
+  next: `ravelin drop ls` and `ravelin drop deleted` list the files
+
+"#]]);
+    let deleted = json(&bench, &["drop", "deleted"]);
+    assert_eq!(deleted["files"][0]["path"], "a/report.txt");
+    output(&bench, &["drop", "deleted", "--restore", "a/report.txt"]);
+    output(
+        &bench,
+        &["drop", "restore", "a/report.txt", "--version", first],
+    );
+    output(&bench, &["drop", "get", "a/report.txt", "--to", "back.txt"]);
+    assert_eq!(fs::read(bench.home().join("back.txt")).unwrap(), b"one");
+    // Nothing of this machine is replaced.
+    bench
+        .ravelin(["drop", "get", "a/report.txt", "--to", "back.txt"])
+        .assert()
+        .code(1);
+    output(&bench, &["drop", "as-of", "0 seconds", "--to", "then"]);
+    assert_eq!(
+        fs::read(bench.home().join("then/a/report.txt")).unwrap(),
+        b"one"
+    );
+    output(&bench, &["drop", "verify"]);
+    let link = json(
+        &bench,
+        &[
+            "drop",
+            "share",
+            "a/report.txt",
+            "--expires",
+            "7 days",
+            "--once",
+        ],
+    );
+    let id = link[0]["link"].as_str().unwrap();
+    assert_eq!(json(&bench, &["drop", "links"])[0]["once"], true);
+    output(&bench, &["drop", "links", "--revoke", id]);
+    assert_eq!(json(&bench, &["drop", "links"]), serde_json::json!([]));
+    // An end is required.
+    bench
+        .ravelin(["drop", "share", "a/report.txt"])
+        .assert()
+        .code(2);
+}
+
+#[test]
+fn two_folders_follow_each_other_until_they_are_stopped() {
+    let bench = Bench::new();
+    for folder in ["Drop", "Other"] {
+        fs::create_dir(bench.home().join(folder)).unwrap();
+    }
+    bench.file("Drop/x", "1");
+    output(&bench, &["drop", "init", "--store", "nas"]);
+    let plan = json(&bench, &["drop", "sync", "Drop", "--store", "nas", "-n"]);
+    assert_eq!(plan, serde_json::json!({"path": "x", "did": "uploaded"}));
+    let mut watching = Command::new(cargo_bin!("ravelin"))
+        .args(["drop", "sync", "Drop", "--watch", "--store", "nas"])
+        .env_clear()
+        .env("HOME", bench.home())
+        .current_dir(bench.home())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let until = |path: &str, content: &[u8]| {
+        let began = Instant::now();
+        let path = bench.home().join(path);
+        while fs::read(&path).ok().as_deref() != Some(content) {
+            assert!(began.elapsed() < Duration::from_secs(120), "{path:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    until("nas/x", b"1");
+    bench.file("Drop/new/deep", "2");
+    until("nas/new/deep", b"2");
+    output(&bench, &["drop", "sync", "Other", "--store", "nas"]);
+    assert_eq!(fs::read(bench.home().join("Other/new/deep")).unwrap(), b"2");
+    let pid = rustix::process::Pid::from_child(&watching);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(watching.wait().unwrap().code(), Some(130));
+}
