@@ -3,7 +3,6 @@
 //! ```
 //! use std::sync::Arc;
 //! use ravelin_drop as drop;
-//! # use ravelin_store as store;
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let environment = store::Environment::new(|| std::time::UNIX_EPOCH, |bytes| bytes.fill(7));
 //! let store: Arc<dyn store::Store> = Arc::new(store::Memory::new());
