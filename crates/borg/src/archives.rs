@@ -1,5 +1,16 @@
 //! A repository opened with its key: its archives, and what can be done with them.
 
+mod delete;
+mod edit;
+mod info;
+mod keys;
+mod recreate;
+
+pub use delete::Deleted;
+pub use info::{ArchiveInfo, RepositoryInfo};
+pub use keys::{KeyForm, export_key, import_key};
+pub use recreate::Recreate;
+
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,11 +24,12 @@ use crate::chunk_index::ChunkIndex;
 use crate::counters_store::StoredCounters;
 use crate::sealer::Sealer;
 use crate::security::{Appearance, CacheMemory, SecurityDir, Trust};
+use crate::uses::{Use, Uses, size_of};
 use crate::{
     Access, Archive, ArchiveEntry, Backend, Buffer, Changes, Compression, Compressor, Counters,
     Encryption, Error, Home, Host, Id, Item, ItemReader, Key, KeyStorage, Manifest, Object,
-    OpenOptions, Opener, Passphrase, Random, RepositoryOptions, Sealed, SystemRandom, TAM_SIZE,
-    find_key_file, frame_put, key_file_text, new_key_file, read_key_file, save_file,
+    OpenOptions, Opener, Operation, Passphrase, Random, RepositoryOptions, Sealed, SystemRandom,
+    TAM_SIZE, find_key_file, frame_put, key_file_text, new_key_file, read_key_file, save_file,
 };
 
 /// The archives of one repository, with everything that it takes to read and write them.
@@ -32,13 +44,13 @@ pub struct Archives {
     counter_floor: u64,
     /// How long to wait for locks.
     lock_wait: Duration,
-    home: Home,
+    pub(crate) home: Home,
     /// Where the repository is, as the stock program writes it.
     location: String,
     /// Whether reading the repository takes a secret.
     keeps_secret: bool,
     /// What has been written and is not committed.
-    transaction: Option<Changes>,
+    pub(crate) transaction: Option<Changes>,
 }
 
 impl Archives {
@@ -80,18 +92,15 @@ impl Archives {
                     .map_err(|source| Error::LocalState { path: file, source })?;
             }
         }
-        let mut archives = Self {
-            location: repository.location(),
+        let mut archives = Self::assemble(
             repository,
-            keeps_secret: encryption.keeps_secret(passphrase),
             key,
-            manifest: Manifest::default(),
-            manifest_id: Id::MANIFEST,
-            counter_floor: 0,
-            lock_wait: open_options.lock_wait,
-            home: home.clone(),
-            transaction: None,
-        };
+            home,
+            passphrase,
+            open_options.lock_wait,
+            0,
+            Manifest::default(),
+        );
         let sealer = archives.sealer(Compression::Lz4);
         archives.commit(now, &sealer)?;
         archives.remember()?;
@@ -114,22 +123,8 @@ impl Archives {
     ) -> Result<Self, Error> {
         let repository = Backend::open(path, options)?;
         let stored = repository.get(&Id::MANIFEST)?;
-        let encryption = Encryption::of_object(&stored)?;
         let security = SecurityDir::new(home.security_of(&repository.id()));
-        let key = match encryption.key_storage() {
-            KeyStorage::Nowhere => Key::plaintext(repository.id()),
-            storage => {
-                let blob = match storage {
-                    KeyStorage::Repository => repository.load_key()?.unwrap_or_default(),
-                    _ => {
-                        let file = find_key_file(&home.keys, &repository.id())?;
-                        read_key_file(&file, &repository.id())?
-                    }
-                };
-                let required = security.tam_was_required();
-                Key::from_blob(encryption, &blob, passphrase, required)?
-            }
-        };
+        let key = open_key(&repository, &stored, home, passphrase)?;
         let counter_floor = key.counter_after(&stored);
         let mut plain = Buffer::new();
         let sealed = Sealed {
@@ -144,21 +139,45 @@ impl Archives {
                 source,
             })?;
         let (manifest, _) = Manifest::open(&key, &plain, key.tam_required())?;
-        let archives = Self {
-            location: repository.location(),
-            manifest_id: key.id_hash(&plain),
+        let manifest_id = key.id_hash(&plain);
+        let mut archives = Self::assemble(
             repository,
-            keeps_secret: encryption.keeps_secret(passphrase),
             key,
-            manifest,
+            home,
+            passphrase,
+            options.lock_wait,
             counter_floor,
-            lock_wait: options.lock_wait,
-            home: home.clone(),
-            transaction: None,
-        };
+            manifest,
+        );
+        archives.manifest_id = manifest_id;
         let remembered = Cache::remembered(home, &archives.repository.id());
         security.check(&archives.appearance(), &remembered, trust)?;
+        archives.manifest.check_features(Operation::Read)?;
         Ok(archives)
+    }
+
+    /// From the parts; what is remembered is not compared.
+    pub(crate) fn assemble(
+        repository: Backend,
+        key: Key,
+        home: &Home,
+        passphrase: &Passphrase,
+        lock_wait: Duration,
+        counter_floor: u64,
+        manifest: Manifest,
+    ) -> Self {
+        Self {
+            location: repository.location(),
+            repository,
+            keeps_secret: key.encryption().keeps_secret(passphrase),
+            key,
+            manifest,
+            manifest_id: Id::MANIFEST,
+            counter_floor,
+            lock_wait,
+            home: home.clone(),
+            transaction: None,
+        }
     }
 
     /// All archives, oldest first.
@@ -182,8 +201,12 @@ impl Archives {
     pub fn archive(&self, name: &[u8]) -> Result<Archive, Error> {
         let entry = self.manifest.archives.get(name.as_bstr());
         let entry = entry.ok_or_else(|| Error::NoArchive { name: name.into() })?;
-        let plain = self.read(&entry.id)?;
-        let (archive, _) = Archive::open(&self.key, &plain, false)
+        self.parse(&self.read(&entry.id)?)
+    }
+
+    /// Reads an archive object; one without authentication is accepted, a forged one is not.
+    pub(crate) fn parse(&self, plain: &[u8]) -> Result<Archive, Error> {
+        let (archive, _) = Archive::open(&self.key, plain, false)
             .map_err(|source| Error::ArchiveTam { source })?;
         Ok(archive)
     }
@@ -256,6 +279,11 @@ impl Archives {
     ///
     /// [`Error::Object`] when it is not what belongs under this id; those of [`Backend::get`].
     pub fn read(&self, id: &Id) -> Result<Buffer, Error> {
+        self.read_stored(id).map(|(plain, _)| plain)
+    }
+
+    /// The plain bytes of an object, checked, and how many bytes it takes in the repository.
+    pub(crate) fn read_stored(&self, id: &Id) -> Result<(Buffer, u32), Error> {
         let stored = self.repository.get(id)?;
         let mut opener = Opener::new().map_err(|source| Error::Memory { source })?;
         let mut plain = Buffer::new();
@@ -267,7 +295,7 @@ impl Archives {
         self.key
             .open(sealed, &mut opener, &mut plain)
             .map_err(|source| Error::Object { id: *id, source })?;
-        Ok(plain)
+        Ok((plain, size_of(stored.len())))
     }
 
     /// The mode of its key.
@@ -306,22 +334,13 @@ impl Archives {
 
     /// Counts the references of all chunks from all archives.
     pub(crate) fn count_chunks(&self) -> Result<ChunkIndex, Error> {
+        let mut uses = Uses::new(self);
+        for entry in self.manifest.archives.values() {
+            uses.add(&entry.id)?;
+        }
         let mut index = ChunkIndex::default();
-        let size = |plain: &[u8]| u32::try_from(plain.len()).unwrap_or(u32::MAX);
-        for (name, entry) in self.list() {
-            let archive = self.archive(name)?;
-            let mut metadata = vec![entry.id];
-            metadata.extend_from_slice(&archive.items);
-            for id in &metadata {
-                let csize = u32::try_from(self.repository.get(id)?.len()).unwrap_or(u32::MAX);
-                index.add(id, size(&self.read(id)?), csize);
-            }
-            self.items(&archive, |item| {
-                for chunk in item.chunks.iter().flatten() {
-                    index.add(&chunk.id, chunk.size, chunk.csize);
-                }
-                Ok(())
-            })?;
+        for Use { chunk, count } in uses.iter() {
+            index.add_many(&chunk.id, chunk.size, chunk.csize, count);
         }
         Ok(index)
     }
@@ -403,7 +422,7 @@ impl Archives {
         }
     }
 
-    fn appearance(&self) -> Appearance {
+    pub(crate) fn appearance(&self) -> Appearance {
         let timestamp = self.manifest.timestamp.as_ref();
         Appearance {
             location: self.location.clone(),
@@ -411,6 +430,12 @@ impl Archives {
             encrypted: self.keeps_secret,
             manifest_timestamp: timestamp.map_or_else(String::new, |time| time.as_str().into()),
         }
+    }
+
+    /// Takes hold of this machine's cache, whatever is in it, to put something else there.
+    pub(crate) fn cache_to_fill(&self, host: &Host) -> Result<Cache, Error> {
+        let id = self.repository.id();
+        Cache::open(&self.home, &id, &self.manifest_id, host, self.lock_wait)
     }
 
     /// Takes hold of this machine's cache; counts references anew if it is not up to date.
@@ -422,6 +447,26 @@ impl Archives {
         }
         Ok(cache)
     }
+}
+
+/// Opens the key that goes with a stored object.
+pub(crate) fn open_key(
+    repository: &Backend,
+    stored: &[u8],
+    home: &Home,
+    passphrase: &Passphrase,
+) -> Result<Key, Error> {
+    let encryption = Encryption::of_object(stored)?;
+    let blob = match encryption.key_storage() {
+        KeyStorage::Nowhere => return Ok(Key::plaintext(repository.id())),
+        KeyStorage::Repository => repository.load_key()?.unwrap_or_default(),
+        KeyStorage::File => {
+            let file = find_key_file(&home.keys, &repository.id())?;
+            read_key_file(&file, &repository.id())?
+        }
+    };
+    let required = SecurityDir::new(home.security_of(&repository.id())).tam_was_required();
+    Ok(Key::from_blob(encryption, &blob, passphrase, required)?)
 }
 
 /// Random bytes for the authentication of one piece of metadata.

@@ -115,6 +115,11 @@ impl ItemReader {
         self.next_encoded()?.map(Item::read).transpose()
     }
 
+    /// The bytes of which no item was made yet.
+    pub(crate) fn rest(&self) -> &[u8] {
+        self.buffer.get(self.taken..).unwrap_or_default()
+    }
+
     /// Makes sure that the last chunk ended with an item: otherwise items are missing. After a
     /// [`Self::skip`] without another item it is known that they are.
     ///

@@ -86,6 +86,12 @@ impl Repository {
                 repaired.recovered_segments.push(segment);
             }
         }
+        for &segment in &found.empty_segments {
+            // Nothing can be had from it, and other programs stumble over it.
+            if Some(segment) != damaged_commit && self.segments.size(segment)? == 0 {
+                self.segments.remove(segment)?;
+            }
+        }
         if let Some(commit) = damaged_commit {
             let has_manifest = self.has_manifest(&end, commit)?;
             if has_manifest || end.transaction == Some(commit) {
