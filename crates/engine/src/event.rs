@@ -103,6 +103,17 @@ pub enum Event {
         /// What was found, one sentence each; empty when all is well.
         findings: Vec<String>,
     },
+    /// Old snapshots of a layer were removed.
+    Pruned {
+        /// Which layer.
+        layer: String,
+        /// When it was finished.
+        at: Timestamp,
+        /// The snapshots that are gone.
+        removed: Vec<String>,
+        /// Bytes of the store that were freed.
+        freed_bytes: u64,
+    },
     /// Files came back from a layer.
     Restored {
         /// Which layer.
@@ -150,6 +161,8 @@ pub enum Verb {
     Verify,
     /// Brings files back.
     Restore,
+    /// Removes old snapshots.
+    Prune,
 }
 
 /// What was found in the sources.

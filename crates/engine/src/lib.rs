@@ -9,6 +9,7 @@ pub mod event;
 mod explain;
 mod glob;
 pub mod history;
+pub mod keys;
 pub mod layer;
 mod machine;
 mod places;
@@ -25,6 +26,7 @@ mod selection;
 pub mod setup;
 mod source;
 pub mod status;
+pub mod upkeep;
 mod verify;
 
 pub use clock::Clock;

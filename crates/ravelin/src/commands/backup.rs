@@ -50,8 +50,44 @@ fn run_wanted(wanted: &Wanted, dry_run: bool, session: &Session<'_>) -> Result<E
         } else {
             tell(&report, session);
         }
-        Ok(Exit::of_report(&report))
+        let pruned = prune(&report, context, session);
+        Ok(match Exit::of_report(&report) {
+            Exit::Good if !pruned => Exit::Partial,
+            exit => exit,
+        })
     })
+}
+
+/// Applies the `keep` rules of the layers that were backed up; says whether all went well: a backup
+/// that stands is not made a failure by old ones that could not be removed.
+fn prune(report: &Report, context: engine::Context<'_>, session: &Session<'_>) -> bool {
+    let mut all_well = true;
+    for done in &report.layers {
+        let Some(layer) = context.config.layer(&done.layer) else {
+            continue;
+        };
+        let is_done = matches!(done.result, LayerResult::Done { .. });
+        // What an interrupted run has left goes even without rules.
+        if !is_done || session.stop.is_requested() {
+            continue;
+        }
+        let watch = engine::Watch {
+            sink: &|_| {},
+            stop: session.stop,
+        };
+        match engine::upkeep::prune(layer, context, watch) {
+            Ok(pruned) if !session.output.json => super::prune::tell(&pruned, session),
+            Ok(_) => {}
+            Err(error) => {
+                let failure = engine::explain(&error);
+                // Another program is at work; the next backup makes up for it.
+                all_well &= failure.code == engine::Code::RepositoryLocked;
+                let what = format!("old snapshots of layer `{}` were not removed", layer.name);
+                session.output.explain(&what, &failure);
+            }
+        }
+    }
+    all_well
 }
 
 #[derive(Serialize)]

@@ -2,13 +2,21 @@
 
 mod backup;
 mod cat;
+mod comment;
+mod compact;
 mod config;
+mod delete;
 mod diff;
 mod explain;
 mod find;
+mod info;
 mod init;
+mod key;
 mod ls;
+mod prune;
 mod quickstart;
+mod rename;
+mod repair;
 mod restore;
 mod snapshots;
 mod status;
@@ -19,6 +27,7 @@ use std::path::PathBuf;
 
 use engine::browse::OpenedLayer;
 use engine::layer::{Access, Layer};
+use engine::upkeep::Upkeep;
 use engine::{Config, Context, Machine, Snapshot, Stop};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -72,6 +81,14 @@ pub(crate) fn run(cli: &Cli, session: &Session<'_>) -> Result<Exit, Ended> {
         Command::Explain(arguments) => explain::run(arguments, session),
         Command::Restore(arguments) => restore::run(arguments, session),
         Command::Verify(arguments) => verify::run(arguments, session),
+        Command::Prune(arguments) => prune::run(arguments, session),
+        Command::Delete(arguments) => delete::run(arguments, session),
+        Command::Compact(arguments) => compact::run(arguments, session),
+        Command::Rename(arguments) => rename::run(arguments, session),
+        Command::Comment(arguments) => comment::run(arguments, session),
+        Command::Info(arguments) => info::run(arguments, session),
+        Command::Repair(arguments) => repair::run(arguments, session),
+        Command::Key(which) => key::run(which, session),
         Command::Status => status::run(session),
         Command::Config(which) => config::run(which, session),
     }
@@ -106,10 +123,20 @@ impl Session<'_> {
         of: &OfLayer,
         work: impl FnOnce(&mut Opened) -> Result<T, Ended>,
     ) -> Result<T, Ended> {
+        self.with_open(of.layer.as_deref(), Access::Read, work)
+    }
+
+    /// Opens a layer, by default the first, and does something with it.
+    pub(crate) fn with_open<T>(
+        &self,
+        name: Option<&str>,
+        access: Access,
+        work: impl FnOnce(&mut Opened) -> Result<T, Ended>,
+    ) -> Result<T, Ended> {
         let config = self.config()?;
-        let layer = engine::choose_layer(&config, of.layer.as_deref())?;
+        let layer = engine::choose_layer(&config, name)?;
         let name = layer.name.clone();
-        let opened = engine::layer::open(layer, Access::Read, self.machine);
+        let opened = engine::layer::open(layer, access, self.machine);
         let layer = opened.map_err(engine::Error::of_layer(&name))?;
         work(&mut Opened { name, layer })
     }
@@ -125,6 +152,18 @@ impl Opened {
     /// Says which layer an error is about.
     pub(crate) fn check<T>(&self, result: Result<T, engine::layer::Error>) -> Result<T, Ended> {
         Ok(result.map_err(engine::Error::of_layer(&self.name))?)
+    }
+
+    /// Does something that keeps the layer in order.
+    pub(crate) fn upkeep<T>(
+        &mut self,
+        work: impl FnOnce(&mut dyn Upkeep) -> Result<T, engine::layer::Error>,
+    ) -> Result<T, Ended> {
+        let done = match self.layer.upkeep() {
+            Some(upkeep) => work(upkeep),
+            None => Err(engine::layer::Error::NoUpkeep),
+        };
+        self.check(done)
     }
 
     /// The snapshot that a person means.
