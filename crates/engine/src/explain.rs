@@ -47,6 +47,8 @@ pub enum Code {
     DiskFull,
     NotProved,
     StateUnwritable,
+    AlreadyRunning,
+    NoScheduler,
     Stopped,
     Io,
     Bug,
@@ -85,6 +87,8 @@ impl Code {
         Self::DiskFull,
         Self::NotProved,
         Self::StateUnwritable,
+        Self::AlreadyRunning,
+        Self::NoScheduler,
         Self::Stopped,
         Self::Io,
         Self::Bug,
@@ -256,6 +260,16 @@ impl Code {
                 "The program's own files cannot be read or written.",
                 "See the cause; the folder must belong to the user who runs ravelin.",
             ),
+            Self::AlreadyRunning => (
+                "already-running",
+                "Another ravelin of this user is backing up. Two at once would do the same work twice.",
+                "Wait until it is done. One that was killed holds nothing: nothing has to be removed.",
+            ),
+            Self::NoScheduler => (
+                "no-scheduler",
+                "Neither systemd nor cron can run ravelin on a schedule here; each says why.",
+                "Install cron, or let anything else call `ravelin run` every few minutes: it decides by itself what is due.",
+            ),
             Self::Stopped => (
                 "stopped",
                 "The operation was stopped before its end. What was committed stays.",
@@ -386,6 +400,12 @@ pub fn explain(error: &Error) -> Explanation {
         Error::Restore { source } => (of_restore(source), None),
         Error::Proof { .. } => (Code::NotProved, None),
         Error::State { .. } => (Code::StateUnwritable, None),
+        Error::Busy { .. } => (Code::AlreadyRunning, None),
+        Error::NoScheduler { refusals } => {
+            let reasons = refusals.iter();
+            let reasons = reasons.map(|(name, reason)| format!("{name}: {reason}"));
+            return finish(Code::NoScheduler, reasons.collect(), None);
+        }
         Error::Stopped => (Code::Stopped, None),
     };
     finish(code, chain(error), next)

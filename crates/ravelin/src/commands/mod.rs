@@ -5,12 +5,16 @@ mod cat;
 mod config;
 mod diff;
 mod drop;
+mod drill;
 mod explain;
 mod find;
 mod init;
 mod ls;
+mod notify;
 mod quickstart;
 mod restore;
+mod run;
+mod schedule;
 mod snapshots;
 mod status;
 mod verify;
@@ -73,7 +77,7 @@ pub(crate) fn run(cli: &Cli, session: &Session<'_>) -> Result<Exit, Ended> {
     match &cli.command {
         Command::Quickstart(arguments) => quickstart::run(arguments, session),
         Command::Init(arguments) => init::run(arguments, session),
-        Command::Run(arguments) => backup::run_due(arguments, session),
+        Command::Run(arguments) => run::run(arguments, session),
         Command::Backup(arguments) => backup::run(arguments, session),
         Command::Snapshots(of) => snapshots::run(of, session),
         Command::Ls(arguments) => ls::run(arguments, session),
@@ -83,8 +87,11 @@ pub(crate) fn run(cli: &Cli, session: &Session<'_>) -> Result<Exit, Ended> {
         Command::Explain(arguments) => explain::run(arguments, session),
         Command::Restore(arguments) => restore::run(arguments, session),
         Command::Verify(arguments) => verify::run(arguments, session),
+        Command::Drill(arguments) => drill::run(arguments, session),
+        Command::Notify(arguments) => notify::run(arguments, session),
         Command::Status => status::run(session),
         Command::Drop(arguments) => drop::run(arguments, session),
+        Command::Schedule(which) => schedule::run(which, session),
         Command::Config(which) => config::run(which, session),
         // They need no configuration and have ended before.
         Command::Borg(_) => Ok(Exit::Good),

@@ -2,14 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod alarms;
 mod bench;
 mod configuration;
 mod damaged;
 mod dropping;
+mod drilling;
 mod explaining;
 mod first_backup;
 mod golden;
 mod killed;
 mod real_tree;
+mod scheduling;
 mod ssh;
 mod stock_borg;

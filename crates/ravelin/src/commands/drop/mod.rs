@@ -102,7 +102,7 @@ fn place(arguments: &Drop, session: &Session<'_>) -> Result<Place, Ended> {
 
 fn environment(session: &Session<'_>) -> Environment {
     let machine = session.machine;
-    let (clock, random) = (machine.clock, machine.random);
+    let (clock, random) = (std::sync::Arc::clone(&machine.clock), machine.random);
     let mut environment = Environment::new(
         move || system_time(clock().timestamp()),
         move |bytes| {
