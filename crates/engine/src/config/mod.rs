@@ -22,7 +22,7 @@ use crate::{Places, Schedule};
 
 pub use layer::{Keep, Kind, Layer};
 pub use mistake::{Fault, Mistake, Mistakes};
-pub use notify::{Notify, Occasion, Sender};
+pub use notify::{Notify, Occasion, Security, Sender, Smtp};
 pub use reader::{Origin, Setting};
 use reader::{Reader, Section};
 pub use source::Source;
