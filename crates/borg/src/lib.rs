@@ -26,6 +26,7 @@ mod key;
 mod location;
 mod lock;
 mod manifest;
+mod mount;
 mod msgpack;
 mod random;
 mod repository;
@@ -34,6 +35,7 @@ mod save_file;
 mod sealer;
 mod security;
 mod tam;
+mod tar;
 mod timestamp;
 
 pub use archive::{Archive, Totals};
@@ -60,6 +62,7 @@ pub use key::{
 pub use location::{BadLocation, Location, SshLocation};
 pub use lock::Lock;
 pub use manifest::{ArchiveEntry, BadManifest, Manifest, Operation};
+pub use mount::{MountWhat, Mounted, mount, unmount};
 pub use msgpack::Malformed;
 pub use random::{Random, SystemRandom};
 pub use repository::{
@@ -71,4 +74,5 @@ pub use rpc::{Remote, RemoteChanges, ServeOptions, serve};
 pub use security::Trust;
 pub(crate) use tam::TAM_SIZE;
 pub use tam::{BadTam, Tam};
+pub use tar::{Exported, ImportOptions, Imported, TarFilter, TarForm, export_tar, import_tar};
 pub use timestamp::{BadTimestamp, Timestamp};

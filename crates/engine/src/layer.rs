@@ -5,8 +5,11 @@
 
 mod borg;
 
+pub use ::borg::{Exported, Mounted, TarFilter, TarForm, unmount};
+
 use std::io::{self, Read};
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -98,6 +101,64 @@ pub trait Layer: Send {
         depth: Depth,
         on_step: &mut dyn FnMut(VerifyStep) -> ControlFlow<()>,
     ) -> Result<Verification, Error>;
+
+    /// Writes the entries of a snapshot that are selected as a tar file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] for a kind that cannot; when the snapshot is damaged or the output
+    /// cannot be written: what was written is no whole tar file then.
+    fn export_tar(
+        &mut self,
+        _snapshot: &Snapshot,
+        _form: TarForm,
+        _selection: &Selection,
+        _output: &mut dyn io::Write,
+    ) -> Result<Exported, Error> {
+        Err(Error::Unsupported {
+            what: "export tar files",
+        })
+    }
+
+    /// Makes a snapshot of a tar file. Nothing of it can be seen before it is whole.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] for a kind that cannot; when the input is no whole tar file.
+    fn import_tar(
+        &mut self,
+        _new: &NewSnapshot,
+        _input: &mut dyn Read,
+    ) -> Result<Statistics, Error> {
+        Err(Error::Unsupported {
+            what: "import tar files",
+        })
+    }
+
+    /// Shows snapshots as a file system.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] for a kind that cannot; when the system does not let it be mounted.
+    fn mount(
+        self: Box<Self>,
+        _shown: &Shown,
+        _mount_point: &Path,
+        _allow_other: bool,
+    ) -> Result<Mounted, Error> {
+        Err(Error::Unsupported { what: "be mounted" })
+    }
+}
+
+/// Which snapshots a file system shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shown {
+    /// One: its files are at the mount point.
+    One(Snapshot),
+    /// All: a folder for each.
+    All,
+    /// All as one tree, in which each file is a folder with its versions.
+    Versions,
 }
 
 /// Takes in one snapshot, step by step.
@@ -313,6 +374,12 @@ pub enum Error {
     NotEncrypted {
         /// The mode of the configuration.
         configured: String,
+    },
+    /// Layers of this kind cannot do this.
+    #[error("layers of this kind cannot {what}")]
+    Unsupported {
+        /// What was asked for, as a verb with its object.
+        what: &'static str,
     },
     /// Nothing stands at the store.
     #[error("there is no layer at {store} yet")]

@@ -6,3 +6,4 @@ extern crate ravelin_borg as borg;
 
 mod codec;
 mod intake;
+mod remote;

@@ -8,10 +8,12 @@ mod explain;
 mod find;
 mod init;
 mod ls;
+mod mount;
 mod quickstart;
 mod restore;
 mod snapshots;
 mod status;
+mod tar;
 mod verify;
 
 use std::io;
@@ -74,6 +76,9 @@ pub(crate) fn run(cli: &Cli, session: &Session<'_>) -> Result<Exit, Ended> {
         Command::Verify(arguments) => verify::run(arguments, session),
         Command::Status => status::run(session),
         Command::Config(which) => config::run(which, session),
+        Command::Tar(which) => tar::run(which, session),
+        Command::Mount(arguments) => mount::run(arguments, session),
+        Command::Umount(arguments) => mount::unmount(arguments, session),
         // They need no configuration and have ended before.
         Command::Borg(_) => Ok(Exit::Good),
     }

@@ -9,6 +9,8 @@ mod explaining;
 mod first_backup;
 mod golden;
 mod killed;
+mod mount;
 mod real_tree;
 mod ssh;
 mod stock_borg;
+mod tar;
