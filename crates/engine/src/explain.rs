@@ -42,6 +42,10 @@ pub enum Code {
     NotARepository,
     Unreachable,
     ServerRefuses,
+    StoreUnreachable,
+    StoreRefuses,
+    StoreUnknown,
+    OtherSource,
     RestoreTarget,
     RestoreBusy,
     DiskFull,
@@ -55,7 +59,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of docs/errors.md.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 37] = [
         Self::ConfigMissing,
         Self::ConfigUnreadable,
         Self::ConfigOpen,
@@ -80,6 +84,10 @@ impl Code {
         Self::NotARepository,
         Self::Unreachable,
         Self::ServerRefuses,
+        Self::StoreUnreachable,
+        Self::StoreRefuses,
+        Self::StoreUnknown,
+        Self::OtherSource,
         Self::RestoreTarget,
         Self::RestoreBusy,
         Self::DiskFull,
@@ -230,6 +238,26 @@ impl Code {
                 "server-refuses",
                 "The server with the repository does not do what it was asked for.",
                 "See the cause. What a key may do stands in `authorized_keys` on the server.",
+            ),
+            Self::StoreUnreachable => (
+                "store-unreachable",
+                "The store could not be reached, or did not do what it was asked for, although it was tried again for a while.",
+                "Check the network and whether the service works. Run the same command again; what is there already stays.",
+            ),
+            Self::StoreRefuses => (
+                "store-refuses",
+                "The store does not let us in, or does not let us do this.",
+                "See the cause for what is missing: a key, a sign-in, a permission.",
+            ),
+            Self::StoreUnknown => (
+                "store-unknown",
+                "The store is written in no form that is known.",
+                "docs/config.toml shows the forms.",
+            ),
+            Self::OtherSource => (
+                "other-source",
+                "The archive is of another machine or folder. Nothing is added to it: two sources in one archive would take each other's files for deleted.",
+                "Give the layer a store of its own. If this machine was renamed, set `host` of the layer to its old name.",
             ),
             Self::RestoreTarget => (
                 "restore-target",
@@ -473,6 +501,9 @@ fn of_layer(error: &layer::Error) -> (Code, Option<Next>) {
             (Code::NoSuchPath, name.map(|name| run(&["find", &name])))
         }
         layer::Error::Borg(error) => (of_borg(error), None),
+        layer::Error::Duplicity(error) => of_duplicity(error),
+        layer::Error::Store(error) => (of_store(error), None),
+        layer::Error::Location(_) => (Code::StoreUnknown, None),
         layer::Error::Restore(error) => (of_restore(error), None),
         layer::Error::Io { source, .. } if is_full(source) => (Code::DiskFull, None),
         layer::Error::Io { .. } => (Code::Io, None),
@@ -522,6 +553,66 @@ fn of_borg(error: &borg::Error) -> Code {
         | E::ChunkUnknown { .. }
         | E::ChunkSize { .. } => Code::RepositoryDamaged,
         _ => Code::Unexpected,
+    }
+}
+
+fn of_duplicity(error: &duplicity::Error) -> (Code, Option<Next>) {
+    use duplicity::Error as E;
+    let advice = |text: &str| {
+        Some(Next::Advice {
+            text: text.to_owned(),
+        })
+    };
+    match error {
+        E::Store(error) => (of_store(error), None),
+        E::Io { source, .. } if is_full(source) => (Code::DiskFull, None),
+        E::Io { .. } => (Code::Io, None),
+        E::Locked => (
+            Code::RepositoryLocked,
+            advice("wait until the other run is done; its lock goes with it"),
+        ),
+        E::Open { source, .. } => match source {
+            duplicity::OpenError::NoPassphrase | duplicity::OpenError::Passphrase(_) => (
+                Code::WrongPassphrase,
+                advice(
+                    "check where the configuration says that the passphrase is kept; without it nothing can be restored",
+                ),
+            ),
+            duplicity::OpenError::KeyNeeded => (
+                Code::KeyUnusable,
+                advice("set `encryption = \"keys\"` and `encrypt-to` for this layer"),
+            ),
+            _ => (Code::RepositoryDamaged, None),
+        },
+        E::Gpg { .. } => (
+            Code::KeyUnusable,
+            advice("see what gpg says; `gpg --list-secret-keys` shows which keys it has"),
+        ),
+        E::Smime { .. } => (
+            Code::KeyUnusable,
+            advice("only `gpgsm` can open this archive"),
+        ),
+        E::Target(error) => (of_restore(error), None),
+        E::OtherSource { .. } => (Code::OtherSource, None),
+        E::Hash { .. }
+        | E::Damaged { .. }
+        | E::Manifest { .. }
+        | E::VolumeMissing { .. }
+        | E::Signatures { .. } => (Code::RepositoryDamaged, None),
+        E::NoSet { .. } => (Code::NoSuchSnapshot, Some(run(&["snapshots"]))),
+        E::Order | E::Worker => (Code::Bug, None),
+    }
+}
+
+fn of_store(error: &store::Error) -> Code {
+    use store::ErrorKind as K;
+    match error.kind {
+        K::Full => Code::DiskFull,
+        K::Busy | K::Unavailable | K::ClockSkew | K::Changed => Code::StoreUnreachable,
+        K::Denied | K::SignIn => Code::StoreRefuses,
+        K::Corrupt | K::NotFound => Code::RepositoryDamaged,
+        K::Io => Code::Io,
+        K::AlreadyExists | K::Unsupported | K::Invalid => Code::Unexpected,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The machine that the engine works on, as far as it has to know it.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 
 use jiff::ZonedDateTime;
 
@@ -17,7 +18,7 @@ pub struct Machine {
     /// Who runs the program.
     pub user: String,
     /// Looks up an environment variable.
-    pub variable: Box<Variable>,
+    pub variable: Arc<Variable>,
     /// Tells the time.
     pub clock: Clock,
     /// Gives random bytes.

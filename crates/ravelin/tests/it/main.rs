@@ -5,10 +5,13 @@
 mod bench;
 mod configuration;
 mod damaged;
+mod duplicity;
+mod duplicity_killed;
 mod explaining;
 mod first_backup;
 mod golden;
 mod killed;
 mod real_tree;
+mod server;
 mod ssh;
 mod stock_borg;
