@@ -1,5 +1,6 @@
 //! Objects of 16 MB to and from an S3 server on this machine, beside rclone at the same
-//! parallelism. Prints throughput, processor time and the most memory that each took.
+//! parallelism. The two take turns, and who begins changes from round to round. Prints throughput,
+//! processor time and the most memory that each took, and the medians of the rounds.
 //!
 //! `cargo bench -p ravelin-store --bench s3` starts SeaweedFS; absent, nothing is measured.
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
@@ -18,6 +19,7 @@ mod servers;
 const COUNT: usize = 32;
 const SIZE: usize = 16_000_000;
 const PARALLEL: usize = 4;
+const ROUNDS: usize = 5;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -44,7 +46,8 @@ fn main() {
         "{COUNT} objects of {} MB, {PARALLEL} at once",
         SIZE / 1_000_000
     );
-    for round in 0..3 {
+    let mut taken = [const { Vec::new() }; 4];
+    for round in 0..ROUNDS {
         let ours = format!(
             "s3+http://key:secret@127.0.0.1:{}/bucket/ours{round}",
             server.port
@@ -73,22 +76,45 @@ fn main() {
             ]);
             command
         };
-        measure("ravelin up  ", own("up", &source));
-        measure(
-            "rclone  up  ",
-            rclone(&[source.as_os_str(), theirs.as_ref()]),
-        );
-        measure("ravelin down", own("down", &back.join("ours")));
-        measure(
-            "rclone  down",
-            rclone(&[theirs.as_ref(), back.join("theirs").as_os_str()]),
-        );
+        let (ours_back, theirs_back) = (back.join("ours"), back.join("theirs"));
+        let mut steps = [
+            (0, "ravelin up  ", own("up", &source)),
+            (
+                1,
+                "rclone  up  ",
+                rclone(&[source.as_os_str(), theirs.as_ref()]),
+            ),
+            (2, "ravelin down", own("down", &ours_back)),
+            (
+                3,
+                "rclone  down",
+                rclone(&[theirs.as_ref(), theirs_back.as_os_str()]),
+            ),
+        ];
+        if round % 2 == 1 {
+            steps.swap(0, 1);
+            steps.swap(2, 3);
+        }
+        for (index, what, command) in steps {
+            taken[index].push(measure(what, command));
+        }
         std::fs::remove_dir_all(&back).unwrap();
     }
+    let [up, their_up, down, their_down] = taken.map(median);
+    println!(
+        "medians: up {:.2} times as fast as rclone, down {:.2} times",
+        their_up / up,
+        their_down / down
+    );
 }
 
-/// Runs a command and prints what it took.
-fn measure(what: &str, mut command: Command) {
+fn median(mut seconds: Vec<f64>) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    seconds[seconds.len() / 2]
+}
+
+/// Runs a command, prints what it took, and gives its seconds.
+fn measure(what: &str, mut command: Command) -> f64 {
     let began = Instant::now();
     let mut child = command
         .stdin(Stdio::null())
@@ -135,6 +161,7 @@ fn measure(what: &str, mut command: Command) {
         ticks as f64 / 100.0,
         memory_kib / 1024
     );
+    seconds
 }
 
 /// What is measured, in a process of its own.

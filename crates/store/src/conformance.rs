@@ -34,9 +34,20 @@ pub enum Outcome {
 
 impl Check {
     /// Whether the rule holds, or need not.
+    ///
+    /// A rule that could not be tried to its end because the credentials forbid something is
+    /// [not good](Self::is_good), but [forbidden](Self::is_forbidden).
     #[must_use]
     pub fn is_good(&self) -> bool {
         matches!(self.outcome, Outcome::Holds | Outcome::NotClaimed)
+    }
+
+    /// Whether the credentials forbid what it takes to try the rule: that is no fault of the store,
+    /// and a key that cannot delete is what keeps backups from ransomware.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        matches!(&self.outcome, Outcome::Failed(error)
+            if error.kind == ErrorKind::Denied && error.operation == Operation::Delete)
     }
 }
 
@@ -78,13 +89,23 @@ const RULES: &[(&str, Rule)] = &[
 /// The folder is left as it was found even when rules are broken, as far as the store lets it
 /// delete.
 pub fn run(store: &dyn Store, folder: &Folder) -> Vec<Check> {
-    let checks = RULES
-        .iter()
-        .map(|&(rule, check)| {
-            let outcome = check(&Scratch { store, folder }).unwrap_or_else(Outcome::Failed);
-            Check { rule, outcome }
-        })
-        .collect();
+    run_watched(store, folder, &mut |_| ControlFlow::Continue(()))
+}
+
+/// The same, telling `watch` each rule before it is tried; when that breaks, the rest is left out.
+pub fn run_watched(
+    store: &dyn Store,
+    folder: &Folder,
+    watch: &mut dyn FnMut(&'static str) -> ControlFlow<()>,
+) -> Vec<Check> {
+    let mut checks = Vec::with_capacity(RULES.len());
+    for &(rule, check) in RULES {
+        if watch(rule).is_break() {
+            break;
+        }
+        let outcome = check(&Scratch { store, folder }).unwrap_or_else(Outcome::Failed);
+        checks.push(Check { rule, outcome });
+    }
     // What cannot be removed is reported by the rule on deleting.
     let _ = list_all(store, folder).map(|objects| {
         for object in objects {

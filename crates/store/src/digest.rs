@@ -61,6 +61,18 @@ pub enum DigestKind {
     Dropbox,
 }
 
+/// As its maker writes it.
+impl std::fmt::Display for DigestKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Md5 => "MD5",
+            Self::Sha1 => "SHA-1",
+            Self::Sha256 => "SHA-256",
+            Self::Dropbox => "Dropbox content hash",
+        })
+    }
+}
+
 /// Computes a checksum as bytes come by.
 pub struct Hasher(State);
 

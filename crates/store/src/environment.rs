@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::{Bandwidth, Counters, Patience, Secret, digest::hex};
+use crate::{Bandwidth, Counters, Keep, Patience, Secret, digest::hex};
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -30,6 +30,10 @@ pub struct Environment {
     /// Where tokens and the state of big uploads are kept. Without it, an upload does not
     /// survive the end of the program, and there is no signing in.
     pub state: Option<PathBuf>,
+    /// Where new sign-ins are kept.
+    pub keep: Keep,
+    /// The program that asks the desktop's keyring: `secret-tool`, unless it is elsewhere.
+    pub keyring: String,
     /// The password or secret key, when it is not in the location: it wins over one that is.
     pub password: Option<Secret>,
     /// How long passing faults are put up with.
@@ -69,6 +73,31 @@ pub struct Endpoints {
     pub instance_metadata: String,
 }
 
+impl Endpoints {
+    /// The real ones, but where a variable says otherwise: `RAVELIN_ENDPOINT_B2`,
+    /// `RAVELIN_ENDPOINT_DROPBOX_API` and so on, named like the fields.
+    #[must_use]
+    pub fn from_variables(variable: &dyn Fn(&str) -> Option<String>) -> Self {
+        let mut endpoints = Self::default();
+        for (name, address) in [
+            ("B2", &mut endpoints.b2),
+            ("DRIVE", &mut endpoints.drive),
+            ("GOOGLE_AUTHORIZE", &mut endpoints.google_authorize),
+            ("GOOGLE_TOKEN", &mut endpoints.google_token),
+            ("GOOGLE_DEVICE", &mut endpoints.google_device),
+            ("DROPBOX_API", &mut endpoints.dropbox_api),
+            ("DROPBOX_CONTENT", &mut endpoints.dropbox_content),
+            ("DROPBOX_AUTHORIZE", &mut endpoints.dropbox_authorize),
+            ("INSTANCE_METADATA", &mut endpoints.instance_metadata),
+        ] {
+            if let Some(other) = variable(&format!("RAVELIN_ENDPOINT_{name}")) {
+                *address = other.trim_end_matches('/').to_owned();
+            }
+        }
+        endpoints
+    }
+}
+
 impl Default for Endpoints {
     fn default() -> Self {
         Self {
@@ -100,6 +129,8 @@ impl Environment {
             variable: Arc::new(|_| None),
             home: None,
             state: None,
+            keep: Keep::default(),
+            keyring: "secret-tool".to_owned(),
             password: None,
             patience: Patience::default(),
             bandwidth: Arc::default(),

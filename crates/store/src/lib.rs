@@ -49,7 +49,7 @@ mod transfer;
 mod webdav;
 mod xml;
 
-pub use auth::{Client, DeviceSignIn, Provider, SignIn, token_path};
+pub use auth::{Client, DeviceSignIn, Keep, KeptIn, Provider, SignIn, SignInNeeded};
 pub use b2::B2;
 pub use bandwidth::Bandwidth;
 pub use content::{Content, FileContent, Spool};

@@ -4,37 +4,68 @@
 //! who holds these credentials destroy what is here?
 
 use std::io::Read;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::conformance::{self, Check};
 use crate::{
     B2, Capabilities, Environment, Error, ErrorKind, Folder, Location, Name, Operation, Range, S3,
-    Space, Store, WriteMode, list_all, open,
+    Space, Store, WebDav, WriteMode, list_all, open,
 };
 
 /// How much is written and read to measure the speed.
 const SPEED_SIZE: usize = 16 << 20;
 
+/// Starts the name of the scratch folder.
+const SCRATCH: &str = "ravelin-test-";
+
+/// A difference between the clocks that matters: from here on, services refuse signatures.
+const SKEW_MAX_SECONDS: u64 = 5 * 60;
+
 /// What was found out about a place.
 #[derive(Debug)]
 pub struct Report {
+    /// The folder that all of this was tried in.
+    pub scratch: Folder,
     /// The rules of the contract, tried.
     pub checks: Vec<Check>,
     /// What the store can do, as tried.
     pub capabilities: Capabilities,
-    /// Upload and download of 16 MiB, in bytes per second.
-    pub speed: Result<Speed, Error>,
+    /// Upload and download of 16 MiB; `None` when that was left out.
+    pub speed: Option<Result<Speed, Error>>,
     /// The time from asking for a small object to having it.
     pub latency: Option<Duration>,
     /// How far the store's clock is ahead of ours, in seconds; negative when it is behind. Known
     /// where the store tells when an object was written; seconds are its resolution.
     pub clock_skew_seconds: Option<i64>,
+    /// Whether the server honours the precondition `If-None-Match`, tried; `None` where there are
+    /// none. A server that ignores it replaces what it should not; the stores here do without
+    /// then, as their [`capabilities`](Self::capabilities) say.
+    pub preconditions: Option<bool>,
     /// Room that is left, where known.
     pub space: Option<Space>,
     /// What protects the place from those who hold the credentials.
     pub guard: Guard,
     /// Objects that could not be removed afterwards.
     pub left_over: Vec<Name>,
+}
+
+impl Report {
+    /// Whether the place can be relied on: every rule holds, as far as the credentials let it be
+    /// tried, and the speed could be measured.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        let measured = !matches!(self.speed, Some(Err(_)));
+        let mut checks = self.checks.iter();
+        measured && checks.all(|check| check.is_good() || check.is_forbidden())
+    }
+
+    /// Whether the clocks differ so much that services which sign with the time refuse.
+    #[must_use]
+    pub fn clocks_differ(&self) -> bool {
+        self.clock_skew_seconds
+            .is_some_and(|seconds| seconds.unsigned_abs() >= SKEW_MAX_SECONDS)
+    }
 }
 
 /// Bytes per second.
@@ -53,8 +84,10 @@ pub struct Guard {
     pub can_delete: Option<bool>,
     /// Replaced and deleted objects are kept as versions for some time.
     pub keeps_versions: Option<bool>,
-    /// Objects can be locked against deletion until a date.
+    /// Objects can be locked against deletion until a date. No object is locked by that alone.
     pub object_lock: Option<bool>,
+    /// The place locks every new object by itself, and these credentials know no way around.
+    pub locks_new_objects: Option<bool>,
     /// What the service itself calls the rights of these credentials.
     pub rights: Option<Vec<String>>,
 }
@@ -64,7 +97,7 @@ impl Guard {
     #[must_use]
     pub fn is_open(&self) -> bool {
         let kept = self.keeps_versions == Some(true) && !self.may_delete_versions();
-        self.can_delete != Some(false) && self.object_lock != Some(true) && !kept
+        self.can_delete != Some(false) && self.locks_new_objects != Some(true) && !kept
     }
 
     fn may_delete_versions(&self) -> bool {
@@ -81,8 +114,22 @@ impl Guard {
 /// When the place cannot be reached or the credentials are refused; anything else is in the
 /// report.
 pub fn probe(location: &Location, environment: &Environment) -> Result<Report, Error> {
+    probe_watched(location, environment, &mut |_| ControlFlow::Continue(()))
+}
+
+/// The same, telling `watch` what is tried next; when that breaks, the rest is left out of the
+/// report, and what was written is removed as always.
+///
+/// # Errors
+///
+/// Those of [`probe`].
+pub fn probe_watched(
+    location: &Location,
+    environment: &Environment,
+    watch: &mut dyn FnMut(&'static str) -> ControlFlow<()>,
+) -> Result<Report, Error> {
     let store = open(location, environment)?;
-    let text = format!("ravelin-test-{}", environment.random_name());
+    let text = format!("{SCRATCH}{}", environment.random_name());
     let folder = Folder::new(&text).map_err(|why| Error::bad_name(&text, Operation::Open, why))?;
     let name = |text: &str| {
         folder
@@ -90,17 +137,22 @@ pub fn probe(location: &Location, environment: &Environment) -> Result<Report, E
             .map_err(|why| Error::bad_name(text, Operation::Open, why))
     };
     let small = name("small")?;
+    let mut stopped = watch("a small object is written").is_break();
     let before = (environment.clock)();
     store.write(&small, b"small", WriteMode::Replace)?;
     let after = (environment.clock)();
     let began = Instant::now();
-    let latency = store.stat(&small).ok().map(|_| began.elapsed());
-    let skew = store
-        .stat(&small)
-        .ok()
+    let object = store.stat(&small).ok();
+    let latency = object.as_ref().map(|_| began.elapsed());
+    let skew = object
         .and_then(|object| object.modified)
         .map(|told| skew_seconds(before, after, told));
-    let speed = speed(&*store, &name("speed")?);
+    stopped = stopped || watch("the speed is measured").is_break();
+    let speed = if stopped {
+        None
+    } else {
+        Some(speed(&*store, &name("speed")?))
+    };
     let deleted = store.delete(&small);
     let mut guard = guard(location, environment)?;
     guard.can_delete = match deleted {
@@ -112,15 +164,31 @@ pub fn probe(location: &Location, environment: &Environment) -> Result<Report, E
         Err(error) if error.kind == ErrorKind::Denied => Some(false),
         Err(_) => None,
     };
-    let checks = conformance::run(&*store, &folder);
+    let checks = conformance::run_watched(&*store, &folder, &mut |rule| {
+        if stopped {
+            return ControlFlow::Break(());
+        }
+        watch(rule)
+    });
+    let preconditions = match location {
+        Location::S3(_) if !stopped => Some(store.capabilities().create),
+        Location::WebDav { tls, server, path } if !stopped => {
+            WebDav::new(*tls, server, path, environment)
+                .honours_preconditions(&name("precondition")?)
+                .ok()
+        }
+        _ => None,
+    };
     let left_over = list_all(&*store, &folder)
         .map(|objects| objects.into_iter().map(|object| object.name).collect());
     Ok(Report {
+        scratch: folder,
         capabilities: store.capabilities(),
         checks,
         speed,
         latency,
         clock_skew_seconds: skew,
+        preconditions,
         space: store.space().ok().flatten(),
         guard,
         left_over: left_over.unwrap_or_default(),
@@ -175,6 +243,7 @@ fn guard(location: &Location, environment: &Environment) -> Result<Guard, Error>
             Guard {
                 keeps_versions: told.versioning,
                 object_lock: told.object_lock,
+                locks_new_objects: told.locks_new_objects,
                 ..Guard::default()
             }
         }
@@ -183,10 +252,14 @@ fn guard(location: &Location, environment: &Environment) -> Result<Guard, Error>
             bucket,
             prefix,
         } => {
-            let rights = B2::new(key.as_ref(), bucket, prefix, environment)?.key_capabilities()?;
+            let b2 = B2::new(key.as_ref(), bucket, prefix, environment)?;
+            let rights = b2.key_capabilities()?;
+            let lock = b2.object_lock()?;
             // B2 keeps versions always; lifecycle rules end them.
             Guard {
                 keeps_versions: Some(true),
+                object_lock: lock.map(|(can, _)| can),
+                locks_new_objects: lock.map(|(_, does)| does),
                 rights: Some(rights),
                 ..Guard::default()
             }
@@ -228,10 +301,16 @@ mod tests {
             }
             .is_open()
         );
+        let lockable = Guard {
+            object_lock: Some(true),
+            ..open.clone()
+        };
+        assert!(lockable.is_open(), "what can be locked is not locked yet");
+        let locks_new_objects = Some(true);
         assert!(
             !Guard {
-                object_lock: Some(true),
-                ..open.clone()
+                locks_new_objects,
+                ..lockable
             }
             .is_open()
         );

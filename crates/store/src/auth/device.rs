@@ -2,13 +2,18 @@
 //!
 //! Source: RFC 8628.
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use super::{Client, Granted, Provider, keep};
+use super::kept::Account;
+use super::{Client, KeptIn, Provider, grant, keep};
 use crate::http::{Anonymous, Http, Method, Request, form};
 use crate::{Environment, Error, ErrorKind, Operation};
+
+/// How often it is looked whether the person has had enough.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A sign-in under way.
 pub struct DeviceSignIn {
@@ -90,79 +95,58 @@ impl DeviceSignIn {
     /// # Errors
     ///
     /// When the person refuses or does not come before the code ends.
-    pub fn wait(self, account: Option<&str>) -> Result<(), Error> {
-        let mut interval = Duration::from_secs(self.told.interval.min(60));
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_secs(self.told.expires_in) {
-            std::thread::sleep(interval);
-            match self.ask()? {
-                Asked::Granted(granted) => {
-                    return keep(
-                        self.provider,
-                        account,
-                        &self.client,
-                        granted,
-                        &self.http.environment,
-                    );
-                }
-                Asked::NotYet => {}
-                Asked::TooOften => interval += Duration::from_secs(5),
-                Asked::Refused => {
-                    return Err(self
-                        .provider
-                        .error(ErrorKind::SignIn, "the sign-in was refused"));
-                }
-            }
-        }
-        Err(self
-            .provider
-            .error(ErrorKind::SignIn, "nobody signed in in time"))
+    pub fn wait(self, account: Option<&str>) -> Result<KeptIn, Error> {
+        self.wait_unless(account, &|| ControlFlow::Continue(()))
     }
 
-    fn ask(&self) -> Result<Asked, Error> {
-        #[derive(Deserialize)]
-        struct Told {
-            error: String,
-        }
+    /// The same, given up when `stop` breaks; it is asked ten times a second.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`wait`](Self::wait), and when it was given up.
+    pub fn wait_unless(
+        self,
+        account: Option<&str>,
+        stop: &dyn Fn() -> ControlFlow<()>,
+    ) -> Result<KeptIn, Error> {
+        let error = |why| self.provider.error(ErrorKind::SignIn, why);
+        let account = Account::new(self.provider, account, &self.http.environment)?;
         let secret = self
             .client
             .secret
             .as_ref()
-            .map(|secret| secret.expose().to_owned())
-            .unwrap_or_default();
+            .map_or("", |secret| secret.expose());
         let values = [
             ("grant_type", "urn:ietf:params:oauth:grant-type:device_code"),
             ("device_code", self.told.device_code.as_str()),
             ("client_id", self.client.id.as_str()),
-            ("client_secret", &secret),
+            ("client_secret", secret),
         ];
-        let url = self.provider.token_url(&self.http.environment);
-        let request = Request::new(
-            Method::Post,
-            url,
-            "token",
-            Operation::SignIn,
-            self.provider.name(),
-        )
-        .header("content-type", "application/x-www-form-urlencoded")
-        .bytes(form(&values))
-        .accept(&[400, 401, 403, 428]);
-        let answer = self.http.call(&Anonymous, &request)?;
-        if answer.status < 300 {
-            return Ok(Asked::Granted(answer.json()?));
+        let mut interval = Duration::from_secs(self.told.interval.min(60));
+        let began = Instant::now();
+        let mut next = began + interval;
+        while began.elapsed() < Duration::from_secs(self.told.expires_in) {
+            if stop().is_break() {
+                return Err(error("the sign-in was given up"));
+            }
+            let left = next.saturating_duration_since(Instant::now());
+            if !left.is_zero() {
+                std::thread::sleep(left.min(LOOK));
+                continue;
+            }
+            match grant(self.provider, &self.http, &values)? {
+                Ok(granted) => {
+                    return keep(&account, &self.client, granted, &self.http.environment);
+                }
+                Err(not) => match not.error.as_str() {
+                    "authorization_pending" => {}
+                    "slow_down" => interval += Duration::from_secs(5),
+                    "access_denied" => return Err(error("the sign-in was refused")),
+                    _ => return Err(error(not.why())),
+                },
+            }
+            next = Instant::now() + interval;
         }
-        let told: Told = answer.json()?;
-        Ok(match told.error.as_str() {
-            "authorization_pending" => Asked::NotYet,
-            "slow_down" => Asked::TooOften,
-            _ => Asked::Refused,
-        })
+        Err(error("nobody signed in in time"))
     }
-}
-
-enum Asked {
-    Granted(Granted),
-    NotYet,
-    TooOften,
-    Refused,
 }

@@ -1,29 +1,27 @@
-//! Signing in to services that persons sign in to: tokens, their renewal, and how to get them.
-//!
-//! A refresh token is kept in a file that only its owner can read. It is renewed under a lock on
-//! that file: of two programs that renew at once, the second one takes what the first one wrote, so
-//! that a service that gives a new refresh token each time does not lose us. Within a program, one
-//! thread renews while the others wait.
+//! Signing in to services that persons sign in to: how to get a token, where it is kept, and its
+//! silent renewal.
 
 mod device;
+mod kept;
+mod keyring;
 mod service_account;
 mod signin;
+mod token;
 
-use std::fs::File;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 pub use device::DeviceSignIn;
+pub use kept::{Keep, KeptIn};
 pub(crate) use service_account::ServiceAccount;
 pub use signin::SignIn;
+pub(crate) use token::Token;
 
-use crate::http::{Http, Method, Refusal, Request, Service, form};
-use crate::resume::write_private;
+use crate::http::{Anonymous, Http, Method, Request, form, parse_http_date};
 use crate::{Environment, Error, ErrorKind, Operation, Secret};
+use kept::{Account, Kept};
 
 /// An access token is renewed so long before its end.
 const MARGIN: Duration = Duration::from_secs(120);
@@ -46,6 +44,67 @@ pub struct Client {
     pub secret: Option<Secret>,
 }
 
+impl Client {
+    /// Reads the file that Google's console offers for download.
+    ///
+    /// # Errors
+    ///
+    /// [`SignIn`](ErrorKind::SignIn) when it is no such file, without showing what it is.
+    pub fn read_google_file(text: &Secret) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        struct File {
+            #[serde(alias = "web")]
+            installed: Inner,
+        }
+        #[derive(Deserialize)]
+        struct Inner {
+            client_id: String,
+            client_secret: Option<String>,
+        }
+        let file: File = serde_json::from_str(text.expose()).map_err(|_| {
+            let why = "this is not the file of a client that Google's console offers for download";
+            Provider::Drive.error(ErrorKind::SignIn, why)
+        })?;
+        Ok(Self {
+            id: file.installed.client_id,
+            secret: file.installed.client_secret.map(Secret::new),
+        })
+    }
+}
+
+/// Nobody is signed in any more, or not yet: a person has to act. The source of an [`Error`] of
+/// kind [`SignIn`](ErrorKind::SignIn).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignInNeeded {
+    /// With which service.
+    pub provider: Provider,
+    /// With which account; `None` is the only one.
+    pub account: Option<String>,
+    /// What happened to the last sign-in.
+    pub why: String,
+}
+
+impl SignInNeeded {
+    /// The arguments of the command that mends it: `store login gdrive`.
+    #[must_use]
+    pub fn arguments(&self) -> Vec<&str> {
+        let mut words = vec!["store", "login", self.provider.name()];
+        if let Some(account) = &self.account {
+            words.extend(["--account", account]);
+        }
+        words
+    }
+}
+
+impl fmt::Display for SignInNeeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let command = self.arguments().join(" ");
+        write!(f, "{}; sign in with `ravelin {command}`", self.why)
+    }
+}
+
+impl std::error::Error for SignInNeeded {}
+
 impl Provider {
     /// As it stands in locations and on the command line: `gdrive`, `dropbox`.
     #[must_use]
@@ -53,6 +112,15 @@ impl Provider {
         match self {
             Self::Drive => "gdrive",
             Self::Dropbox => "dropbox",
+        }
+    }
+
+    /// As its maker writes it.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Drive => "Google Drive",
+            Self::Dropbox => "Dropbox",
         }
     }
 
@@ -77,54 +145,6 @@ impl Provider {
             .on(self.name())
             .because(why.into())
     }
-
-    /// The one sentence of a lost sign-in, with what mends it.
-    fn lost(self, why: &str) -> Error {
-        let why = format!("{why}; sign in with `ravelin store login {}`", self.name());
-        Error::new(ErrorKind::SignIn, Operation::Open)
-            .on(self.name())
-            .because(why)
-    }
-}
-
-/// Where the token of an account is kept.
-///
-/// # Errors
-///
-/// When there is no state folder.
-pub fn token_path(
-    provider: Provider,
-    account: Option<&str>,
-    environment: &Environment,
-) -> Result<PathBuf, Error> {
-    let state = environment
-        .state
-        .as_ref()
-        .ok_or_else(|| provider.error(ErrorKind::SignIn, "there is no folder to keep tokens in"))?;
-    // An account is a person's word for it: what could lead elsewhere is replaced.
-    let safe = |c: char| {
-        if c.is_ascii_alphanumeric() || "@-_".contains(c) {
-            c
-        } else {
-            '_'
-        }
-    };
-    let account: String = account.unwrap_or("default").chars().map(safe).collect();
-    Ok(state
-        .join("tokens")
-        .join(format!("{}-{account}.json", provider.name())))
-}
-
-/// What is kept of a sign-in.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Kept {
-    client_id: String,
-    client_secret: Option<String>,
-    refresh_token: String,
-    access_token: Option<String>,
-    /// Seconds since 1970.
-    access_ends: Option<u64>,
 }
 
 /// A service's answer to any way of asking for a token.
@@ -135,211 +155,67 @@ struct Granted {
     refresh_token: Option<String>,
 }
 
-impl Kept {
-    fn read(path: &Path, provider: Provider) -> Result<Self, Error> {
-        let bytes = match std::fs::metadata(path) {
-            Ok(metadata) if metadata.mode() & 0o077 != 0 => {
-                let why = format!("others can read {}: run `chmod 600` on it", path.display());
-                return Err(provider.error(ErrorKind::SignIn, why));
+/// A service's refusal of a token.
+struct NotGranted {
+    /// By the words of OAuth.
+    error: String,
+    /// The service's time.
+    time: Option<SystemTime>,
+}
+
+impl NotGranted {
+    /// In our words.
+    fn why(&self) -> &'static str {
+        match self.error.as_str() {
+            "invalid_grant" => "the sign-in was revoked or has expired",
+            "invalid_client" | "unauthorized_client" => {
+                "the service does not know the client id, or not its secret"
             }
-            Ok(_) => std::fs::read(path)
-                .map_err(|error| Error::from_io(error, Operation::SignIn, provider.name()))?,
-            Err(_) => return Err(provider.lost("nobody has signed in yet")),
-        };
-        serde_json::from_slice(&bytes).map_err(|_| provider.lost("the kept sign-in cannot be read"))
-    }
-
-    fn save(&self, path: &Path, provider: Provider) -> Result<(), Error> {
-        let bytes = serde_json::to_vec(self)
-            .map_err(|error| provider.error(ErrorKind::Io, error.to_string()))?;
-        write_private(path, &bytes)
-            .map_err(|error| Error::from_io(error, Operation::SignIn, provider.name()))
-    }
-
-    fn take(&mut self, granted: Granted, now: SystemTime) {
-        self.access_token = Some(granted.access_token);
-        let now = now
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
-        self.access_ends = granted
-            .expires_in
-            .map(|seconds| now.saturating_add(seconds));
-        if let Some(refresh) = granted.refresh_token {
-            self.refresh_token = refresh;
-        }
-    }
-
-    fn is_fresh(&self, now: SystemTime) -> bool {
-        let end = self
-            .access_ends
-            .map(|end| SystemTime::UNIX_EPOCH + Duration::from_secs(end));
-        self.access_token.is_some() && end.is_none_or(|end| now + MARGIN < end)
-    }
-}
-
-/// The token of a signed-in account, always fresh.
-pub(crate) struct Token {
-    provider: Provider,
-    path: PathBuf,
-    access: Mutex<Option<Kept>>,
-}
-
-impl Token {
-    pub(crate) fn new(
-        provider: Provider,
-        account: Option<&str>,
-        environment: &Environment,
-    ) -> Result<Self, Error> {
-        Ok(Self {
-            provider,
-            path: token_path(provider, account, environment)?,
-            access: Mutex::new(None),
-        })
-    }
-
-    /// The access token for now.
-    fn access(&self, http: &Http) -> Result<Secret, Error> {
-        let now = (http.environment.clock)();
-        let mut kept = self.access.lock().unwrap_or_else(PoisonError::into_inner);
-        if !kept.as_ref().is_some_and(|kept| kept.is_fresh(now)) {
-            *kept = Some(self.renewed(http, None)?);
-        }
-        let token = kept
-            .as_ref()
-            .and_then(|kept| kept.access_token.clone())
-            .unwrap_or_default();
-        Ok(Secret::new(token))
-    }
-
-    /// Adds the token to a request.
-    pub(crate) fn sign(&self, http: &Http, request: &mut Request<'_>) -> Result<(), Error> {
-        let token = self.access(http)?;
-        request.set_header("authorization", format!("Bearer {}", token.expose()));
-        Ok(())
-    }
-
-    /// The service has refused our token: gets another, unless another thread just did.
-    pub(crate) fn renew(&self, http: &Http, refusal: &Refusal) -> Result<bool, Error> {
-        let mut kept = self.access.lock().unwrap_or_else(PoisonError::into_inner);
-        let token = kept
-            .as_ref()
-            .and_then(|kept| kept.access_token.clone())
-            .unwrap_or_default();
-        if refusal.used(&format!("Bearer {token}")) {
-            *kept = Some(self.renewed(http, Some(&token))?);
-        }
-        Ok(true)
-    }
-
-    /// Reads the file, and asks for a new token when what it holds is old or `refused`.
-    fn renewed(&self, http: &Http, refused: Option<&str>) -> Result<Kept, Error> {
-        let _alone = self.lock()?;
-        let mut kept = Kept::read(&self.path, self.provider)?;
-        let now = (http.environment.clock)();
-        if kept.is_fresh(now) && kept.access_token.as_deref() != refused {
-            return Ok(kept);
-        }
-        let secret = kept.client_secret.clone().unwrap_or_default();
-        let mut values = vec![
-            ("grant_type", "refresh_token"),
-            ("refresh_token", kept.refresh_token.as_str()),
-            ("client_id", kept.client_id.as_str()),
-        ];
-        if !secret.is_empty() {
-            values.push(("client_secret", &secret));
-        }
-        let granted = grant(self.provider, http, &values)?;
-        kept.take(granted, now);
-        kept.save(&self.path, self.provider)?;
-        Ok(kept)
-    }
-
-    fn lock(&self) -> Result<File, Error> {
-        let fail = |error| Error::from_io(error, Operation::SignIn, self.provider.name());
-        let path = self.path.with_extension("lock");
-        if let Some(folder) = path.parent()
-            && !folder.exists()
-        {
-            return Err(self.provider.lost("nobody has signed in yet"));
-        }
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .map_err(fail)?;
-        file.lock().map_err(fail)?;
-        Ok(file)
-    }
-}
-
-/// What a token service says when it refuses.
-struct Grants;
-
-impl Service for Grants {
-    fn sign(&self, _: &Http, _: &mut Request<'_>) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn explain(&self, refusal: &Refusal) -> ErrorKind {
-        match refusal.status {
-            400..=403 => ErrorKind::SignIn,
-            _ => refusal.usual_kind(),
+            _ => "the service does not accept the sign-in",
         }
     }
 }
 
 /// Asks for a token.
-fn grant(provider: Provider, http: &Http, values: &[(&str, &str)]) -> Result<Granted, Error> {
-    let url = provider.token_url(&http.environment);
-    let request = Request::new(
-        Method::Post,
-        url,
-        "token",
-        Operation::SignIn,
-        provider.name(),
-    )
-    .header("content-type", "application/x-www-form-urlencoded")
-    .bytes(form(values));
-    match http.call(&Grants, &request) {
-        Err(error) if error.kind == ErrorKind::SignIn => {
-            let said = error
-                .source
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            Err(provider.lost(if said.contains("invalid_grant") {
-                "the sign-in was revoked or has expired"
-            } else {
-                "the service does not accept the sign-in"
-            }))
-        }
-        answer => answer?.json(),
+///
+/// Source: RFC 6749, sections 5.1 and 5.2.
+fn grant(
+    provider: Provider,
+    http: &Http,
+    values: &[(&str, &str)],
+) -> Result<Result<Granted, NotGranted>, Error> {
+    #[derive(Deserialize)]
+    struct Told {
+        error: String,
     }
+    let url = provider.token_url(&http.environment);
+    let object = provider.name();
+    let request = Request::new(Method::Post, url, "token", Operation::SignIn, object)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .bytes(form(values))
+        .accept(&[400, 401, 403, 428]);
+    let answer = http.call(&Anonymous, &request)?;
+    if answer.status < 300 {
+        return answer.json().map(Ok);
+    }
+    let time = answer.header("date").and_then(parse_http_date);
+    // A refusal without the words of OAuth is a refusal all the same.
+    let error = answer
+        .json()
+        .map_or_else(|_| String::new(), |told: Told| told.error);
+    Ok(Err(NotGranted { error, time }))
 }
 
-/// Keeps a sign-in.
+/// Keeps a sign-in that has just been granted.
 fn keep(
-    provider: Provider,
-    account: Option<&str>,
+    account: &Account,
     client: &Client,
     granted: Granted,
     environment: &Environment,
-) -> Result<(), Error> {
-    let Some(refresh_token) = granted.refresh_token.clone() else {
-        return Err(provider.error(ErrorKind::SignIn, "the service gave no lasting token"));
-    };
-    let mut kept = Kept {
-        client_id: client.id.clone(),
-        client_secret: client
-            .secret
-            .as_ref()
-            .map(|secret| secret.expose().to_owned()),
-        refresh_token,
-        access_token: None,
-        access_ends: None,
-    };
-    kept.take(granted, (environment.clock)());
-    kept.save(&token_path(provider, account, environment)?, provider)
+) -> Result<KeptIn, Error> {
+    let kept = Kept::new(client, granted, (environment.clock)()).ok_or_else(|| {
+        let why = "the service gave no lasting token";
+        account.provider.error(ErrorKind::SignIn, why)
+    })?;
+    account.keep(&kept)
 }

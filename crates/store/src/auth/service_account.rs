@@ -10,9 +10,12 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{MARGIN, Provider, grant};
+use super::{Granted, MARGIN, NotGranted, Provider, grant};
 use crate::http::{Http, Refusal, Request};
 use crate::{Environment, Error, ErrorKind, Secret};
+
+/// A difference between the clocks that cannot be the reason of a refusal.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
 /// What is used of a key file.
 #[derive(Deserialize)]
@@ -76,15 +79,7 @@ impl ServiceAccount {
         let token = match kept.as_ref().filter(|(_, end)| Instant::now() < *end) {
             Some((token, _)) => token.clone(),
             None => {
-                let assertion = self.assertion(
-                    (http.environment.clock)(),
-                    &http.environment.endpoints.google_token,
-                )?;
-                let values = [
-                    ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
-                    ("assertion", assertion.expose()),
-                ];
-                let granted = grant(Provider::Drive, http, &values)?;
+                let granted = self.granted(http)?;
                 let token = Secret::new(granted.access_token);
                 let life =
                     Duration::from_secs(granted.expires_in.unwrap_or(3600)).saturating_sub(MARGIN);
@@ -94,6 +89,40 @@ impl ServiceAccount {
         };
         request.set_header("authorization", format!("Bearer {}", token.expose()));
         Ok(())
+    }
+
+    /// Asks for a token. The assertion holds the time: when ours is refused and the service's is
+    /// another, that is taken.
+    fn granted(&self, http: &Http) -> Result<Granted, Error> {
+        let ask = |now| {
+            let assertion = self.assertion(now, &http.environment.endpoints.google_token)?;
+            let values = [
+                ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+                ("assertion", assertion.expose()),
+            ];
+            grant(Provider::Drive, http, &values)
+        };
+        let ours = (http.environment.clock)();
+        let mut answer = ask(ours)?;
+        if let Err(NotGranted {
+            time: Some(theirs), ..
+        }) = &answer
+        {
+            let distance = theirs
+                .duration_since(ours)
+                .unwrap_or_else(|behind| behind.duration());
+            if distance > CLOCK_TOLERANCE {
+                answer = ask(*theirs)?;
+            }
+        }
+        answer.map_err(|not| {
+            let why = format!(
+                "the service account {} is refused: {}",
+                self.email,
+                not.why()
+            );
+            Provider::Drive.error(ErrorKind::SignIn, why)
+        })
     }
 
     pub(crate) fn renew(&self, refusal: &Refusal) {

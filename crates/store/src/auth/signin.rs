@@ -8,6 +8,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -15,7 +16,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use percent_encoding::percent_decode_str;
 use sha2::{Digest as _, Sha256};
 
-use super::{Client, Provider, grant, keep};
+use super::kept::Account;
+use super::{Client, KeptIn, Provider, grant, keep};
 use crate::http::{Http, encode};
 use crate::{Environment, Error, ErrorKind, Operation};
 
@@ -122,7 +124,21 @@ impl SignIn {
     /// # Errors
     ///
     /// When nobody comes in time, the person refuses, or the answer is not ours.
-    pub fn wait(self, account: Option<&str>, time: Duration) -> Result<(), Error> {
+    pub fn wait(self, account: Option<&str>, time: Duration) -> Result<KeptIn, Error> {
+        self.wait_unless(account, time, &|| ControlFlow::Continue(()))
+    }
+
+    /// The same, given up when `stop` breaks; it is asked some twenty times a second.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`wait`](Self::wait), and when it was given up.
+    pub fn wait_unless(
+        self,
+        account: Option<&str>,
+        time: Duration,
+        stop: &dyn Fn() -> ControlFlow<()>,
+    ) -> Result<KeptIn, Error> {
         let error = |why: &str| self.provider.error(ErrorKind::SignIn, why);
         let fail = |error| Error::from_io(error, Operation::SignIn, self.provider.name());
         let listener = self
@@ -139,11 +155,12 @@ impl SignIn {
                         break answer?;
                     }
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                Err(none) if none.kind() == std::io::ErrorKind::WouldBlock => {
                     if began.elapsed() > time {
-                        return Err(self
-                            .provider
-                            .error(ErrorKind::SignIn, "nobody signed in in time"));
+                        return Err(error("nobody signed in in time"));
+                    }
+                    if stop().is_break() {
+                        return Err(error("the sign-in was given up"));
                     }
                     std::thread::sleep(Duration::from_millis(50));
                 }
@@ -158,32 +175,29 @@ impl SignIn {
     /// # Errors
     ///
     /// When the service does not accept the code.
-    pub fn finish(self, account: Option<&str>, code: &str) -> Result<(), Error> {
-        let secret = self
-            .client
-            .secret
-            .as_ref()
-            .map(|secret| secret.expose().to_owned());
+    pub fn finish(self, account: Option<&str>, code: &str) -> Result<KeptIn, Error> {
+        let account = Account::new(self.provider, account, &self.environment)?;
         let mut values = vec![
             ("grant_type", "authorization_code"),
             ("code", code.trim()),
             ("client_id", self.client.id.as_str()),
             ("code_verifier", &self.verifier),
         ];
-        if let Some(secret) = &secret {
-            values.push(("client_secret", secret));
+        if let Some(secret) = &self.client.secret {
+            values.push(("client_secret", secret.expose()));
         }
         if let Some(redirect) = &self.redirect {
             values.push(("redirect_uri", redirect));
         }
         let granted = grant(self.provider, &Http::new(&self.environment), &values)?;
-        keep(
-            self.provider,
-            account,
-            &self.client,
-            granted,
-            &self.environment,
-        )
+        let granted = granted.map_err(|not| {
+            let why = match not.error.as_str() {
+                "invalid_grant" => "the service does not accept the code",
+                _ => not.why(),
+            };
+            self.provider.error(ErrorKind::SignIn, why)
+        })?;
+        keep(&account, &self.client, granted, &self.environment)
     }
 
     /// Reads one request. `None` when it is no answer to our question.

@@ -59,11 +59,46 @@ struct Allowed {
 }
 
 #[derive(Deserialize, Clone)]
-struct Bucket {
+#[serde(rename_all = "camelCase")]
+pub(super) struct Bucket {
     #[serde(alias = "bucketId")]
     id: String,
     #[serde(alias = "bucketName")]
     name: Option<String>,
+    file_lock_configuration: Option<FileLock>,
+}
+
+/// What the service tells of locks: the value only to keys that may read it.
+#[derive(Deserialize, Clone)]
+struct FileLock {
+    value: Option<FileLockValue>,
+}
+
+#[derive(Deserialize, Clone)]
+#[serde(rename_all = "camelCase")]
+struct FileLockValue {
+    is_file_lock_enabled: Option<bool>,
+    default_retention: Option<DefaultRetention>,
+}
+
+#[derive(Deserialize, Clone)]
+struct DefaultRetention {
+    mode: Option<String>,
+}
+
+impl Bucket {
+    /// Whether objects can be locked, and whether new ones are, without a way around for a key
+    /// with these capabilities. `None` when the key may not know.
+    pub(super) fn object_lock(&self, capabilities: &[String]) -> Option<(bool, bool)> {
+        let value = self.file_lock_configuration.as_ref()?.value.as_ref()?;
+        let mode = value.default_retention.as_ref();
+        let locks = match mode.and_then(|retention| retention.mode.as_deref()) {
+            Some("compliance") => true,
+            Some("governance") => !capabilities.iter().any(|has| has == "bypassGovernance"),
+            _ => false,
+        };
+        Some((value.is_file_lock_enabled?, locks))
+    }
 }
 
 #[derive(Deserialize)]
@@ -142,21 +177,9 @@ impl Account {
             return Ok(id);
         }
         let session = self.session(http)?;
-        let is_ours = |bucket: &&Bucket| bucket.name.as_deref() == Some(&self.bucket);
-        let mut found = session.buckets.iter().find(is_ours).cloned();
+        let mut found = self.ours(&session.buckets);
         if found.is_none() && session.buckets.is_empty() {
-            let url = format!("{}/b2api/v4/b2_list_buckets", session.api);
-            let arguments = json!({"accountId": session.account, "bucketName": self.bucket});
-            let request = Request::new(
-                Method::Post,
-                url,
-                "b2_list_buckets",
-                Operation::Open,
-                &self.bucket,
-            )
-            .json(&arguments);
-            let buckets: Buckets = http.call(self, &request)?.json()?;
-            found = buckets.buckets.iter().find(is_ours).cloned();
+            found = self.ask_bucket(http)?;
         }
         let Some(found) = found else {
             return Err(Error::new(ErrorKind::NotFound, Operation::Open)
@@ -168,6 +191,25 @@ impl Account {
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(found.id.clone());
         Ok(found.id)
+    }
+
+    fn ours(&self, buckets: &[Bucket]) -> Option<Bucket> {
+        let mut buckets = buckets.iter();
+        buckets
+            .find(|bucket| bucket.name.as_deref() == Some(&self.bucket))
+            .cloned()
+    }
+
+    /// What the service tells of the bucket.
+    pub(super) fn ask_bucket(&self, http: &Http) -> Result<Option<Bucket>, Error> {
+        let session = self.session(http)?;
+        let url = format!("{}/b2api/v4/b2_list_buckets", session.api);
+        let arguments = json!({"accountId": session.account, "bucketName": self.bucket});
+        let class = "b2_list_buckets";
+        let request =
+            Request::new(Method::Post, url, class, Operation::Open, &self.bucket).json(&arguments);
+        let told: Buckets = http.call(self, &request)?.json()?;
+        Ok(self.ours(&told.buckets))
     }
 }
 

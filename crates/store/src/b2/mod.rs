@@ -110,6 +110,21 @@ impl B2 {
         Ok(self.account.session(&self.http)?.capabilities.clone())
     }
 
+    /// Whether objects of the bucket can be locked against deletion, and whether new ones are, by
+    /// the bucket's own rule; `None` when the key may not ask.
+    ///
+    /// # Errors
+    ///
+    /// When the service cannot be asked or does not accept the key.
+    pub fn object_lock(&self) -> Result<Option<(bool, bool)>, Error> {
+        let capabilities = self.key_capabilities()?;
+        match self.account.ask_bucket(&self.http) {
+            Ok(bucket) => Ok(bucket.and_then(|bucket| bucket.object_lock(&capabilities))),
+            Err(error) if error.kind == ErrorKind::Denied => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn full(&self, name: &Name) -> String {
         format!("{}{name}", self.prefix)
     }

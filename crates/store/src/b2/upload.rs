@@ -56,6 +56,26 @@ impl Service for Token {
 }
 
 impl B2 {
+    /// An address to upload to: a free one, else a new one that `function` gives.
+    fn address(
+        &self,
+        addresses: &Addresses,
+        function: &'static str,
+        arguments: serde_json::Value,
+        name: &Name,
+    ) -> Result<Address, Error> {
+        let free = {
+            let mut free = addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
+            free.pop()
+        };
+        match free {
+            Some(address) => Ok(address),
+            None => self
+                .function(function, arguments, Operation::Write, name)?
+                .json(),
+        }
+    }
+
     /// Gives the object, and whether more than one try was made.
     pub(super) fn upload(
         &self,
@@ -77,23 +97,8 @@ impl B2 {
         let mut tries = 0;
         let file: super::File = self.patiently(|| {
             tries += 1;
-            let free = self
-                .uploads
-                .0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop();
-            let address = match free {
-                Some(address) => address,
-                None => self
-                    .function(
-                        "b2_get_upload_url",
-                        json!({"bucketId": bucket}),
-                        Operation::Write,
-                        name,
-                    )?
-                    .json()?,
-            };
+            let arguments = json!({"bucketId": bucket});
+            let address = self.address(&self.uploads, "b2_get_upload_url", arguments, name)?;
             let request = Request::new(
                 Method::Post,
                 address.upload_url.clone(),
@@ -248,22 +253,8 @@ impl B2 {
             return Ok(sha1.to_hex());
         }
         let sent: Sent = self.patiently(|| {
-            let free = addresses
-                .0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop();
-            let address = match free {
-                Some(address) => address,
-                None => self
-                    .function(
-                        "b2_get_upload_part_url",
-                        json!({"fileId": id}),
-                        Operation::Write,
-                        name,
-                    )?
-                    .json()?,
-            };
+            let arguments = json!({"fileId": id});
+            let address = self.address(addresses, "b2_get_upload_part_url", arguments, name)?;
             let request = Request::new(
                 Method::Post,
                 address.upload_url.clone(),

@@ -177,11 +177,7 @@ impl Http {
                 continue;
             }
             let mut refusal = answer.into_refusal(REFUSAL_MAX, (self.environment.clock)());
-            let authorization = request
-                .headers
-                .iter()
-                .find(|(name, _)| *name == "authorization");
-            refusal.authorization = authorization.map(|(_, value)| value.clone());
+            refusal.authorization = request.header_value("authorization").map(str::to_owned);
             let mut error = request
                 .error(service.explain(&refusal))
                 .because(refusal.to_string());

@@ -124,6 +124,12 @@ impl<'a> Request<'a> {
         self.headers.push((name, value));
     }
 
+    pub(crate) fn header_value(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        let (_, value) = headers.find(|(existing, _)| *existing == name)?;
+        Some(value)
+    }
+
     pub(crate) fn content(mut self, content: &'a dyn Content) -> Self {
         self.body = Body::Content(content);
         self
@@ -159,7 +165,7 @@ impl<'a> Request<'a> {
         pairs.join("&")
     }
 
-    pub(super) fn uri(&self) -> String {
+    pub(crate) fn uri(&self) -> String {
         if self.query.is_empty() {
             self.url.clone()
         } else {

@@ -148,10 +148,22 @@ impl S3 {
                 Err(_) => Ok(None),
             }
         };
+        let lock = ask("object-lock")?;
+        // Governance can be passed by with a right that a key is not told that it has.
+        let rule = lock.as_ref().and_then(|lock| lock.child("Rule"));
+        let mode = rule
+            .and_then(|rule| rule.child("DefaultRetention"))
+            .map_or("", |retention| retention.text_of("Mode"));
         Ok(BucketGuard {
             versioning: ask("versioning")?.map(|element| element.text_of("Status") == "Enabled"),
-            object_lock: ask("object-lock")?
-                .map(|element| element.text_of("ObjectLockEnabled") == "Enabled"),
+            object_lock: lock
+                .as_ref()
+                .map(|lock| lock.text_of("ObjectLockEnabled") == "Enabled"),
+            locks_new_objects: match mode {
+                "COMPLIANCE" => Some(true),
+                "GOVERNANCE" => None,
+                _ => lock.as_ref().map(|_| false),
+            },
         })
     }
 
@@ -208,6 +220,8 @@ pub struct BucketGuard {
     pub versioning: Option<bool>,
     /// Whether objects can be locked against deletion.
     pub object_lock: Option<bool>,
+    /// Whether the bucket locks every new object by itself, so that nobody can delete it.
+    pub locks_new_objects: Option<bool>,
 }
 
 /// Where the server tells a checksum of what it holds, it must be ours.
@@ -256,13 +270,6 @@ impl Signer {
 impl Service for Signer {
     fn sign(&self, http: &Http, request: &mut Request<'_>) -> Result<(), Error> {
         let keys = self.credentials.keys(http)?;
-        if !request
-            .headers
-            .iter()
-            .any(|(name, _)| *name == "x-amz-content-sha256")
-        {
-            request.set_header("x-amz-content-sha256", sign::EMPTY.to_owned());
-        }
         let region = self
             .region
             .lock()

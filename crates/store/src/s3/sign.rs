@@ -1,18 +1,20 @@
-//! Signatures of Amazon's version 4, in headers.
+//! Signatures of Amazon's version 4, in headers, made by Amazon's own library for it.
 //!
-//! The well-kept signing libraries either sign addresses in advance (then the body is not signed,
-//! and a server that knows nothing of checksum headers takes damaged bytes) or come with a client
-//! of their own. With the body's SHA-256 in the signature, every server since 2012 verifies what
-//! it received. Hash and MAC are those of the build; what is here is the layout of the text.
+//! The smaller libraries sign addresses in advance: then the body is not signed, and a server that
+//! knows nothing of checksum headers takes damaged bytes. With the body's SHA-256 in the signature,
+//! every server verifies what it received.
 //!
 //! Source: AWS documentation, "Authenticating Requests: Using the Authorization Header".
 
 use std::time::SystemTime;
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest as _, Sha256};
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{
+    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
+    UriPathNormalizationMode,
+};
+use aws_sigv4::sign::v4;
 
-use crate::digest::hex;
 use crate::http::Request;
 use crate::{Error, ErrorKind, Secret};
 
@@ -26,7 +28,7 @@ pub(super) struct Keys {
 }
 
 /// SHA-256 of no bytes.
-pub(super) const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// Adds the headers that prove who sends the request, at `now` and for `region`. The SHA-256 of
 /// the body is taken from the header `x-amz-content-sha256`.
@@ -36,81 +38,57 @@ pub(super) fn sign(
     region: &str,
     now: SystemTime,
 ) -> Result<(), Error> {
-    let invalid = |_| {
+    // What the library says may hold the address, and the address a session key.
+    let invalid = || {
         request
+            .error(ErrorKind::Invalid)
+            .because("the request cannot be signed")
+    };
+    // The library makes a date of it, and panics over years without a name.
+    if jiff::Timestamp::try_from(now).is_err() {
+        return Err(request
             .error(ErrorKind::ClockSkew)
-            .because("this machine's clock shows no usable time")
-    };
-    let timestamp = jiff::Timestamp::try_from(now).map_err(invalid)?;
-    let time = timestamp.strftime("%Y%m%dT%H%M%SZ").to_string();
-    let day = time.get(..8).unwrap_or_default();
-    request.set_header("x-amz-date", time.clone());
-    if let Some(token) = &keys.token {
-        request.set_header("x-amz-security-token", token.expose().to_owned());
+            .because("this machine's clock shows no usable time"));
     }
-    let (host, path) = split(&request.url);
-    let mut headers: Vec<(&str, &str)> = request
-        .headers
-        .iter()
-        .filter(|(name, _)| {
-            name.starts_with("x-amz-") || *name == "range" || *name == "if-none-match"
-        })
-        .map(|(name, value)| (*name, value.trim()))
-        .chain([("host", host)])
-        .collect();
-    headers.sort_unstable();
-    let names: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
-    let names = names.join(";");
-    let lines: String = headers
-        .iter()
-        .map(|(name, value)| format!("{name}:{value}\n"))
-        .collect();
+    let token = keys.token.as_ref().map(|token| token.expose().to_owned());
+    let identity = Credentials::new(&keys.id, keys.secret.expose(), token, None, "ravelin").into();
+    let mut settings = SigningSettings::default();
+    // The address is what is sent: S3 normalises nothing.
+    settings.percent_encoding_mode = PercentEncodingMode::Single;
+    settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
+    settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+    let params = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(region)
+        .name("s3")
+        .time(now)
+        .settings(settings)
+        .build()
+        .map_err(|_| invalid())?
+        .into();
     let payload = request
-        .headers
-        .iter()
-        .find(|(name, _)| *name == "x-amz-content-sha256");
-    let payload = payload.map_or(EMPTY, |(_, value)| value.as_str());
-    let canonical = format!(
-        "{}\n{path}\n{}\n{lines}\n{names}\n{payload}",
-        request.method.as_str(),
-        request.query_string(),
-    );
-    let scope = format!("{day}/{region}/s3/aws4_request");
-    let text = format!(
-        "AWS4-HMAC-SHA256\n{time}\n{scope}\n{}",
-        hex(&Sha256::digest(canonical))
-    );
-    let mut key = mac(format!("AWS4{}", keys.secret.expose()).as_bytes(), day);
-    for part in [region, "s3", "aws4_request"] {
-        key = mac(&key, part);
-    }
-    let signature = hex(&mac(&key, &text));
-    let value = format!(
-        "AWS4-HMAC-SHA256 Credential={}/{scope},SignedHeaders={names},Signature={signature}",
-        keys.id
-    );
-    request.set_header("authorization", value);
-    Ok(())
-}
-
-fn mac(key: &[u8], text: &str) -> [u8; 32] {
-    // HMAC takes keys of any length.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
-        return [0; 32];
+        .header_value("x-amz-content-sha256")
+        .unwrap_or(EMPTY);
+    // A proxy may change the others, and a former try may have set those of the signature.
+    let signed = |name: &str| {
+        name == "range" || name == "if-none-match" || name.starts_with("x-amz-checksum-")
     };
-    mac.update(text.as_bytes());
-    mac.finalize().into_bytes().into()
-}
-
-/// Host (with its port unless it is the usual one) and path.
-fn split(url: &str) -> (&str, &str) {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let usual = if scheme == "http" { ":80" } else { ":443" };
-    (
-        host.strip_suffix(usual).unwrap_or(host),
-        if path.is_empty() { "/" } else { path },
+    let headers = request.headers.iter().filter(|(name, _)| signed(name));
+    let signable = SignableRequest::new(
+        request.method.as_str(),
+        request.uri(),
+        headers.map(|(name, value)| (*name, value.as_str())),
+        SignableBody::Precomputed(payload.to_owned()),
     )
+    .map_err(|_| invalid())?;
+    let (instructions, _) = aws_sigv4::http_request::sign(signable, &params)
+        .map_err(|_| invalid())?
+        .into_parts();
+    let (proof, _) = instructions.into_parts();
+    for header in proof {
+        request.set_header(header.name(), header.value().to_owned());
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -132,19 +110,8 @@ mod tests {
             .try_into()
             .unwrap();
         let mut request = request;
-        if !request
-            .headers
-            .iter()
-            .any(|(name, _)| *name == "x-amz-content-sha256")
-        {
-            request.set_header("x-amz-content-sha256", EMPTY.to_owned());
-        }
         sign(&mut request, &keys, "us-east-1", now).unwrap();
-        let (_, value) = request
-            .headers
-            .iter()
-            .find(|(name, _)| *name == "authorization")
-            .unwrap();
+        let value = request.header_value("authorization").unwrap();
         assert!(
             value.ends_with(&format!("Signature={signature}")),
             "{value}"

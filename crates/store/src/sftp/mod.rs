@@ -9,6 +9,7 @@
 //! taken. Plain version 3 renames are not used: servers differ in whether they replace. A crash
 //! before the last step leaves a `.ravelin-tmp-` file that no listing shows.
 
+mod askpass;
 mod read;
 mod session;
 mod wire;
@@ -24,6 +25,7 @@ use crate::{
     Capabilities, Content, Environment, Error, ErrorKind, Folder, Name, Object, Operation, Range,
     Reading, Scope, Server, Space, Store, WriteMode,
 };
+use askpass::Askpass;
 use session::{Pending, Reply, Session};
 use wire::{Attributes, Fields, Message, kind};
 
@@ -55,14 +57,8 @@ impl Sftp {
     ///
     /// # Errors
     ///
-    /// [`Unsupported`](ErrorKind::Unsupported) for a password: `ssh` takes none from another
-    /// program.
+    /// None yet; `ssh` is started by the first operation.
     pub fn new(server: &Server, path: &str, environment: &Environment) -> Result<Self, Error> {
-        if server.password.is_some() || environment.password.is_some() {
-            return Err(Error::new(ErrorKind::Unsupported, Operation::Open)
-                .on(&server.host)
-                .because("`ssh` takes no password from another program: use a key, as `ssh-copy-id` sets it up"));
-        }
         Ok(Self {
             server: server.clone(),
             root: path.trim_end_matches('/').to_owned() + if path == "/" { "/" } else { "" },
@@ -71,7 +67,7 @@ impl Sftp {
         })
     }
 
-    fn command(&self) -> Command {
+    fn command(&self, askpass: Option<&Askpass>) -> Command {
         let words = self
             .environment
             .variable("RAVELIN_SSH")
@@ -80,8 +76,13 @@ impl Sftp {
         let mut command = Command::new(words.next().unwrap_or("ssh"));
         command.args(words);
         // Nobody is there to answer a question, and a dead connection has to be noticed.
+        match askpass {
+            Some(askpass) => askpass.tell(&mut command),
+            None => {
+                command.arg("-oBatchMode=yes");
+            }
+        }
         command.args([
-            "-oBatchMode=yes",
             "-oConnectTimeout=15",
             "-oServerAliveInterval=15",
             "-oServerAliveCountMax=3",
@@ -112,10 +113,15 @@ impl Sftp {
         }
         *kept = None;
         self.environment.counters.count("ssh connect");
-        let session = Arc::new(Session::connect(
-            self.command(),
-            self.environment.patience.stall,
-        )?);
+        let password = self.environment.password.as_ref();
+        let password = password.or(self.server.password.as_ref());
+        let askpass = password
+            .map(|password| Askpass::new(password, &self.environment))
+            .transpose()
+            .map_err(|error| Error::from_io(error, Operation::Open, "ssh"))?;
+        let command = self.command(askpass.as_ref());
+        let stall = self.environment.patience.stall;
+        let session = Arc::new(Session::connect(command, stall)?);
         *kept = Some(Arc::clone(&session));
         Ok(session)
     }

@@ -177,6 +177,31 @@ impl WebDav {
         Ok(found.object(name.clone()))
     }
 
+    /// Whether PUT honours `If-None-Match`: tried on an object of this name, which is removed. No
+    /// other operation relies on it.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be asked.
+    pub fn honours_preconditions(&self, name: &Name) -> Result<bool, Error> {
+        let put = || {
+            let url = self.url(name.as_str());
+            let request = Request::new(Method::Put, url, "webdav put", Operation::Write, name)
+                .header("if-none-match", "*")
+                .bytes(b"1".to_vec());
+            self.http.call(&self.login, &request).map(drop)
+        };
+        self.create_folders(&name.folder(), Operation::Write)?;
+        put()?;
+        let second = put();
+        self.delete(name)?;
+        match second {
+            Ok(()) => Ok(false),
+            Err(error) if error.kind == ErrorKind::AlreadyExists => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Creates the folders above an object, the outermost first.
     fn create_folders(&self, folder: &Folder, operation: Operation) -> Result<(), Error> {
         // The store's own folder may be missing, too.

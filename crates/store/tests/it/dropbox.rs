@@ -15,11 +15,11 @@ use crate::conformance::{check, environment};
 use crate::router::{Router, rclone_round_trip};
 use crate::servers::fetch;
 
-fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
-fn around(emulator: &DropboxEmulator, state: &std::path::Path) -> Environment {
+pub(crate) fn around(emulator: &DropboxEmulator, state: &std::path::Path) -> Environment {
     let mut environment = quick(environment());
     environment.state = Some(state.into());
     environment.endpoints.dropbox_api = emulator.url();

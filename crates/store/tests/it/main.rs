@@ -6,6 +6,8 @@ mod conformance;
 mod drive;
 mod dropbox;
 mod hostile;
+mod keyring;
+mod killed;
 mod probe;
 mod router;
 mod s3;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ravelin_store::{Environment, ErrorKind, Name, Patience, Store, WriteMode, open, read_all};
 
 use crate::conformance::{check, environment};
-use crate::servers::{holds, sshd};
+use crate::servers::{Server, holds, rclone_serve, sshd};
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -115,6 +115,61 @@ fn an_unknown_host_and_a_wrong_key_are_told_apart() {
         let error = store.stat(&name("x")).unwrap_err();
         assert_eq!(error.kind, kind, "{error:?}");
     }
+}
+
+/// An SSH server that asks for a password, `pw` of user `me`, and a configuration for `ssh`.
+fn with_password() -> Option<(Server, std::path::PathBuf)> {
+    testkit::require("ssh")?;
+    let keys = tempfile::tempdir().unwrap();
+    let key = keys.path().join("host");
+    let mut make = std::process::Command::new("ssh-keygen");
+    make.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key);
+    assert!(make.status().unwrap().success());
+    let key_option = format!("--key={}", key.display());
+    let server = rclone_serve("sftp", &["--user", "me", "--pass", "pw", &key_option])?;
+    let host_key = std::fs::read_to_string(keys.path().join("host.pub")).unwrap();
+    let path = |name: &str| server.folder.path().join(name);
+    let line = format!("[127.0.0.1]:{} {host_key}", server.port);
+    std::fs::write(path("known_hosts"), line).unwrap();
+    let text = format!(
+        "Host store unknown\n  HostName 127.0.0.1\n  Port {}\n  IdentityFile /dev/null\n  IdentitiesOnly yes\n\
+         Host store\n  UserKnownHostsFile {}\nHost unknown\n  UserKnownHostsFile /dev/null\n",
+        server.port,
+        path("known_hosts").display(),
+    );
+    std::fs::write(path("ssh_config"), text).unwrap();
+    let config = path("ssh_config");
+    Some((server, config))
+}
+
+#[test]
+fn a_password_is_given_to_ssh_and_to_nobody_else() {
+    let Some((_server, config)) = with_password() else {
+        return;
+    };
+    let state = tempfile::tempdir().unwrap();
+    let mut environment = with_ssh(&config);
+    environment.state = Some(state.path().into());
+    environment.patience = Patience::NONE;
+    let at = |location: &str| open(&location.parse().unwrap(), &environment).unwrap();
+    let store = at("sftp://me:pw@store/");
+    store.write(&name("a"), b"1", WriteMode::Replace).unwrap();
+    assert_eq!(read_all(&*store, &name("a"), 10).unwrap(), b"1");
+    for id in processes_with(&config) {
+        let read = |what: &str| std::fs::read(format!("/proc/{id}/{what}")).unwrap_or_default();
+        let seen = [read("cmdline"), read("environ")].concat();
+        assert!(!seen.is_empty() && !seen.windows(2).any(|two| two == b"pw"));
+    }
+    // What asked for the password is gone with the question.
+    assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 0);
+
+    let error = at("sftp://me:wrong@store/").stat(&name("a")).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::SignIn, "{error:?}");
+    assert!(!format!("{error:?}").contains("wrong"));
+    // An unknown host never gets it.
+    let error = at("sftp://me:pw@unknown/").stat(&name("a")).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Denied, "{error:?}");
+    assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 0);
 }
 
 #[test]

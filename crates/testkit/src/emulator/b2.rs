@@ -35,6 +35,8 @@ struct State {
     next: u64,
     page: usize,
     size_max: Option<usize>,
+    /// The mode in which the bucket locks new objects.
+    retention: Option<&'static str>,
 }
 
 #[derive(Debug, Clone)]
@@ -58,10 +60,11 @@ struct Large {
 }
 
 /// All that a master key may do here.
-const ALL: [&str; 8] = [
+const ALL: [&str; 9] = [
     "listBuckets",
     "writeBuckets",
     "readBuckets",
+    "readBucketRetentions",
     "listFiles",
     "readFiles",
     "writeFiles",
@@ -112,6 +115,12 @@ impl B2Emulator {
         self.with(|state| {
             state.capabilities = capabilities.iter().map(ToString::to_string).collect();
         });
+    }
+
+    /// The bucket locks new objects in this mode: `compliance` or `governance`. Told to keys that
+    /// may know; deletions are not refused here.
+    pub fn set_retention(&self, mode: &'static str) {
+        self.with(|state| state.retention = Some(mode));
     }
 
     /// How many objects a page of a listing has.
@@ -341,11 +350,19 @@ impl State {
     }
 
     fn bucket_info(&self) -> Value {
+        let may = self
+            .capabilities
+            .iter()
+            .any(|has| has == "readBucketRetentions");
+        let period = self
+            .retention
+            .map(|_| json!({"duration": 30, "unit": "days"}));
+        let lock = json!({"isFileLockEnabled": self.retention.is_some(),
+            "defaultRetention": {"mode": self.retention, "period": period}});
         json!({"accountId": "a1", "bucketId": "b1", "bucketName": self.bucket, "bucketType": "allPrivate", "bucketInfo": {},
             "corsRules": [], "lifecycleRules": [], "revision": 1, "options": [],
             "defaultServerSideEncryption": {"isClientAuthorizedToRead": true, "value": {"algorithm": null, "mode": null}},
-            "fileLockConfiguration": {"isClientAuthorizedToRead": true, "value": {"isFileLockEnabled": false,
-                "defaultRetention": {"mode": null, "period": null}}}})
+            "fileLockConfiguration": {"isClientAuthorizedToRead": may, "value": may.then_some(lock)}})
     }
 
     fn authorize(&self, request: &Request) -> Answer {

@@ -420,15 +420,20 @@ fn write_answer(
     stream.flush()
 }
 
-/// The time as HTTP writes it.
-fn http_date() -> String {
+/// Seconds since 1970.
+pub(super) fn now_seconds() -> u64 {
     #[expect(
         clippy::disallowed_methods,
         reason = "a server tells the time; clients compare it with theirs"
     )]
-    let seconds = SystemTime::now()
+    SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs());
+        .map_or(0, |time| time.as_secs())
+}
+
+/// The time as HTTP writes it.
+fn http_date() -> String {
+    let seconds = now_seconds();
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     // Days since the first of March of the year 0, in eras of 400 years.
     let shifted = days + 719_468;

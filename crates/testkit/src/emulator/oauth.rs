@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::http::{Answer, Request};
+use super::http::{Answer, Request, now_seconds};
 
 /// The tokens of one emulated account.
 #[derive(Debug)]
@@ -102,9 +102,7 @@ impl Tokens {
                 return Answer::json(428, &json!({"error": "authorization_pending"}));
             }
             "urn:ietf:params:oauth:grant-type:device_code" => get("device_code") == "device",
-            "urn:ietf:params:oauth:grant-type:jwt-bearer" => {
-                get("assertion").split('.').count() == 3
-            }
+            "urn:ietf:params:oauth:grant-type:jwt-bearer" => is_of_now(&get("assertion")),
             _ => false,
         };
         if !good {
@@ -122,4 +120,14 @@ impl Tokens {
         }
         Answer::json(200, &answer)
     }
+}
+
+/// Whether a statement was made in the last minutes, as Google wants it. Its signature is not looked
+/// at.
+fn is_of_now(assertion: &str) -> bool {
+    let claims = assertion.split('.').nth(1).unwrap_or_default();
+    let claims = URL_SAFE_NO_PAD.decode(claims).unwrap_or_default();
+    let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap_or_default();
+    let made = claims["iat"].as_u64().unwrap_or(0);
+    made.abs_diff(now_seconds()) <= 300
 }
