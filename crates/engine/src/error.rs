@@ -85,6 +85,12 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// What was typed is not where a store can be.
+    #[error("this is no place of a store")]
+    BadStore(#[source] store::BadLocation),
+    /// A store cannot do what it was asked for.
+    #[error(transparent)]
+    Store(#[from] store::Error),
     /// It was stopped before its end.
     #[error("stopped before the end")]
     Stopped,

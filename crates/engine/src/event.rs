@@ -238,7 +238,8 @@ impl From<&Problem> for ProblemRecord {
 }
 
 /// An error and its causes, outermost first.
-pub(crate) fn chain(error: &dyn std::error::Error) -> Vec<String> {
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> Vec<String> {
     std::iter::successors(Some(error), |error| error.source())
         .map(ToString::to_string)
         .collect()

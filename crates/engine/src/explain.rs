@@ -47,6 +47,17 @@ pub enum Code {
     DiskFull,
     NotProved,
     StateUnwritable,
+    StoreLocation,
+    StoreSignIn,
+    StoreDenied,
+    StoreUnreachable,
+    StoreFull,
+    StoreMissing,
+    StoreChanged,
+    StoreDamaged,
+    StoreClock,
+    StoreCannot,
+    StoreRefused,
     Stopped,
     Io,
     Bug,
@@ -55,7 +66,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of docs/errors.md.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 44] = [
         Self::ConfigMissing,
         Self::ConfigUnreadable,
         Self::ConfigOpen,
@@ -85,6 +96,17 @@ impl Code {
         Self::DiskFull,
         Self::NotProved,
         Self::StateUnwritable,
+        Self::StoreLocation,
+        Self::StoreSignIn,
+        Self::StoreDenied,
+        Self::StoreUnreachable,
+        Self::StoreFull,
+        Self::StoreMissing,
+        Self::StoreChanged,
+        Self::StoreDamaged,
+        Self::StoreClock,
+        Self::StoreCannot,
+        Self::StoreRefused,
         Self::Stopped,
         Self::Io,
         Self::Bug,
@@ -256,6 +278,61 @@ impl Code {
                 "The program's own files cannot be read or written.",
                 "See the cause; the folder must belong to the user who runs ravelin.",
             ),
+            Self::StoreLocation => (
+                "store-location",
+                "What was typed is not where a store can be.",
+                "docs/stores.md shows how each kind is written, for example `sftp://nas/backup` or `b2://bucket/laptop`.",
+            ),
+            Self::StoreSignIn => (
+                "store-sign-in",
+                "The store does not know who is asking: the credentials are missing, wrong, expired or revoked.",
+                "Sign in again, or mend the key; docs/stores.md says where each kind of store looks for its credentials.",
+            ),
+            Self::StoreDenied => (
+                "store-denied",
+                "The credentials are good, but do not allow this.",
+                "Give the key the right that is missing, or use another one. A key that cannot delete is good protection: delete with another key, from another machine.",
+            ),
+            Self::StoreUnreachable => (
+                "store-unreachable",
+                "The store could not be reached, or kept saying that it is busy, for as long as it was tried. Nothing that was there is lost.",
+                "Check the network and the service, then run the same command again.",
+            ),
+            Self::StoreFull => (
+                "store-full",
+                "The disk, the quota or the spending cap of the store is full. What was there is still there, and nothing was written in part.",
+                "Make room, or raise the quota or the cap, then run the same command again.",
+            ),
+            Self::StoreMissing => (
+                "store-missing",
+                "What was asked for is not in the store.",
+                "Check the place: its bucket, its folder, and whether a drive is mounted.",
+            ),
+            Self::StoreChanged => (
+                "store-changed",
+                "An object was replaced while it was read, so what was read is no whole.",
+                "Somebody else writes to the same place. Wait until they are done, then run the same command again.",
+            ),
+            Self::StoreDamaged => (
+                "store-damaged",
+                "The bytes that arrived are not those that were sent, three times in a row.",
+                "Check the memory and the network of this machine, and the disk of the store.",
+            ),
+            Self::StoreClock => (
+                "store-clock",
+                "The service refuses what this machine signs, because their clocks differ.",
+                "Set the clock: `timedatectl set-ntp true`.",
+            ),
+            Self::StoreCannot => (
+                "store-cannot",
+                "This kind of store, or this server, cannot do what is needed.",
+                "`ravelin store test LOCATION` shows what it can do.",
+            ),
+            Self::StoreRefused => (
+                "store-refused",
+                "The store does not understand what it was asked, or its answer makes no sense.",
+                "See the cause. Check the address: host, port, and whether it is `https` or not.",
+            ),
             Self::Stopped => (
                 "stopped",
                 "The operation was stopped before its end. What was committed stays.",
@@ -386,6 +463,8 @@ pub fn explain(error: &Error) -> Explanation {
         Error::Restore { source } => (of_restore(source), None),
         Error::Proof { .. } => (Code::NotProved, None),
         Error::State { .. } => (Code::StateUnwritable, None),
+        Error::BadStore(_) => (Code::StoreLocation, None),
+        Error::Store(error) => of_store(error),
         Error::Stopped => (Code::Stopped, None),
     };
     finish(code, chain(error), next)
@@ -525,6 +604,31 @@ fn of_borg(error: &borg::Error) -> Code {
     }
 }
 
+fn of_store(error: &store::Error) -> (Code, Option<Next>) {
+    use store::ErrorKind as K;
+    let code = match error.kind {
+        K::NotFound => Code::StoreMissing,
+        K::Denied => Code::StoreDenied,
+        K::SignIn => {
+            let source = error.source.as_ref();
+            let needed = source.and_then(|source| source.downcast_ref::<store::SignInNeeded>());
+            return (
+                Code::StoreSignIn,
+                needed.map(|needed| run(&needed.arguments())),
+            );
+        }
+        K::Full => Code::StoreFull,
+        K::Busy | K::Unavailable => Code::StoreUnreachable,
+        K::Changed => Code::StoreChanged,
+        K::Corrupt => Code::StoreDamaged,
+        K::ClockSkew => Code::StoreClock,
+        K::AlreadyExists | K::Unsupported => Code::StoreCannot,
+        K::Invalid => Code::StoreRefused,
+        K::Io => Code::Io,
+    };
+    (code, None)
+}
+
 fn of_restore(error: &tree::RestoreError) -> Code {
     match error {
         tree::RestoreError::Full { .. } => Code::DiskFull,
@@ -597,6 +701,22 @@ mod tests {
     fn a_command_that_is_shown_can_be_pasted() {
         let shown = run(&["find", "it's here"]).to_string();
         assert_eq!(shown, r"run `ravelin find 'it'\''s here'`");
+    }
+
+    #[test]
+    fn a_lost_sign_in_names_the_command_that_mends_it() {
+        let needed = store::SignInNeeded {
+            provider: store::Provider::Dropbox,
+            account: Some("me@example.org".to_owned()),
+            why: "the sign-in was revoked or has expired".to_owned(),
+        };
+        let error = store::Error::new(store::ErrorKind::SignIn, store::Operation::Read);
+        let explanation = explain(&Error::Store(error.because(needed)));
+        assert_eq!(explanation.code, Code::StoreSignIn);
+        assert_eq!(
+            explanation.next.to_string(),
+            "run `ravelin store login dropbox --account me@example.org`"
+        );
     }
 
     #[test]

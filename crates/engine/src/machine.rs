@@ -1,6 +1,8 @@
 //! The machine that the engine works on, as far as it has to know it.
 
 use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use jiff::ZonedDateTime;
 
@@ -17,7 +19,7 @@ pub struct Machine {
     /// Who runs the program.
     pub user: String,
     /// Looks up an environment variable.
-    pub variable: Box<Variable>,
+    pub variable: Arc<Variable>,
     /// Tells the time.
     pub clock: Clock,
     /// Gives random bytes.
@@ -29,6 +31,33 @@ impl Machine {
     #[must_use]
     pub fn now(&self) -> ZonedDateTime {
         (self.clock)()
+    }
+
+    /// What a store needs to know of this machine.
+    ///
+    /// New sign-ins go to the desktop's keyring if there is one. Variables that begin with
+    /// `RAVELIN_ENDPOINT_` say where services are, for private clouds and for tests.
+    #[must_use]
+    pub fn store_environment(&self) -> store::Environment {
+        let (clock, random, variable) = (self.clock, self.random, Arc::clone(&self.variable));
+        let text = move |name: &str| variable(name)?.into_string().ok();
+        let mut environment = store::Environment::new(
+            // Every time on the calendar is one of the system's, so there is no other case.
+            move || SystemTime::try_from(clock().timestamp()).unwrap_or(SystemTime::UNIX_EPOCH),
+            // A system that has none at the moment will have some: predictable ones are worse
+            // than waiting.
+            move |bytes| {
+                while random(bytes).is_err() {
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                }
+            },
+        );
+        environment.endpoints = store::Endpoints::from_variables(&text);
+        environment.variable = Arc::new(text);
+        environment.home = Some(self.places.home.clone());
+        environment.state = Some(self.places.state.clone());
+        environment.keep = store::Keep::InKeyringElseFile;
+        environment
     }
 
     /// The one who fetches secrets on this machine.

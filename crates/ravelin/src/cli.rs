@@ -75,6 +75,9 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Files at hand on every device, with history and links
     Drop(drop::Drop),
+    /// Try the place where backups are kept, or sign in to it
+    #[command(subcommand)]
+    Store(Store),
     /// Look at the configuration
     #[command(subcommand)]
     Config(Config),
@@ -302,6 +305,65 @@ pub(crate) struct Verify {
 pub(crate) struct Explain {
     /// Which path
     pub(crate) path: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Store {
+    /// Try a place: does it keep its promises, how fast is it, who can delete what is there?
+    Test(StoreTest),
+    /// Sign in to Google Drive or Dropbox
+    Login(StoreLogin),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreTest {
+    /// Where: `/path`, `sftp://host/path`, `s3://endpoint/bucket`, `b2://bucket`, `gdrive:/Folder`
+    /// and so on; docs/stores.md shows all. Works in a folder of its own, and removes it
+    pub(crate) location: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreLogin {
+    /// Which service
+    #[arg(value_enum)]
+    pub(crate) service: LoginService,
+    /// A name for the account, if there are several: `gdrive://NAME/Folder` uses it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) account: Option<String>,
+    /// The id of the client that you registered with the service [default: that of the last
+    /// sign-in]. A secret is taken from the variable RAVELIN_CLIENT_SECRET
+    #[arg(long, value_name = "ID", conflicts_with = "client_file")]
+    pub(crate) client_id: Option<String>,
+    /// The client's file, as Google's console offers it for download
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_file: Option<PathBuf>,
+    /// Sign in on another machine: by a code that is typed in there, or copied from there
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+    /// The port of this machine that the browser comes back to [default: any; for Dropbox 53682]
+    #[arg(long, conflicts_with = "no_browser")]
+    pub(crate) port: Option<u16>,
+    /// Where the sign-in is kept
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) keep: KeepIn,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LoginService {
+    /// Google Drive
+    Gdrive,
+    /// Dropbox
+    Dropbox,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum KeepIn {
+    /// In the desktop's keyring if there is one, else in a file
+    Auto,
+    /// In the desktop's keyring
+    Keyring,
+    /// In a file that only its owner can read
+    File,
 }
 
 #[derive(Debug, Subcommand)]

@@ -21,6 +21,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -122,7 +123,7 @@ fn machine() -> io::Result<Machine> {
         places: Places::from_environment(&home, |name| env::var_os(name)),
         host: host.to_owned(),
         user: user.map_or_else(|| uid.to_string(), |user| user.name),
-        variable: Box::new(|name| env::var_os(name)),
+        variable: Arc::new(|name| env::var_os(name)),
         clock: engine::clock::system,
         random: engine::random::system,
     })

@@ -76,6 +76,11 @@ impl Progress {
         }
     }
 
+    /// Draws a text.
+    pub(crate) fn say(&self, text: &'static str) {
+        self.bar.set_message(text);
+    }
+
     /// Clears the line, so that text can follow.
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();

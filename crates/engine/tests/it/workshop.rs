@@ -65,7 +65,7 @@ impl Workshop {
                 places,
                 host: "nas".to_owned(),
                 user: "ada".to_owned(),
-                variable: Box::new(|_| None),
+                variable: std::sync::Arc::new(|_| None),
                 clock,
                 random,
             },

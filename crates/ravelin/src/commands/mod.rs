@@ -13,6 +13,7 @@ mod quickstart;
 mod restore;
 mod snapshots;
 mod status;
+mod store;
 mod verify;
 
 pub(crate) use drop::explain as explain_drop;
@@ -85,6 +86,7 @@ pub(crate) fn run(cli: &Cli, session: &Session<'_>) -> Result<Exit, Ended> {
         Command::Verify(arguments) => verify::run(arguments, session),
         Command::Status => status::run(session),
         Command::Drop(arguments) => drop::run(arguments, session),
+        Command::Store(which) => store::run(which, session),
         Command::Config(which) => config::run(which, session),
         // They need no configuration and have ended before.
         Command::Borg(_) => Ok(Exit::Good),

@@ -13,3 +13,4 @@ mod killed;
 mod real_tree;
 mod ssh;
 mod stock_borg;
+mod stores;
