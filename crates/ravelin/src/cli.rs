@@ -318,7 +318,7 @@ pub(crate) enum Store {
 #[derive(Debug, Args)]
 pub(crate) struct StoreTest {
     /// Where: `/path`, `sftp://host/path`, `s3://endpoint/bucket`, `b2://bucket`, `gdrive:/Folder`
-    /// and so on; docs/stores.md shows all. Works in a folder of its own, and removes it
+    /// and so on; docs/stores.md shows all. Works in a folder of its own, and empties it
     pub(crate) location: String,
 }
 

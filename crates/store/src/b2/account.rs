@@ -134,6 +134,13 @@ impl Account {
         }
     }
 
+    /// Whether the key may do something; `None` before the first sign-in.
+    pub(super) fn may(&self, capability: &str) -> Option<bool> {
+        let kept = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = kept.as_ref()?;
+        Some(session.capabilities.iter().any(|has| has == capability))
+    }
+
     /// The session, signed in now if there is none. Others wait for the one that signs in.
     pub(super) fn session(&self, http: &Http) -> Result<Arc<Session>, Error> {
         let mut kept = self.session.lock().unwrap_or_else(PoisonError::into_inner);

@@ -270,7 +270,8 @@ fn time(milliseconds: u64) -> SystemTime {
 impl Store for B2 {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            create: true,
+            // Who lost a race has to take their version away.
+            create: self.account.may("deleteFiles") != Some(false),
             rename: false,
             digest: Some(DigestKind::Sha1),
             resume: true,
