@@ -94,29 +94,10 @@ fn place(arguments: &Drop, session: &Session<'_>) -> Result<Place, Ended> {
         location,
         written,
         folder,
-        environment: environment(session),
+        environment: session.machine.store_environment(),
         device: Device::new(&machine.host),
         state: machine.places.state.join("drop"),
     })
-}
-
-fn environment(session: &Session<'_>) -> Environment {
-    let machine = session.machine;
-    let (clock, random) = (machine.clock, machine.random);
-    let mut environment = Environment::new(
-        move || system_time(clock().timestamp()),
-        move |bytes| {
-            // Names that must be free, and keys: without randomness nothing may be written, and no
-            // running system is without.
-            if random(bytes).is_err() {
-                std::process::abort();
-            }
-        },
-    );
-    environment.variable = std::sync::Arc::new(|name| std::env::var(name).ok());
-    environment.home = Some(machine.places.home.clone());
-    environment.state = Some(machine.places.state.clone());
-    environment
 }
 
 impl Place {
