@@ -112,6 +112,25 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether something that was stored is lost or is not what was written.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Hash { .. }
+            | Self::Damaged { .. }
+            | Self::Manifest { .. }
+            | Self::VolumeMissing { .. }
+            | Self::Signatures { .. } => true,
+            Self::Store(error) => {
+                matches!(
+                    error.kind,
+                    store::ErrorKind::Corrupt | store::ErrorKind::NotFound
+                )
+            }
+            _ => false,
+        }
+    }
+
     pub(crate) fn io(action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| match store::Error::unwrap_io(source) {
             Ok(error) => Self::Store(error),

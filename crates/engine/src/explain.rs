@@ -42,6 +42,8 @@ pub enum Code {
     NotARepository,
     Unreachable,
     ServerRefuses,
+    StoreUnknown,
+    OtherSource,
     RestoreTarget,
     RestoreBusy,
     DiskFull,
@@ -66,7 +68,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of docs/errors.md.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 46] = [
         Self::ConfigMissing,
         Self::ConfigUnreadable,
         Self::ConfigOpen,
@@ -91,6 +93,8 @@ impl Code {
         Self::NotARepository,
         Self::Unreachable,
         Self::ServerRefuses,
+        Self::StoreUnknown,
+        Self::OtherSource,
         Self::RestoreTarget,
         Self::RestoreBusy,
         Self::DiskFull,
@@ -252,6 +256,16 @@ impl Code {
                 "server-refuses",
                 "The server with the repository does not do what it was asked for.",
                 "See the cause. What a key may do stands in `authorized_keys` on the server.",
+            ),
+            Self::StoreUnknown => (
+                "store-unknown",
+                "The store is written in no form that is known.",
+                "docs/config.toml shows the forms.",
+            ),
+            Self::OtherSource => (
+                "other-source",
+                "The archive is of another machine or folder. Nothing is added to it: two sources in one archive would take each other's files for deleted.",
+                "Give the layer a store of its own. If this machine was renamed, set `host` of the layer to its old name.",
             ),
             Self::RestoreTarget => (
                 "restore-target",
@@ -552,6 +566,9 @@ fn of_layer(error: &layer::Error) -> (Code, Option<Next>) {
             (Code::NoSuchPath, name.map(|name| run(&["find", &name])))
         }
         layer::Error::Borg(error) => (of_borg(error), None),
+        layer::Error::Duplicity(error) => of_duplicity(error),
+        layer::Error::Store(error) => of_store(error),
+        layer::Error::Location(_) => (Code::StoreUnknown, None),
         layer::Error::Restore(error) => (of_restore(error), None),
         layer::Error::Io { source, .. } if is_full(source) => (Code::DiskFull, None),
         layer::Error::Io { .. } => (Code::Io, None),
@@ -627,6 +644,54 @@ fn of_store(error: &store::Error) -> (Code, Option<Next>) {
         K::Io => Code::Io,
     };
     (code, None)
+}
+
+fn of_duplicity(error: &duplicity::Error) -> (Code, Option<Next>) {
+    use duplicity::Error as E;
+    let advice = |text: &str| {
+        Some(Next::Advice {
+            text: text.to_owned(),
+        })
+    };
+    match error {
+        E::Store(error) => of_store(error),
+        E::Io { source, .. } if is_full(source) => (Code::DiskFull, None),
+        E::Io { .. } => (Code::Io, None),
+        E::Locked => (
+            Code::RepositoryLocked,
+            advice("wait until the other run is done; its lock goes with it"),
+        ),
+        E::Open { source, .. } => match source {
+            duplicity::OpenError::NoPassphrase | duplicity::OpenError::Passphrase(_) => (
+                Code::WrongPassphrase,
+                advice(
+                    "check where the configuration says that the passphrase is kept; without it nothing can be restored",
+                ),
+            ),
+            duplicity::OpenError::KeyNeeded => (
+                Code::KeyUnusable,
+                advice("set `encryption = \"keys\"` and `encrypt-to` for this layer"),
+            ),
+            _ => (Code::RepositoryDamaged, None),
+        },
+        E::Gpg { .. } => (
+            Code::KeyUnusable,
+            advice("see what gpg says; `gpg --list-secret-keys` shows which keys it has"),
+        ),
+        E::Smime { .. } => (
+            Code::KeyUnusable,
+            advice("only `gpgsm` can open this archive"),
+        ),
+        E::Target(error) => (of_restore(error), None),
+        E::OtherSource { .. } => (Code::OtherSource, None),
+        E::Hash { .. }
+        | E::Damaged { .. }
+        | E::Manifest { .. }
+        | E::VolumeMissing { .. }
+        | E::Signatures { .. } => (Code::RepositoryDamaged, None),
+        E::NoSet { .. } => (Code::NoSuchSnapshot, Some(run(&["snapshots"]))),
+        E::Order | E::Worker => (Code::Bug, None),
+    }
 }
 
 fn of_restore(error: &tree::RestoreError) -> Code {

@@ -4,6 +4,8 @@
 //! that speaks [`Layer`]; the tests have one more that keeps everything in memory.
 
 mod borg;
+mod duplicity;
+mod place;
 
 use std::io::{self, Read};
 use std::ops::ControlFlow;
@@ -119,6 +121,11 @@ pub trait Intake: Send + Sync {
     /// [`failure`](Self::failure).
     fn take(&self, step: Step) -> Result<(), Error>;
 
+    /// What the snapshot will be called, where the format knows no names and gives its own.
+    fn snapshot(&self) -> Option<String> {
+        None
+    }
+
     /// Why [`take`](Self::take) failed, when the reason lies deeper than the step at which it
     /// showed: writers that work ahead fail behind the back of who hands them steps.
     fn failure(self: Box<Self>, shown: Error) -> Error {
@@ -166,7 +173,8 @@ pub fn open(
             compression,
             lock_wait,
         } => borg::open(layer, *encryption, compression, *lock_wait, access, machine),
-        config::Kind::Duplicity { .. } | config::Kind::Drop { .. } => Err(Error::KindNotRunnable {
+        config::Kind::Duplicity(settings) => duplicity::open(layer, settings, access, machine),
+        config::Kind::Drop { .. } => Err(Error::KindNotRunnable {
             kind: layer.kind.name(),
         }),
     }
@@ -340,6 +348,15 @@ pub enum Error {
     /// The repository says no.
     #[error(transparent)]
     Borg(#[from] ::borg::Error),
+    /// The archive says no.
+    #[error(transparent)]
+    Duplicity(Box<::duplicity::Error>),
+    /// The store says no.
+    #[error("the store cannot be used")]
+    Store(#[source] Box<store::Error>),
+    /// The store is written in no form that is known.
+    #[error("the store is none that is known")]
+    Location(#[from] store::BadLocation),
     /// What ended a restore.
     #[error(transparent)]
     Restore(#[from] RestoreError),
@@ -361,6 +378,22 @@ impl Error {
     /// same layer may be well.
     #[must_use]
     pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Borg(error) if error.is_damage())
+        match self {
+            Self::Borg(error) => error.is_damage(),
+            Self::Duplicity(error) => error.is_damage(),
+            _ => false,
+        }
+    }
+}
+
+impl From<::duplicity::Error> for Error {
+    fn from(error: ::duplicity::Error) -> Self {
+        Self::Duplicity(Box::new(error))
+    }
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        Self::Store(Box::new(error))
     }
 }

@@ -148,6 +148,9 @@ fn feed(
         });
         match begun {
             Ok(intake) => {
+                if let Some(own) = intake.snapshot() {
+                    names[index] = own;
+                }
                 watch.tell(Event::LayerStarted {
                     layer: plan.layers[index].name.clone(),
                     snapshot: names[index].clone(),

@@ -4,7 +4,7 @@
 //! source that names the inner one hold there. The stores of layers on this machine are never
 //! part of a source: a backup of itself would grow with every run.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -59,10 +59,8 @@ impl Reading {
         let local = config
             .layers
             .iter()
-            .filter(|layer| layer.store.starts_with('/'));
-        let stores: Vec<(&Path, &str)> = local
-            .map(|layer| (Path::new(&layer.store), layer.name.as_str()))
-            .collect();
+            .filter_map(|layer| Some((layer.local_store()?, layer.name.as_str())));
+        let stores: Vec<(PathBuf, &str)> = local.collect();
         let mut named: HashSet<PathBuf> = HashSet::new();
         let mut sources = Vec::new();
         for (index, source) in config.sources.iter().enumerate() {
@@ -77,13 +75,13 @@ impl Reading {
             let inner = others.filter(|path| !source.paths.contains(path));
             let left_out: Vec<&Path> = stores
                 .iter()
-                .map(|&(store, _)| store)
+                .map(|(store, _)| store.as_path())
                 .chain(inner.map(PathBuf::as_path))
                 .collect();
             sources.push(tree_source(source, roots, &left_out)?);
         }
         let stores = stores.into_iter().map(|(store, layer)| {
-            TreePath::from_local(store).map(|store| (store, layer.to_owned()))
+            TreePath::from_local(&store).map(|store| (store, layer.to_owned()))
         });
         Ok(Self {
             sources,
@@ -91,8 +89,9 @@ impl Reading {
         })
     }
 
-    /// Reads everything once, in order. `wants` is asked about each regular file, from any
-    /// thread; `take` gets each step and ends the reading by saying no.
+    /// Reads everything once, in the order of paths, whatever source they belong to. `wants` is
+    /// asked about each regular file, from any thread; `take` gets each step and ends the reading
+    /// by saying no.
     ///
     /// # Errors
     ///
@@ -102,21 +101,59 @@ impl Reading {
         wants: &(dyn Fn(&Entry) -> bool + Sync),
         take: &mut dyn FnMut(Step) -> bool,
     ) -> Result<(), BadPath> {
-        let mut going = true;
-        for source in &self.sources {
-            if !going {
-                break;
-            }
-            tree::read_ahead(source, Options::default(), wants, |step| {
-                going = take(step);
-                if going {
-                    ControlFlow::Continue(())
-                } else {
-                    ControlFlow::Break(())
-                }
-            })?;
+        let mut pass = Pass {
+            waiting: self.stretches()?,
+            take,
+            going: true,
+        };
+        while pass.going && !pass.waiting.is_empty() {
+            pass.read_next(wants)?;
         }
         Ok(())
+    }
+
+    /// The sources as stretches that can be read one after another, or one inside another: roots
+    /// that follow each other in the order of paths, belong to one source, and lie in no other.
+    fn stretches(&self) -> Result<VecDeque<Stretch>, BadPath> {
+        let mut roots = Vec::new();
+        for (index, source) in self.sources.iter().enumerate() {
+            for root in &source.roots {
+                roots.push((TreePath::from_local(root)?, index, root));
+            }
+        }
+        roots.sort();
+        // What lies in another source is read in the middle of that, so it stands alone.
+        let is_inside = |path: &TreePath, index: usize| {
+            let others = roots.iter().filter(|(_, other, _)| *other != index);
+            others
+                .into_iter()
+                .any(|(other, _, _)| path.starts_with(other))
+        };
+        let mut stretches: VecDeque<Stretch> = VecDeque::new();
+        for (first, index, root) in roots.iter().cloned() {
+            let fits = |last: &&mut Stretch| {
+                last.index == index && !is_inside(&first, index) && !is_inside(&last.first, index)
+            };
+            match stretches.back_mut().filter(fits) {
+                Some(last) => last.source.roots.push(root.clone()),
+                None => {
+                    let Some(source) = self.sources.get(index) else {
+                        continue;
+                    };
+                    let roots = vec![root.clone()];
+                    let source = tree::Source {
+                        roots,
+                        ..source.clone()
+                    };
+                    stretches.push_back(Stretch {
+                        first,
+                        index,
+                        source,
+                    });
+                }
+            }
+        }
+        Ok(stretches)
     }
 
     /// Says whether a path of this machine is read, and if not, why.
@@ -144,6 +181,52 @@ impl Reading {
             }
         }
         Ok(why)
+    }
+}
+
+/// Roots of one source that are read together.
+struct Stretch {
+    first: TreePath,
+    /// Which source.
+    index: usize,
+    source: tree::Source,
+}
+
+/// One reading of everything.
+struct Pass<'a> {
+    waiting: VecDeque<Stretch>,
+    take: &'a mut dyn FnMut(Step) -> bool,
+    going: bool,
+}
+
+impl Pass<'_> {
+    /// Reads the next stretch; those that lie inside of it are read where they belong.
+    fn read_next(&mut self, wants: &(dyn Fn(&Entry) -> bool + Sync)) -> Result<(), BadPath> {
+        let Some(stretch) = self.waiting.pop_front() else {
+            return Ok(());
+        };
+        let mut bad = Ok(());
+        tree::read_ahead(&stretch.source, Options::default(), wants, |step| {
+            let path = match &step {
+                Step::Entry { entry, .. } => Some(&entry.path),
+                Step::Problem(problem) => Some(&problem.path),
+                Step::Data(_) | Step::Hole(_) | Step::End(_) => None,
+            };
+            while self.going
+                && bad.is_ok()
+                && let (Some(path), Some(next)) = (path, self.waiting.front())
+                && next.first < *path
+            {
+                bad = self.read_next(wants);
+            }
+            self.going = self.going && bad.is_ok() && (self.take)(step);
+            if self.going {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        })?;
+        bad
     }
 }
 
@@ -291,6 +374,31 @@ mod tests {
 
     fn once<const N: usize>(paths: [&str; N]) -> BTreeMap<String, usize> {
         paths.into_iter().map(|path| (path.to_owned(), 1)).collect()
+    }
+
+    #[test]
+    fn sources_inside_and_beside_each_other_come_in_the_order_of_paths() {
+        let folder = tempfile::tempdir().unwrap();
+        let reading = reading(
+            folder.path(),
+            &["b/a", "b/m/x", "b/m/y", "b/z/q/1", "b/z/r", "a/1", "c/1"],
+            "[[source]]\npaths = [\"DIR/c\", \"DIR/b\"]\n\
+             [[source]]\npaths = [\"DIR/b/z/q\", \"DIR/a\", \"DIR/b/m\"]\n",
+        );
+        let mut paths = Vec::new();
+        reading
+            .read(&|_| false, &mut |step| {
+                if let Step::Entry { entry, .. } = step {
+                    paths.push(entry.path.clone());
+                }
+                true
+            })
+            .unwrap();
+        assert!(paths.is_sorted(), "{paths:?}");
+        assert_eq!(
+            files(&reading, folder.path()),
+            once(["a/1", "b/a", "b/m/x", "b/m/y", "b/z/q/1", "b/z/r", "c/1"])
+        );
     }
 
     #[test]

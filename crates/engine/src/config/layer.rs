@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use borg::{Compression, Encryption, KeyStorage, Location};
+use borg::{Compression, Encryption, KeyStorage};
+use store::Location;
 
 use super::reader::Section;
 use super::{Fault, absolute, schedule, value};
@@ -30,19 +31,34 @@ pub struct Layer {
 }
 
 impl Layer {
+    /// The folder of this machine that is its store; `None` when it is elsewhere.
+    #[must_use]
+    pub fn local_store(&self) -> Option<PathBuf> {
+        if self.store.starts_with('/') {
+            return Some(PathBuf::from(&self.store));
+        }
+        match self.store.parse() {
+            Ok(Location::Disk(path)) if path.is_absolute() => Some(path),
+            _ => None,
+        }
+    }
+
     /// Whether this version can run it: others are understood and left alone.
     #[must_use]
     pub fn is_runnable(&self) -> bool {
-        matches!(self.kind, Kind::Borg { .. })
-            && match self.borg_location() {
-                Some(Location::Local(path)) => path.is_absolute(),
-                Some(Location::Ssh(_)) => true,
+        match self.kind {
+            Kind::Borg { .. } => match self.borg_location() {
+                Some(borg::Location::Local(path)) => path.is_absolute(),
+                Some(borg::Location::Ssh(_)) => true,
                 None => false,
-            }
+            },
+            Kind::Duplicity(_) => true,
+            Kind::Drop { .. } => false,
+        }
     }
 
     /// The store as the place of a Borg repository.
-    pub(crate) fn borg_location(&self) -> Option<Location> {
+    pub(crate) fn borg_location(&self) -> Option<borg::Location> {
         if self.store.starts_with('/') {
             return Some(Path::new(&self.store).into());
         }
@@ -63,15 +79,50 @@ pub enum Kind {
         lock_wait: Duration,
     },
     /// A duplicity archive.
-    Duplicity {
-        /// A new full backup is made when the last is older.
-        full_every: Option<Duration>,
-    },
+    Duplicity(Duplicity),
     /// Plain files with a hidden history.
     Drop {
         /// The folder of this machine that it mirrors.
         folder: Option<PathBuf>,
     },
+}
+
+/// Settings of a duplicity archive.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Duplicity {
+    /// A new full backup is made when the last is older; only the first is full when not set.
+    pub full_every: Option<Duration>,
+    /// Whether new files are encrypted.
+    pub encryption: ArchiveEncryption,
+    /// Keys of GnuPG that are encrypted to.
+    pub encrypt_to: Vec<String>,
+    /// The key of GnuPG that signs, and that must have signed what is read.
+    pub sign_with: Option<String>,
+    /// Target size of a volume in bytes; duplicity's own 200 MiB when not set.
+    pub volume_size: Option<u64>,
+    /// What the machine is called in the archive, when not by its name.
+    pub host: Option<String>,
+}
+
+/// How the files of a duplicity archive are protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ArchiveEncryption {
+    /// Encrypted with the passphrase.
+    #[default]
+    Passphrase,
+    /// Encrypted to keys of GnuPG.
+    Keys,
+    /// Only compressed.
+    None,
+}
+
+impl ArchiveEncryption {
+    /// With their words in the configuration.
+    const ALL: [(&str, Self); 3] = [
+        ("passphrase", Self::Passphrase),
+        ("keys", Self::Keys),
+        ("none", Self::None),
+    ];
 }
 
 impl Kind {
@@ -80,7 +131,7 @@ impl Kind {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Borg { .. } => "borg",
-            Self::Duplicity { .. } => "duplicity",
+            Self::Duplicity(_) => "duplicity",
             Self::Drop { .. } => "drop",
         }
     }
@@ -116,11 +167,15 @@ impl Keep {
 }
 
 /// Keys that only one kind knows.
-const OF_ONE_KIND: [(&str, &str); 5] = [
+const OF_ONE_KIND: [(&str, &str); 9] = [
     ("encryption", "borg"),
     ("compression", "borg"),
     ("lock-wait", "borg"),
     ("full-every", "duplicity"),
+    ("encrypt-to", "duplicity"),
+    ("sign-with", "duplicity"),
+    ("volume-size", "duplicity"),
+    ("host", "duplicity"),
     ("folder", "drop"),
 ];
 
@@ -166,7 +221,11 @@ fn read_one(name: &str, section: Section<'_>, places: &Places) -> Option<Layer> 
             let path = store.clone();
             section.mistake("store", Fault::RelativePath { path });
         }
-        section.settled("store", store.as_str());
+        // A location prints without the password that it may have.
+        match store.parse::<Location>() {
+            Ok(location) if is_url => section.settled("store", location.to_string()),
+            _ => section.settled("store", store.as_str()),
+        }
     }
     let passphrase = secret(&section, "passphrase", places);
     let schedule = schedule(
@@ -179,9 +238,7 @@ fn read_one(name: &str, section: Section<'_>, places: &Places) -> Option<Layer> 
     // Without a kind the keys of all kinds are let through: one mistake is enough.
     let settings = match kind {
         Some("borg") | None => read_borg(&section, passphrase.as_ref(), kind.is_some()),
-        Some("duplicity") => Kind::Duplicity {
-            full_every: section.read("full-every", "a duration like `30 days`", value::duration),
-        },
+        Some("duplicity") => read_duplicity(&section, store.as_deref()),
         Some(_) => Kind::Drop {
             folder: section
                 .string("folder")
@@ -238,6 +295,47 @@ fn read_borg(section: &Section<'_>, passphrase: Option<&Reference>, known: bool)
         compression,
         lock_wait,
     }
+}
+
+fn read_duplicity(section: &Section<'_>, store: Option<&str>) -> Kind {
+    match store.map(str::parse::<Location>) {
+        Some(Err(source)) => {
+            let what = source.to_string();
+            section.mistake("store", Fault::BadStore { what });
+        }
+        Some(Ok(Location::Disk(path))) if !path.is_absolute() => {
+            let path = path.display().to_string();
+            section.mistake("store", Fault::RelativePath { path });
+        }
+        _ => {}
+    }
+    let encryption = section
+        .word("encryption", &ArchiveEncryption::ALL)
+        .unwrap_or_default();
+    let word = ArchiveEncryption::ALL
+        .iter()
+        .find(|(_, value)| *value == encryption);
+    section.settled("encryption", word.map_or("", |(word, _)| word));
+    let strings = section.strings("encrypt-to").into_iter();
+    let encrypt_to: Vec<String> = strings.map(str::to_owned).collect();
+    let sign_with = section.string("sign-with").map(str::to_owned);
+    match encryption {
+        ArchiveEncryption::Passphrase if !section.has("passphrase") => {
+            section.mistake("passphrase", Fault::Missing);
+        }
+        ArchiveEncryption::Keys if encrypt_to.is_empty() => {
+            section.mistake("encrypt-to", Fault::Missing);
+        }
+        _ => {}
+    }
+    Kind::Duplicity(Duplicity {
+        full_every: section.read("full-every", "a duration like `30 days`", value::duration),
+        encryption,
+        encrypt_to,
+        sign_with,
+        volume_size: section.read("volume-size", "a size like `50 MiB`", value::size),
+        host: section.string("host").map(str::to_owned),
+    })
 }
 
 /// A name stands in file names, commands and mails: letters, digits, `-` and `_`.

@@ -90,6 +90,12 @@ pub enum Fault {
         /// What is wrong with it.
         message: String,
     },
+    /// A store that is written in no form that is known.
+    #[error("not a store: {what}")]
+    BadStore {
+        /// What is wrong with it. Never holds the text itself: it may have a password in it.
+        what: String,
+    },
     /// The same name twice.
     #[error("the name is used twice")]
     Twice,

@@ -20,7 +20,7 @@ use toml_edit::Document;
 
 use crate::{Places, Schedule};
 
-pub use layer::{Keep, Kind, Layer};
+pub use layer::{ArchiveEncryption, Duplicity, Keep, Kind, Layer};
 pub use mistake::{Fault, Mistake, Mistakes};
 pub use notify::{Notify, Occasion, Sender};
 pub use reader::{Origin, Setting};

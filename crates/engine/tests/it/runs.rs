@@ -230,7 +230,7 @@ fn a_report_is_json_that_scripts_can_rely_on() {
 #[test]
 fn a_layer_of_another_kind_is_left_out_unless_it_is_named() {
     let mut workshop = Workshop::new(&["disk", "later"]);
-    workshop.config.layers[1].kind = ravelin_engine::config::Kind::Duplicity { full_every: None };
+    workshop.config.layers[1].kind = ravelin_engine::config::Kind::Drop { folder: None };
     let plan = workshop.with(|context, _| ravelin_engine::plan(context, &Wanted::All).unwrap());
     assert_eq!(plan.layers.len(), 1);
     assert_eq!(plan.not_runnable, ["later"]);
@@ -241,7 +241,7 @@ fn a_layer_of_another_kind_is_left_out_unless_it_is_named() {
     );
     assert!(matches!(
         error.err(),
-        Some(Error::KindNotRunnable { kind: "duplicity" })
+        Some(Error::KindNotRunnable { kind: "drop" })
     ));
     let status = workshop.with(|context, _| ravelin_engine::status(context).unwrap());
     assert_eq!(status.layers[1].state, State::NotRunnable);

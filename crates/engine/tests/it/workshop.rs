@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use jiff::{ToSpan, ZonedDateTime};
 use ravelin_engine::layer::{Access, Error, Layer};
@@ -65,7 +65,7 @@ impl Workshop {
                 places,
                 host: "nas".to_owned(),
                 user: "ada".to_owned(),
-                variable: std::sync::Arc::new(|_| None),
+                variable: Arc::new(|_| None),
                 clock,
                 random,
             },

@@ -1,0 +1,73 @@
+//! The store of a layer, opened on this machine.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use store::{Disk, Environment, Location, Store};
+
+use super::{Access, Error};
+use crate::{Machine, config, create_private_folder};
+
+/// Opens the store of a layer.
+///
+/// A folder of this machine has to be there, unless the layer is to be created: it may be a drive
+/// that is not mounted. Other places are asked when something is wanted from them.
+pub(super) fn open(
+    layer: &config::Layer,
+    access: Access,
+    machine: &Machine,
+) -> Result<Arc<dyn Store>, Error> {
+    let location: Location = layer.store.parse()?;
+    if let Location::Disk(path) = &location {
+        if access == Access::Create {
+            create_private_folder(path).map_err(|source| Error::Io {
+                action: format!("create {}", path.display()),
+                source,
+            })?;
+        } else if !path.is_dir() {
+            return Err(not_created(layer));
+        }
+    }
+    let environment = environment(machine);
+    if let (Location::Disk(path), Access::Write) = (&location, access) {
+        // What stays is seen again next time.
+        let _ = Disk::new(path, &environment).tidy(UNFINISHED_AGE);
+    }
+    Ok(store::open(&location, &environment)?)
+}
+
+/// Unfinished writes that are older belong to a program that was killed.
+const UNFINISHED_AGE: Duration = Duration::from_secs(3600);
+
+/// Nothing stands at the store of this layer.
+pub(super) fn not_created(layer: &config::Layer) -> Error {
+    let location: Result<Location, _> = layer.store.parse();
+    Error::NotCreated {
+        store: location.map_or_else(|_| layer.store.clone(), |location| location.to_string()),
+    }
+}
+
+/// What stores have to know of the machine.
+fn environment(machine: &Machine) -> Environment {
+    let clock = machine.clock;
+    let variable = Arc::clone(&machine.variable);
+    let now = move || {
+        let seconds = u64::try_from(clock().timestamp().as_second()).unwrap_or(0);
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    };
+    let mut environment = Environment::new(now, random(machine.random));
+    environment.variable = Arc::new(move |name| variable(name)?.into_string().ok());
+    environment.home = Some(machine.places.home.clone());
+    environment.state = Some(machine.places.state.clone());
+    environment
+}
+
+/// A source of random bytes that always has some.
+pub(super) fn random(random: crate::Random) -> impl Fn(&mut [u8]) + Send + Sync + 'static {
+    move |bytes| {
+        // Keys and salts come from here: without randomness nothing may go on.
+        while random(bytes).is_err() {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
