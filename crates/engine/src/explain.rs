@@ -42,7 +42,6 @@ pub enum Code {
     NotARepository,
     Unreachable,
     ServerRefuses,
-    StoreUnknown,
     OtherSource,
     RestoreTarget,
     RestoreBusy,
@@ -68,7 +67,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of docs/errors.md.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 45] = [
         Self::ConfigMissing,
         Self::ConfigUnreadable,
         Self::ConfigOpen,
@@ -93,7 +92,6 @@ impl Code {
         Self::NotARepository,
         Self::Unreachable,
         Self::ServerRefuses,
-        Self::StoreUnknown,
         Self::OtherSource,
         Self::RestoreTarget,
         Self::RestoreBusy,
@@ -256,11 +254,6 @@ impl Code {
                 "server-refuses",
                 "The server with the repository does not do what it was asked for.",
                 "See the cause. What a key may do stands in `authorized_keys` on the server.",
-            ),
-            Self::StoreUnknown => (
-                "store-unknown",
-                "The store is written in no form that is known.",
-                "docs/config.toml shows the forms.",
             ),
             Self::OtherSource => (
                 "other-source",
@@ -568,7 +561,7 @@ fn of_layer(error: &layer::Error) -> (Code, Option<Next>) {
         layer::Error::Borg(error) => (of_borg(error), None),
         layer::Error::Duplicity(error) => of_duplicity(error),
         layer::Error::Store(error) => of_store(error),
-        layer::Error::Location(_) => (Code::StoreUnknown, None),
+        layer::Error::Location(_) => (Code::StoreLocation, None),
         layer::Error::Restore(error) => (of_restore(error), None),
         layer::Error::Io { source, .. } if is_full(source) => (Code::DiskFull, None),
         layer::Error::Io { .. } => (Code::Io, None),
