@@ -1,9 +1,11 @@
 //! The one place below the program where the clock is read.
 
+use std::sync::Arc;
+
 use jiff::ZonedDateTime;
 
 /// Tells what time it is. Tests bring their own.
-pub type Clock = fn() -> ZonedDateTime;
+pub type Clock = Arc<dyn Fn() -> ZonedDateTime + Send + Sync>;
 
 /// The system's clock, in the system's time zone.
 #[must_use]

@@ -91,6 +91,18 @@ pub enum Error {
     /// A store cannot do what it was asked for.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// Another process is at the same work.
+    #[error("another ravelin is at work: {holder}")]
+    Busy {
+        /// Who, as `process 4711 since 2026-11-24 07:30`.
+        holder: String,
+    },
+    /// Nothing on this machine can run work on a schedule, or what can says no.
+    #[error("{} cannot run ravelin on a schedule", .refusals.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" and "))]
+    NoScheduler {
+        /// Each that was asked, with its reason.
+        refusals: Vec<(&'static str, String)>,
+    },
     /// It was stopped before its end.
     #[error("stopped before the end")]
     Stopped,

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tree::{Problem, TreePath};
 
+use crate::drill::Drilled;
 use crate::explain::Explanation;
 use crate::layer::{Depth, Statistics};
 use crate::report::Outcome;
@@ -118,6 +119,17 @@ pub enum Event {
         /// Whether this was a proof into a scratch place, compared byte by byte.
         proof: bool,
     },
+    /// Files came back from a layer as on a new machine, and were compared.
+    Drilled {
+        /// Which layer.
+        layer: String,
+        /// When.
+        at: Timestamp,
+        /// What is wrong, one sentence each; empty when all is well.
+        faults: Vec<String>,
+        /// What was compared, and how.
+        evidence: Drilled,
+    },
     /// The operation is over.
     Finished {
         /// When.
@@ -150,6 +162,8 @@ pub enum Verb {
     Verify,
     /// Brings files back.
     Restore,
+    /// Brings some files back to see whether that works.
+    Drill,
 }
 
 /// What was found in the sources.

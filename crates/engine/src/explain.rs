@@ -59,6 +59,8 @@ pub enum Code {
     StoreClock,
     StoreCannot,
     StoreRefused,
+    AlreadyRunning,
+    NoScheduler,
     Stopped,
     Io,
     Bug,
@@ -67,7 +69,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of docs/errors.md.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 47] = [
         Self::ConfigMissing,
         Self::ConfigUnreadable,
         Self::ConfigOpen,
@@ -109,6 +111,8 @@ impl Code {
         Self::StoreClock,
         Self::StoreCannot,
         Self::StoreRefused,
+        Self::AlreadyRunning,
+        Self::NoScheduler,
         Self::Stopped,
         Self::Io,
         Self::Bug,
@@ -340,6 +344,16 @@ impl Code {
                 "The store does not understand what it was asked, or its answer makes no sense.",
                 "See the cause. Check the address: host, port, and whether it is `https` or not.",
             ),
+            Self::AlreadyRunning => (
+                "already-running",
+                "Another ravelin of this user is backing up. Two at once would do the same work twice.",
+                "Wait until it is done. One that was killed holds nothing: nothing has to be removed.",
+            ),
+            Self::NoScheduler => (
+                "no-scheduler",
+                "Neither systemd nor cron can run ravelin on a schedule here; each says why.",
+                "Install cron, or let anything else call `ravelin run` every few minutes: it decides by itself what is due.",
+            ),
             Self::Stopped => (
                 "stopped",
                 "The operation was stopped before its end. What was committed stays.",
@@ -472,6 +486,12 @@ pub fn explain(error: &Error) -> Explanation {
         Error::State { .. } => (Code::StateUnwritable, None),
         Error::BadStore(_) => (Code::StoreLocation, None),
         Error::Store(error) => of_store(error),
+        Error::Busy { .. } => (Code::AlreadyRunning, None),
+        Error::NoScheduler { refusals } => {
+            let reasons = refusals.iter();
+            let reasons = reasons.map(|(name, reason)| format!("{name}: {reason}"));
+            return finish(Code::NoScheduler, reasons.collect(), None);
+        }
         Error::Stopped => (Code::Stopped, None),
     };
     finish(code, chain(error), next)

@@ -145,6 +145,9 @@ pub trait Intake: Send + Sync {
 pub enum Access {
     /// Looking and restoring. Takes no lock that would keep others from writing for long.
     Read,
+    /// Like [`Access::Read`], with nothing but what a new machine would have: no cache, and no
+    /// memory of the layer.
+    Cold,
     /// Adding snapshots too.
     Write,
     /// Like [`Access::Write`], for a layer that is not there yet: it is created. One that is
@@ -162,6 +165,15 @@ pub fn open(
     access: Access,
     machine: &Machine,
 ) -> Result<Box<dyn Layer>, Error> {
+    if access == Access::Cold {
+        let cold = machine
+            .places
+            .cache
+            .join("drill")
+            .join(&layer.name)
+            .join("cold");
+        return open(layer, Access::Read, &machine.without_caches(&cold));
+    }
     if !layer.is_runnable() && matches!(layer.kind, config::Kind::Borg { .. }) {
         return Err(Error::StoreNotRunnable {
             store: layer.store.clone(),

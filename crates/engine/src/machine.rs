@@ -1,6 +1,7 @@
 //! The machine that the engine works on, as far as it has to know it.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -8,7 +9,7 @@ use jiff::ZonedDateTime;
 
 use crate::layer::{self, Access, Layer};
 use crate::secret::Keeper;
-use crate::{Clock, Config, Places, Random, config};
+use crate::{Clock, Config, Places, Random, Surroundings, config};
 
 /// What the edge tells the engine about the machine. The engine itself looks nothing up.
 pub struct Machine {
@@ -22,6 +23,8 @@ pub struct Machine {
     pub variable: Arc<Variable>,
     /// Tells the time.
     pub clock: Clock,
+    /// Looks at power and network.
+    pub surroundings: Surroundings,
     /// Gives random bytes.
     pub random: Random,
 }
@@ -39,7 +42,11 @@ impl Machine {
     /// `RAVELIN_ENDPOINT_` say where services are, for private clouds and for tests.
     #[must_use]
     pub fn store_environment(&self) -> store::Environment {
-        let (clock, random, variable) = (self.clock, self.random, Arc::clone(&self.variable));
+        let (clock, random, variable) = (
+            Arc::clone(&self.clock),
+            self.random,
+            Arc::clone(&self.variable),
+        );
         let text = move |name: &str| variable(name)?.into_string().ok();
         let mut environment = store::Environment::new(
             // Every time on the calendar is one of the system's, so there is no other case.
@@ -58,6 +65,37 @@ impl Machine {
         environment.state = Some(self.places.state.clone());
         environment.keep = store::Keep::InKeyringElseFile;
         environment
+    }
+
+    /// The same machine with empty caches and no memory of any layer, below `folder`, as a new one
+    /// would have them. Keys, sign-ins and the configuration are where they are.
+    #[must_use]
+    pub fn without_caches(&self, folder: &Path) -> Self {
+        let below = |name: &str| folder.join(name);
+        let moved = [
+            ("BORG_CACHE_DIR", below("borg-cache")),
+            ("BORG_SECURITY_DIR", below("borg-security")),
+            ("XDG_CACHE_HOME", below("cache")),
+        ];
+        let variable = Arc::clone(&self.variable);
+        Self {
+            places: Places {
+                cache: below("cache"),
+                ..self.places.clone()
+            },
+            host: self.host.clone(),
+            user: self.user.clone(),
+            variable: Arc::new(move |name| {
+                let moved = moved.iter().find(|(known, _)| *known == name);
+                match moved {
+                    Some((_, path)) => Some(path.clone().into_os_string()),
+                    None => variable(name),
+                }
+            }),
+            clock: Arc::clone(&self.clock),
+            surroundings: self.surroundings,
+            random: self.random,
+        }
     }
 
     /// The one who fetches secrets on this machine.

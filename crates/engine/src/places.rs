@@ -107,6 +107,30 @@ pub fn create_private_file(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Puts a file that only its owner may read into the place of another, or of none.
+///
+/// It is written beside it, synced, and renamed: whoever reads sees the old content or the new,
+/// also after a crash. What a crash leaves beside it is replaced the next time.
+///
+/// # Errors
+///
+/// What the system says; the old content stands.
+pub fn replace_private_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    create_private_file(&beside, content)?;
+    fs::rename(&beside, path)?;
+    match path.parent() {
+        Some(folder) => fs::File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,14 +1,15 @@
 //! What a run would do, as a value that can be shown before it is done.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 use jiff::ZonedDateTime;
 
-use crate::event::{Event, Totals, Verb};
+use crate::event::Totals;
 use crate::history::History;
 use crate::machine::Context;
+use crate::past::Past;
 use crate::source::Reading;
+use crate::wait::{Wait, reason_to_wait, too_early};
 use crate::{Error, Schedule, config};
 
 /// Which layers are asked for.
@@ -35,12 +36,23 @@ pub struct Plan {
     pub layers: Vec<config::Layer>,
     /// The layers that are not due, with the time when they will be; `None`: when asked for.
     pub waiting: Vec<(String, Option<ZonedDateTime>)>,
+    /// The layers that are due and have to wait; only where [`Wanted::Due`] was asked for.
+    pub held: Vec<Held>,
     /// The layers that are left out because this version cannot run them.
     pub not_runnable: Vec<String>,
     /// What the sources would be called in snapshot names: `HOST-2026-11-24T07:30:00`.
     pub snapshot: String,
     /// What the last run that read everything found.
     pub expected: Option<Totals>,
+}
+
+/// A layer that is due and has to wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Which layer.
+    pub layer: String,
+    /// For what it waits.
+    pub wait: Wait,
 }
 
 /// Makes a plan.
@@ -51,7 +63,8 @@ pub struct Plan {
 /// read, [`Error::State`] when the history cannot be read.
 pub fn plan(context: Context<'_>, wanted: &Wanted) -> Result<Plan, Error> {
     let now = (context.machine.clock)();
-    let past = Past::read(&History::new(&context.machine.places.state), context.config)?;
+    let history = History::new(&context.machine.places.state);
+    let past = Past::read(&history, context.config, now.timestamp())?;
     if let Wanted::Named(names) = wanted {
         for name in names {
             find_layer(context.config, name)?;
@@ -59,10 +72,13 @@ pub fn plan(context: Context<'_>, wanted: &Wanted) -> Result<Plan, Error> {
     }
     let mut layers = Vec::new();
     let mut waiting = Vec::new();
+    let mut held = Vec::new();
     let mut not_runnable = Vec::new();
     for layer in &context.config.layers {
-        let last = past.last_success.get(&layer.name);
-        let last = last.map(|last| last.to_zoned_datetime(now.time_zone().clone()));
+        let past = past.of(&layer.name);
+        let last = past
+            .succeeded
+            .map(|last| last.to_zoned_datetime(now.time_zone().clone()));
         let takes_part = match wanted {
             Wanted::Due => layer.schedule.is_due(last.as_ref(), &now),
             Wanted::All => true,
@@ -73,7 +89,20 @@ pub fn plan(context: Context<'_>, wanted: &Wanted) -> Result<Plan, Error> {
         if !layer.is_runnable() && !matches!(wanted, Wanted::Named(_)) {
             not_runnable.push(layer.name.clone());
         } else if takes_part {
-            layers.push(layer.clone());
+            // Who asks by name wants it now.
+            let wait = if *wanted == Wanted::Due {
+                reason_to_wait(layer, &past, context.config, context.machine)
+                    .or_else(|| too_early(&past, now.timestamp()))
+            } else {
+                None
+            };
+            match wait {
+                Some(wait) => held.push(Held {
+                    layer: layer.name.clone(),
+                    wait,
+                }),
+                None => layers.push(layer.clone()),
+            }
         } else {
             waiting.push((
                 layer.name.clone(),
@@ -101,8 +130,9 @@ pub fn plan(context: Context<'_>, wanted: &Wanted) -> Result<Plan, Error> {
         reading,
         layers,
         waiting,
+        held,
         not_runnable,
-        expected: past.last_totals,
+        expected: past.totals,
     })
 }
 
@@ -134,52 +164,6 @@ pub fn choose_layer<'a>(
     match (name, config.layers.first()) {
         (None, Some(first)) => Ok(first),
         (name, _) => find_layer(config, name.unwrap_or_default()),
-    }
-}
-
-/// What the history says that a plan needs.
-#[derive(Debug, Default)]
-struct Past {
-    /// When each layer last got a snapshot.
-    last_success: HashMap<String, jiff::Timestamp>,
-    /// What the last complete reading found.
-    last_totals: Option<Totals>,
-}
-
-impl Past {
-    /// Reads no further back than it has to.
-    fn read(history: &History, config: &config::Config) -> Result<Self, Error> {
-        let mut past = Self::default();
-        for operation in history.operations()? {
-            let is_known = |layer: &config::Layer| past.last_success.contains_key(&layer.name);
-            if past.last_totals.is_some() && config.layers.iter().all(is_known) {
-                break;
-            }
-            let is_backup = |event: &Event| {
-                matches!(
-                    event,
-                    Event::Started {
-                        verb: Verb::Backup,
-                        ..
-                    }
-                )
-            };
-            if !operation.events.first().is_some_and(is_backup) {
-                continue;
-            }
-            for event in operation.events {
-                match event {
-                    Event::LayerDone { layer, at, .. } => {
-                        past.last_success.entry(layer).or_insert(at);
-                    }
-                    Event::Committing { totals } => {
-                        past.last_totals.get_or_insert(totals);
-                    }
-                    _ => {}
-                }
-            }
-        }
-        Ok(past)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::history::{History, Record};
 use crate::layer::{self, Access, Layer, NewSnapshot};
 use crate::machine::Context;
 use crate::report::{LayerReport, LayerResult, Outcome, Problems, Report};
+use crate::sample::Samples;
 use crate::{Error, Plan};
 
 /// Does what the plan says.
@@ -22,10 +23,18 @@ use crate::{Error, Plan};
 ///
 /// When the run could not begin. What goes wrong with a layer or a file stands in the report.
 pub fn run(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Report, Error> {
-    run_with(plan, context, watch, |appetite, take| {
+    let mut samples = Samples::read(context.machine);
+    let report = run_with(plan, context, watch, |appetite, take| {
         // The plan was made from these very paths.
-        let _ = plan.reading.read(&|entry| appetite.wants(entry), take);
-    })
+        let _ = plan
+            .reading
+            .read(&|entry| appetite.wants(entry), &mut |step| {
+                samples.see(&step);
+                take(step)
+            });
+    })?;
+    samples.write(context.machine);
+    Ok(report)
 }
 
 /// Keeps in the history that a backup could not even be planned, so that the status tells.
@@ -110,7 +119,7 @@ fn feed(
     record: &Record,
     read: impl FnOnce(&Appetite<'_, '_>, &mut dyn FnMut(Step) -> bool),
 ) -> Report {
-    let clock = context.machine.clock;
+    let clock = || context.machine.now();
     let mut results: Vec<Option<LayerResult>> = vec![None; plan.layers.len()];
     let mut names = vec![String::new(); plan.layers.len()];
     let fail = |index: usize, error: &layer::Error| {
@@ -211,7 +220,7 @@ fn feed(
         crossing.problems,
         crossing.totals,
         plan,
-        clock,
+        clock().timestamp(),
         record,
     )
 }
@@ -221,14 +230,14 @@ fn finish(
     problems: Problems,
     totals: crate::event::Totals,
     plan: &Plan,
-    clock: crate::Clock,
+    finished: jiff::Timestamp,
     record: &Record,
 ) -> Report {
     let outcome: Outcome = Report::outcome_of(&layers, &problems);
     Report {
         run: record.run().to_owned(),
         started: plan.now.timestamp(),
-        finished: clock().timestamp(),
+        finished,
         outcome,
         totals,
         layers,

@@ -13,7 +13,9 @@ use crate::explain::Explanation;
 use crate::history::{History, Operation};
 use crate::layer::{Depth, Statistics};
 use crate::machine::Context;
+use crate::past::is_credible;
 use crate::plan::next_due;
+use crate::wait::{Waiting, waiting};
 use crate::{Error, config};
 
 /// How well protected the sources are.
@@ -50,10 +52,31 @@ pub struct LayerStatus {
     pub failed_at: Option<Timestamp>,
     /// When it is due next; `None` when only on demand.
     pub next_due: Option<Timestamp>,
+    /// For what the last scheduled run left it waiting.
+    pub waiting: Option<Waiting>,
     /// When it was last read back, and what was found.
     pub verified: Option<Verified>,
     /// When files last came back from it.
     pub restored_at: Option<Timestamp>,
+    /// Its last drill.
+    pub drill: Option<Drill>,
+}
+
+/// A drill of the past.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Drill {
+    /// When.
+    pub at: Timestamp,
+    /// What was wrong; empty when everything came back as it was.
+    pub faults: Vec<String>,
+    /// How many files came back.
+    pub files: usize,
+    /// How many bytes.
+    pub bytes: u64,
+    /// How long that took.
+    pub took_ms: u64,
+    /// The stock program that agreed, where one was asked.
+    pub second_opinion: Option<String>,
 }
 
 /// How a layer stands, best first.
@@ -113,13 +136,18 @@ pub fn status(context: Context<'_>) -> Result<Status, Error> {
         if index == 0 {
             unfinished = unfinished_since(&operation);
         }
-        take_in(operation, &mut known, &mut totals);
+        take_in(operation, &mut known, &mut totals, now.timestamp());
     }
+    let waiting = waiting(context.machine);
     let layers: Vec<LayerStatus> = context
         .config
         .layers
         .iter()
-        .map(|layer| of_layer(layer, known.remove(&layer.name).unwrap_or_default(), &now))
+        .map(|layer| {
+            let known = known.remove(&layer.name).unwrap_or_default();
+            let waits = waiting.iter().find(|waiting| waiting.layer == layer.name);
+            of_layer(layer, known, waits.cloned(), &now)
+        })
         .collect();
     Ok(Status {
         at: now.timestamp(),
@@ -142,6 +170,7 @@ struct Known {
     /// Whether a verification of all data was among what was taken in.
     data_was_verified: bool,
     restored_at: Option<Timestamp>,
+    drill: Option<Drill>,
 }
 
 impl Known {
@@ -166,11 +195,23 @@ impl Known {
 }
 
 /// Takes in one operation. They come newest first, so what is known already stays.
-fn take_in(operation: Operation, known: &mut HashMap<String, Known>, totals: &mut Option<Totals>) {
+fn take_in(
+    operation: Operation,
+    known: &mut HashMap<String, Known>,
+    totals: &mut Option<Totals>,
+    now: Timestamp,
+) {
     let is_backup = matches!(
         operation.events.first(),
         Some(Event::Started {
             verb: Verb::Backup,
+            ..
+        })
+    );
+    let is_drill = matches!(
+        operation.events.first(),
+        Some(Event::Started {
+            verb: Verb::Drill,
             ..
         })
     );
@@ -186,7 +227,7 @@ fn take_in(operation: Operation, known: &mut HashMap<String, Known>, totals: &mu
                 snapshot,
                 at,
                 statistics,
-            } => {
+            } if is_credible(at, now) => {
                 let known = known.entry(layer).or_default();
                 known.last.get_or_insert(Done {
                     snapshot,
@@ -221,6 +262,32 @@ fn take_in(operation: Operation, known: &mut HashMap<String, Known>, totals: &mu
                     .restored_at
                     .get_or_insert(at);
             }
+            Event::Drilled {
+                layer,
+                at,
+                faults,
+                evidence,
+            } => {
+                known.entry(layer).or_default().drill.get_or_insert(Drill {
+                    at,
+                    faults,
+                    files: evidence.files.len(),
+                    bytes: evidence.bytes,
+                    took_ms: evidence.took_ms,
+                    second_opinion: evidence.second_opinion.map(|opinion| opinion.program),
+                });
+            }
+            // One that could not even begin is the newest word on restores.
+            Event::LayerFailed { layer, at, failure } if is_drill => {
+                known.entry(layer).or_default().drill.get_or_insert(Drill {
+                    at,
+                    faults: vec![failure.because.join(": ")],
+                    files: 0,
+                    bytes: 0,
+                    took_ms: 0,
+                    second_opinion: None,
+                });
+            }
             Event::Committing { totals: found } => {
                 totals.get_or_insert(found);
             }
@@ -237,7 +304,12 @@ fn unfinished_since(operation: &Operation) -> Option<Timestamp> {
     }
 }
 
-fn of_layer(layer: &config::Layer, known: Known, now: &ZonedDateTime) -> LayerStatus {
+fn of_layer(
+    layer: &config::Layer,
+    known: Known,
+    waiting: Option<Waiting>,
+    now: &ZonedDateTime,
+) -> LayerStatus {
     let last_at = known.last.as_ref().map(|last| last.at);
     let due = next_due(layer.schedule, last_at, now);
     let is_damaged = known
@@ -265,9 +337,11 @@ fn of_layer(layer: &config::Layer, known: Known, now: &ZonedDateTime) -> LayerSt
         last: known.last,
         failure,
         failed_at,
+        waiting: waiting.filter(|_| due.as_ref().is_some_and(|due| due <= now)),
         next_due: due.map(|due| due.timestamp()),
         verified: known.verified,
         restored_at: known.restored_at,
+        drill: known.drill,
     }
 }
 

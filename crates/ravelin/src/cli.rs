@@ -51,7 +51,7 @@ pub(crate) enum Command {
     Quickstart(Quickstart),
     /// Write a first configuration if there is none, and create the layers that are missing
     Init(Init),
-    /// Back up every layer that is due
+    /// Do everything that is due: back up, and read layers back. What a timer calls
     Run(Run),
     /// Back up now, due or not
     Backup(Backup),
@@ -69,8 +69,15 @@ pub(crate) enum Command {
     Restore(Restore),
     /// Read layers back and check them
     Verify(Verify),
+    /// Restore some files as a new machine would, and compare them with what was backed up
+    Drill(Drill),
+    /// Tell people what there is to be told: that a layer is late, failed, or good again
+    Notify(Notify),
     /// Say whether the files are protected
     Status,
+    /// Let cron or systemd call `ravelin run`
+    #[command(subcommand)]
+    Schedule(Schedule),
     /// Say why a path is, or is not, in the backup
     Explain(Explain),
     /// Files at hand on every device, with history and links
@@ -302,6 +309,23 @@ pub(crate) struct Verify {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Drill {
+    /// The layers to drill [default: all]
+    #[arg(value_name = "LAYER")]
+    pub(crate) layers: Vec<String>,
+    /// Restore nothing; print what the last drills showed, as a page to be filed
+    #[arg(long)]
+    pub(crate) evidence: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Notify {
+    /// Send a test to everybody
+    #[arg(long)]
+    pub(crate) test: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Explain {
     /// Which path
     pub(crate) path: PathBuf,
@@ -364,6 +388,46 @@ pub(crate) enum KeepIn {
     Keyring,
     /// In a file that only its owner can read
     File,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Schedule {
+    /// Install a timer that calls `ravelin run` every few minutes; what is due, it decides itself
+    Install(Install),
+    /// Remove what was installed
+    Remove,
+    /// Show what is installed, and when each layer is due
+    Status,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Install {
+    /// Who calls it [default: systemd where it can, else cron]
+    #[arg(long, value_enum)]
+    pub(crate) by: Option<Scheduler>,
+    /// How often, in minutes
+    #[arg(long, value_name = "MINUTES", default_value = "15", value_parser = minutes)]
+    pub(crate) every: u8,
+    /// Only show what would be installed
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+}
+
+/// A number of minutes after which an hour begins anew.
+fn minutes(text: &str) -> Result<u8, String> {
+    const ALLOWED: [u8; 8] = [5, 6, 10, 12, 15, 20, 30, 60];
+    let minutes = text.parse().ok();
+    minutes
+        .filter(|minutes| ALLOWED.contains(minutes))
+        .ok_or_else(|| "one of 5, 6, 10, 12, 15, 20, 30, 60".to_owned())
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Scheduler {
+    /// A timer of the user's systemd; of the system's for root
+    Systemd,
+    /// A line in the user's crontab
+    Cron,
 }
 
 #[derive(Debug, Subcommand)]

@@ -14,13 +14,14 @@ pub(crate) enum Exit {
     Partial,
     Locked,
     WrongPassphrase,
+    Waiting,
     Interrupted,
 }
 
 impl Exit {
     /// All ways to end, in the order of their numbers, with what they mean.
     #[cfg(test)]
-    pub(crate) const ALL: [(Self, &'static str); 8] = [
+    pub(crate) const ALL: [(Self, &'static str); 9] = [
         (Self::Good, "Everything was done."),
         (
             Self::Failed,
@@ -40,6 +41,10 @@ impl Exit {
             Self::WrongPassphrase,
             "The passphrase does not open the key.",
         ),
+        (
+            Self::Waiting,
+            "Nothing was done: what is due waits for power, network, a drive, or another run. Not a failure.",
+        ),
         (Self::Interrupted, "Stopped by Ctrl-C or SIGTERM, tidily."),
     ];
 
@@ -53,6 +58,7 @@ impl Exit {
             Self::Partial => 4,
             Self::Locked => 11,
             Self::WrongPassphrase => 12,
+            Self::Waiting => 75,
             Self::Interrupted => 130,
         }
     }
@@ -82,7 +88,7 @@ impl Exit {
             Code::ConfigMistakes | Code::NoSuchLayer | Code::BadPath | Code::StoreLocation => {
                 Self::Usage
             }
-            Code::RepositoryLocked => Self::Locked,
+            Code::RepositoryLocked | Code::AlreadyRunning => Self::Locked,
             Code::WrongPassphrase => Self::WrongPassphrase,
             Code::Stopped => Self::Interrupted,
             _ => Self::Failed,

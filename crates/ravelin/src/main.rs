@@ -123,8 +123,9 @@ fn machine() -> io::Result<Machine> {
         places: Places::from_environment(&home, |name| env::var_os(name)),
         host: host.to_owned(),
         user: user.map_or_else(|| uid.to_string(), |user| user.name),
-        variable: Arc::new(|name| env::var_os(name)),
-        clock: engine::clock::system,
+        variable: Arc::new(|name: &str| env::var_os(name)),
+        clock: Arc::new(engine::clock::system),
+        surroundings: engine::Surroundings::system(),
         random: engine::random::system,
     })
 }

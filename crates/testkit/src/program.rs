@@ -34,6 +34,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ssh", "openssh-client"),
     ("sshd", "openssh-server"),
     ("strace", "strace"),
+    ("systemd-analyze", "systemd"),
 ];
 
 /// The path of a program of the system.

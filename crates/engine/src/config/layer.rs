@@ -380,7 +380,11 @@ fn read_keep(section: Section<'_>) -> Keep {
 }
 
 /// Reads a reference to a secret. A plain string is refused: the file may be shown to others.
-fn secret(section: &Section<'_>, key: &'static str, places: &Places) -> Option<Reference> {
+pub(super) fn secret(
+    section: &Section<'_>,
+    key: &'static str,
+    places: &Places,
+) -> Option<Reference> {
     if !section.has(key) {
         return None;
     }

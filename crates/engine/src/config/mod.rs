@@ -40,12 +40,26 @@ pub struct Config {
     pub sources: Vec<Source>,
     /// The independent copies, in the order of the file; at least one.
     pub layers: Vec<Layer>,
+    /// What scheduled runs wait for.
+    pub wait: Wait,
     /// How often layers are read back.
     pub verify: Verify,
     /// Who is told what.
     pub notify: Vec<Notify>,
+    /// Where numbers for Prometheus are written after each run.
+    pub metrics: Option<PathBuf>,
     /// Every setting in effect, with where it comes from.
     pub settings: Vec<Setting>,
+}
+
+/// What scheduled runs wait for. For a network where one is needed, and for a drive that is away,
+/// they wait always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wait {
+    /// For mains power.
+    pub battery: bool,
+    /// For a network that does not cost by the byte.
+    pub metered: bool,
 }
 
 /// How often each kind of check is due.
@@ -126,16 +140,20 @@ impl Config {
         let root = reader.root(document.as_table());
         let sources = source::read(&root, places);
         let layers = layer::read(&root, places);
+        let wait = Wait::read(&root);
         let verify = Verify::read(&root);
-        let notify = notify::read(&root);
+        let notify = notify::read(&root, places);
+        let metrics = read_metrics(&root, places);
         root.end(&[]);
         let settings = reader.finish().map_err(mistakes)?;
         Ok(Self {
             file: file.to_owned(),
             sources,
             layers,
+            wait,
             verify,
             notify,
+            metrics,
             settings,
         })
     }
@@ -162,18 +180,6 @@ impl Config {
                 ));
             }
         }
-        let has = |key: &str| {
-            let is_set = |setting: &Setting| matches!(setting.origin, Origin::Line(_));
-            self.settings
-                .iter()
-                .any(|setting| setting.key.starts_with(key) && is_set(setting))
-        };
-        if has("verify.") {
-            notes.push("`verify` is not scheduled yet: run `ravelin verify`".to_owned());
-        }
-        if !self.notify.is_empty() {
-            notes.push("`notify` is not acted on yet: nobody is told".to_owned());
-        }
         notes
     }
 
@@ -181,6 +187,20 @@ impl Config {
     #[must_use]
     pub fn layer(&self, name: &str) -> Option<&Layer> {
         self.layers.iter().find(|layer| layer.name == name)
+    }
+}
+
+impl Wait {
+    fn read(root: &Section<'_>) -> Self {
+        let Some(section) = root.table("wait") else {
+            return Self::default();
+        };
+        let wait = Self {
+            battery: section.flag("battery", false),
+            metered: section.flag("metered", false),
+        };
+        section.end(&[]);
+        wait
     }
 }
 
@@ -202,6 +222,17 @@ impl Verify {
         section.end(&[]);
         verify
     }
+}
+
+fn read_metrics(root: &Section<'_>, places: &Places) -> Option<PathBuf> {
+    let section = root.table("metrics")?;
+    let file = section.required_string("file");
+    let file = file.map(|typed| absolute(&section, "file", typed, places));
+    if let Some(file) = &file {
+        section.settled("file", file.display().to_string());
+    }
+    section.end(&[]);
+    file
 }
 
 /// Reads a schedule that has a default.

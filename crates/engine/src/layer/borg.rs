@@ -77,7 +77,7 @@ pub(super) fn open(
         )?
     } else {
         let access = match access {
-            Access::Read => borg::Access::Read,
+            Access::Read | Access::Cold => borg::Access::Read,
             Access::Write | Access::Create => borg::Access::Write,
         };
         let options = OpenOptions {

@@ -103,7 +103,7 @@ pub(super) fn open(
         archive,
         collection,
         full_every: settings.full_every,
-        clock: machine.clock,
+        clock: Arc::clone(&machine.clock),
     }))
 }
 

@@ -49,7 +49,7 @@ pub(super) fn not_created(layer: &config::Layer) -> Error {
 
 /// What stores have to know of the machine.
 fn environment(machine: &Machine) -> Environment {
-    let clock = machine.clock;
+    let clock = Arc::clone(&machine.clock);
     let variable = Arc::clone(&machine.variable);
     let now = move || {
         let seconds = u64::try_from(clock().timestamp().as_second()).unwrap_or(0);

@@ -81,11 +81,13 @@ fn every_key_of_the_document_is_understood() {
             folder: Some(PathBuf::from("/home/ada/Drop"))
         }
     );
-    assert_eq!(config.notify.len(), 4);
-    assert_eq!(
-        config.notify[3].sender,
-        Sender::Email("ada@example.org".to_owned())
-    );
+    assert_eq!(config.notify.len(), 6);
+    assert_eq!(config.notify[0].on.len(), 5);
+    assert!(matches!(
+        &config.notify[1].sender,
+        Sender::Email { to, from: Some(_) } if to == "ada@example.org"
+    ));
+    assert!(matches!(config.notify[5].sender, Sender::Chat { .. }));
 }
 
 #[test]
@@ -194,7 +196,7 @@ fn one_mistake_each() {
         ),
         (
             "[[notify]]\non = [\"failure\"]",
-            "8: notify[1]: needs exactly one of `ntfy`, `webhook`, `healthchecks`, `email`",
+            "8: notify[1]: needs exactly one of `ntfy`, `webhook`, `healthchecks`, `email`, `desktop`, `chat`",
         ),
         (
             "[layer.two]\nkind = \"borg\"\nstore = \"/r\"",

@@ -4,7 +4,9 @@
 
 mod browsing;
 mod configuration;
+mod due;
 mod memory;
+mod notifications;
 mod papers;
 mod restores;
 mod runs;

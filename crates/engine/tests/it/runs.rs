@@ -7,7 +7,7 @@ use ravelin_engine::status::State;
 use ravelin_engine::{Code, Event, LayerResult, Outcome, Wanted};
 
 use crate::memory::Fault;
-use crate::workshop::{Workshop, wait_hours};
+use crate::workshop::{Workshop, wait_hours, wait_minutes};
 
 fn expected<const N: usize>(files: [(&str, &str); N]) -> BTreeMap<String, String> {
     files
@@ -148,6 +148,8 @@ fn what_is_due_is_decided_from_the_last_success() {
     assert_eq!(due(&workshop), ["disk"]);
     workshop.faults.insert("disk".to_owned(), Fault::Commit);
     workshop.back_up(&Wanted::Due);
+    assert!(due(&workshop).is_empty(), "not again at once");
+    wait_minutes(10);
     assert_eq!(due(&workshop), ["disk"], "a failure is no success");
     wait_hours(24);
     assert_eq!(due(&workshop), ["disk", "second"]);

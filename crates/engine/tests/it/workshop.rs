@@ -4,30 +4,53 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use jiff::{ToSpan, ZonedDateTime};
 use ravelin_engine::layer::{Access, Error, Layer};
 use ravelin_engine::{
-    Config, Context, Event, Machine, Places, Report, Snapshot, Stop, Wanted, Watch, config,
+    Config, Context, Due, Event, Machine, Places, Report, Snapshot, Stop, Surroundings, Wanted,
+    Watch, config,
 };
 use tempfile::TempDir;
 
 use crate::memory::{Fault, Memory, Shelf, files};
 
 thread_local! {
-    /// Hours since the beginning of the test. A test has its thread for itself.
-    static HOURS: Cell<i64> = const { Cell::new(0) };
+    /// Minutes since the beginning of the test, which has its thread for itself. The threads of the
+    /// engine share them.
+    static MINUTES: Arc<AtomicI64> = Arc::default();
+    static ON_BATTERY: Cell<bool> = const { Cell::new(false) };
+    static OFFLINE: Cell<bool> = const { Cell::new(false) };
+    static METERED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Lets time pass.
 pub(crate) fn wait_hours(hours: i64) {
-    HOURS.set(HOURS.get() + hours);
+    wait_minutes(60 * hours);
 }
 
-fn clock() -> ZonedDateTime {
-    let start: ZonedDateTime = "2026-11-24T07:30:00[UTC]".parse().unwrap();
-    start.checked_add(HOURS.get().hours()).unwrap()
+/// Lets time pass, or sets the clock back.
+pub(crate) fn wait_minutes(minutes: i64) {
+    MINUTES.with(|passed| passed.fetch_add(minutes, Ordering::Relaxed));
+}
+
+/// Changes what the machine runs on.
+pub(crate) fn surround(on_battery: bool, offline: bool, metered: bool) {
+    ON_BATTERY.set(on_battery);
+    OFFLINE.set(offline);
+    METERED.set(metered);
+}
+
+fn clock() -> ravelin_engine::Clock {
+    let passed = MINUTES.with(Arc::clone);
+    Arc::new(move || {
+        let start: ZonedDateTime = "2026-11-24T07:30:00[UTC]".parse().unwrap();
+        start
+            .checked_add(passed.load(Ordering::Relaxed).minutes())
+            .unwrap()
+    })
 }
 
 /// Names of operations are told apart by it.
@@ -51,10 +74,14 @@ impl Workshop {
         let folder = tempfile::tempdir().unwrap();
         let home = folder.path().join("home");
         fs::create_dir_all(home.join("source")).unwrap();
+        let stores = folder.path().join("stores");
         let mut text = String::from("[[source]]\npaths = [\"~/source\"]\n");
         for name in layers {
+            let store = stores.join(name);
+            fs::create_dir_all(&store).unwrap();
             text.push_str(&format!(
-                "[layer.{name}]\nkind = \"borg\"\nencryption = \"none\"\nstore = \"/nonexistent/{name}\"\n"
+                "[layer.{name}]\nkind = \"borg\"\nencryption = \"none\"\nstore = \"{}\"\n",
+                store.display()
             ));
         }
         let places = Places::from_environment(&home, |_| None);
@@ -65,8 +92,13 @@ impl Workshop {
                 places,
                 host: "nas".to_owned(),
                 user: "ada".to_owned(),
-                variable: Arc::new(|_| None),
-                clock,
+                variable: Arc::new(|_: &str| None),
+                clock: clock(),
+                surroundings: Surroundings {
+                    on_battery: || ON_BATTERY.get(),
+                    online: || !OFFLINE.get(),
+                    metered: || METERED.get(),
+                },
                 random,
             },
             config,
@@ -118,6 +150,11 @@ impl Workshop {
         })
     }
 
+    /// Does what is due, as a timer would.
+    pub(crate) fn run_due(&self) -> Due {
+        self.with(|context, watch| ravelin_engine::run_due(context, watch).unwrap())
+    }
+
     /// One opening of a layer.
     pub(crate) fn memory(&self, layer: &str) -> Memory {
         Memory {
@@ -138,7 +175,7 @@ impl Workshop {
         let prefix = self.prefix() + "/";
         files(&mut memory, snapshots.last().unwrap())
             .into_iter()
-            .map(|(path, text)| (path.strip_prefix(&prefix).unwrap().to_owned(), text))
+            .filter_map(|(path, text)| Some((path.strip_prefix(&prefix)?.to_owned(), text)))
             .collect()
     }
 

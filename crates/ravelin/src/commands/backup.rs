@@ -1,10 +1,10 @@
-//! `ravelin backup` and `ravelin run`
+//! `ravelin backup`
 
 use engine::{LayerResult, Plan, Report, Wanted};
 use serde::Serialize;
 
-use super::{Ended, Session};
-use crate::cli::{Backup, Run};
+use super::{Ended, Session, notify};
+use crate::cli::Backup;
 use crate::exit::Exit;
 use crate::human;
 use crate::listener::Listener;
@@ -15,18 +15,10 @@ pub(crate) fn run(arguments: &Backup, session: &Session<'_>) -> Result<Exit, End
     } else {
         Wanted::Named(arguments.layers.clone())
     };
-    run_wanted(&wanted, arguments.dry_run, session)
-}
-
-pub(crate) fn run_due(arguments: &Run, session: &Session<'_>) -> Result<Exit, Ended> {
-    run_wanted(&Wanted::Due, arguments.dry_run, session)
-}
-
-fn run_wanted(wanted: &Wanted, dry_run: bool, session: &Session<'_>) -> Result<Exit, Ended> {
     let config = session.config()?;
     session.with_context(&config, |context| {
-        let plan = match engine::plan(context, wanted) {
-            Err(error @ engine::Error::NoSource { .. }) if !dry_run => {
+        let plan = match engine::plan(context, &wanted) {
+            Err(error @ engine::Error::NoSource { .. }) if !arguments.dry_run => {
                 engine::record_failure(&error, context)?;
                 return Err(error.into());
             }
@@ -37,20 +29,24 @@ fn run_wanted(wanted: &Wanted, dry_run: bool, session: &Session<'_>) -> Result<E
                 "{layer}: cannot be run by this version yet, left out"
             ));
         }
-        if dry_run || plan.layers.is_empty() {
-            show(&plan, dry_run, session)?;
+        if arguments.dry_run || plan.layers.is_empty() {
+            show(&plan, arguments.dry_run, session)?;
             return Ok(Exit::Good);
         }
         let listener = Listener::new(session.output);
-        let report = engine::run(&plan, context, listener.watch(session.stop));
+        let due = engine::back_up(&plan, context, listener.watch(session.stop));
         listener.finish()?;
-        let report = report?;
+        let due = due?;
+        let Some(report) = &due.backup else {
+            return Ok(Exit::Good);
+        };
         if session.output.json {
-            session.output.json(&report)?;
+            session.output.json(report)?;
         } else {
-            tell(&report, session);
+            tell(report, session);
+            notify::tell(&due.undelivered, session);
         }
-        Ok(Exit::of_report(&report))
+        Ok(Exit::of_report(report))
     })
 }
 
@@ -59,18 +55,35 @@ struct PlanRecord<'a> {
     snapshot: &'a str,
     paths: Vec<String>,
     layers: Vec<&'a str>,
-    waiting: Vec<WaitingRecord<'a>>,
+    waiting: Vec<HeldRecord<'a>>,
+    not_due: Vec<NotDueRecord<'a>>,
 }
 
 #[derive(Serialize)]
-struct WaitingRecord<'a> {
+struct HeldRecord<'a> {
+    layer: &'a str,
+    #[serde(flatten)]
+    wait: &'a engine::Wait,
+}
+
+#[derive(Serialize)]
+pub(super) struct NotDueRecord<'a> {
     layer: &'a str,
     /// `null` for a layer that is backed up only when asked for.
     next_due: Option<jiff::Timestamp>,
 }
 
+/// When the layers that are not due will be.
+pub(super) fn not_due(layers: &[(String, Option<jiff::ZonedDateTime>)]) -> Vec<NotDueRecord<'_>> {
+    let records = layers.iter().map(|(layer, due)| NotDueRecord {
+        layer,
+        next_due: due.as_ref().map(jiff::ZonedDateTime::timestamp),
+    });
+    records.collect()
+}
+
 /// Shows what would be done; that nothing is due only to those who want good news.
-fn show(plan: &Plan, dry_run: bool, session: &Session<'_>) -> Result<(), Ended> {
+pub(super) fn show(plan: &Plan, dry_run: bool, session: &Session<'_>) -> Result<(), Ended> {
     let paths = || plan.paths.iter();
     if session.output.json {
         session.output.json(&PlanRecord {
@@ -82,13 +95,14 @@ fn show(plan: &Plan, dry_run: bool, session: &Session<'_>) -> Result<(), Ended> 
                 .map(|layer| layer.name.as_str())
                 .collect(),
             waiting: plan
-                .waiting
+                .held
                 .iter()
-                .map(|(layer, due)| WaitingRecord {
-                    layer,
-                    next_due: due.as_ref().map(jiff::ZonedDateTime::timestamp),
+                .map(|held| HeldRecord {
+                    layer: &held.layer,
+                    wait: &held.wait,
                 })
                 .collect(),
+            not_due: not_due(&plan.waiting),
         })?;
         return Ok(());
     }
@@ -101,6 +115,10 @@ fn show(plan: &Plan, dry_run: bool, session: &Session<'_>) -> Result<(), Ended> 
     }
     if !plan.layers.is_empty() {
         lines.extend(paths().map(|path| format!("  would read {}", path.display())));
+    }
+    for held in &plan.held {
+        let reason = held.wait.reason(&session.zone);
+        lines.push(format!("{}: would wait, because {reason}", held.layer));
     }
     for (layer, due) in &plan.waiting {
         let when = match due {

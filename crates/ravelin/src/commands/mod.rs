@@ -4,13 +4,17 @@ mod backup;
 mod cat;
 mod config;
 mod diff;
+mod drill;
 mod drop;
 mod explain;
 mod find;
 mod init;
 mod ls;
+mod notify;
 mod quickstart;
 mod restore;
+mod run;
+mod schedule;
 mod snapshots;
 mod status;
 mod store;
@@ -74,7 +78,7 @@ pub(crate) fn run(cli: &Cli, session: &Session<'_>) -> Result<Exit, Ended> {
     match &cli.command {
         Command::Quickstart(arguments) => quickstart::run(arguments, session),
         Command::Init(arguments) => init::run(arguments, session),
-        Command::Run(arguments) => backup::run_due(arguments, session),
+        Command::Run(arguments) => run::run(arguments, session),
         Command::Backup(arguments) => backup::run(arguments, session),
         Command::Snapshots(of) => snapshots::run(of, session),
         Command::Ls(arguments) => ls::run(arguments, session),
@@ -84,9 +88,12 @@ pub(crate) fn run(cli: &Cli, session: &Session<'_>) -> Result<Exit, Ended> {
         Command::Explain(arguments) => explain::run(arguments, session),
         Command::Restore(arguments) => restore::run(arguments, session),
         Command::Verify(arguments) => verify::run(arguments, session),
+        Command::Drill(arguments) => drill::run(arguments, session),
+        Command::Notify(arguments) => notify::run(arguments, session),
         Command::Status => status::run(session),
         Command::Drop(arguments) => drop::run(arguments, session),
         Command::Store(which) => store::run(which, session),
+        Command::Schedule(which) => schedule::run(which, session),
         Command::Config(which) => config::run(which, session),
         // They need no configuration and have ended before.
         Command::Borg(_) => Ok(Exit::Good),

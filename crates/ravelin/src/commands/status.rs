@@ -2,21 +2,45 @@
 
 use engine::layer::Depth;
 use engine::status::{LayerStatus, State, Status};
+use engine::timer::Installed;
 use jiff::Timestamp;
 
-use super::{Ended, Session};
+use serde::Serialize;
+
+use super::{Ended, Session, schedule};
 use crate::exit::Exit;
 use crate::human;
 
 pub(crate) fn run(session: &Session<'_>) -> Result<Exit, Ended> {
     let config = session.config()?;
     let status = session.with_context(&config, |context| Ok(engine::status(context)?))?;
+    let installed = engine::timer::installed(&schedule::job(15, Some(&config), session)?);
     if session.output.json {
-        session.output.json(&status)?;
+        let schedule = &installed;
+        session.output.json(&StatusRecord {
+            status: &status,
+            schedule,
+        })?;
     } else {
-        session.output.data(text(&status, session).as_bytes())?;
+        let mut text = text(&status, session);
+        text.push('\n');
+        text.push_str(&schedule::text(&installed, session));
+        for one in engine::notify::undelivered(session.machine) {
+            text.push_str(&format!(
+                "The last alarm did not arrive: {}: {}\n",
+                one.receiver, one.reason
+            ));
+        }
+        session.output.data(text.as_bytes())?;
     }
     Ok(Exit::Good)
+}
+
+#[derive(Serialize)]
+struct StatusRecord<'a> {
+    #[serde(flatten)]
+    status: &'a Status,
+    schedule: &'a [Installed],
 }
 
 fn text(status: &Status, session: &Session<'_>) -> String {
@@ -95,6 +119,16 @@ fn of_layer(layer: &LayerStatus, now: Timestamp, session: &Session<'_>) -> Strin
     if layer.state == State::NotRunnable {
         return text;
     }
+    if let Some(waiting) = &layer.waiting {
+        let reason = waiting.wait.reason(&session.zone);
+        line(
+            "waiting",
+            format!(
+                "since {}: {reason}",
+                human::minute(waiting.since, &session.zone)
+            ),
+        );
+    }
     match layer.next_due {
         Some(due) if due <= now => line("next", "due now: ravelin run".to_owned()),
         Some(due) => line("next", human::minute(due, &session.zone)),
@@ -119,6 +153,17 @@ fn of_layer(layer: &LayerStatus, now: Timestamp, session: &Session<'_>) -> Strin
             );
         }
         None => line("verified", "never: ravelin verify".to_owned()),
+    }
+    match &layer.drill {
+        Some(drill) => {
+            let files = u64::try_from(drill.files).unwrap_or(u64::MAX);
+            let found = match drill.faults.first() {
+                None => format!("{} came back unchanged", human::count(files, "file")),
+                Some(fault) => format!("FAILED: {fault}"),
+            };
+            line("drill", format!("{}, {found}", human::ago(drill.at, now)));
+        }
+        None => line("drill", "never: ravelin drill".to_owned()),
     }
     if let Some(at) = layer.restored_at {
         line("restored", human::ago(at, now));

@@ -168,6 +168,9 @@ Not protected: the only layer needs attention.
 disk  no backup yet  (borg, [HOME]/repository)
   next        due now: ravelin run
   verified    never: ravelin verify
+  drill       never: ravelin drill
+
+Nothing runs this on its own: ravelin schedule install
 
 "#]]);
 }

@@ -74,7 +74,10 @@ disk  good  (borg, [HOME]/.local/share/ravelin/disk)
   size        2 files, 25 B
   next        20[..]
   verified    just now, all data, all well
+  drill       never: ravelin drill
   restored    just now
+
+Nothing runs this on its own: ravelin schedule install
 
 "#]]);
 }

@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod alarms;
 mod bench;
 mod configuration;
 mod damaged;
+mod drilling;
 mod dropping;
 mod duplicity;
 mod duplicity_killed;
@@ -13,6 +15,7 @@ mod first_backup;
 mod golden;
 mod killed;
 mod real_tree;
+mod scheduling;
 mod server;
 mod ssh;
 mod stock_borg;

@@ -8,9 +8,11 @@ mod b2;
 mod drive;
 mod dropbox;
 mod http;
+mod inbox;
 mod oauth;
 
 pub use b2::B2Emulator;
 pub use drive::DriveEmulator;
 pub use dropbox::DropboxEmulator;
 pub use http::{Fault, Faults, Trouble};
+pub use inbox::{Inbox, Letter};

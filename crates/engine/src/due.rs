@@ -1,0 +1,235 @@
+//! Everything that is due, done once: what the timer calls.
+//!
+//! What is due is decided from the last success while the turn is held, so two timers that fire
+//! together do the work once: the second finds it done, or is told who is at it. Backups come
+//! first. Reading layers back has a turn of its own, so that a verification that takes hours does
+//! not keep the next backup from being made.
+
+use jiff::{SignedDuration, ZonedDateTime};
+use serde::Serialize;
+
+use crate::drill::{DrillReport, drill};
+use crate::event::{Watch, chain};
+use crate::history::History;
+use crate::layer::Depth;
+use crate::machine::Context;
+use crate::notify::Undelivered;
+use crate::past::{LayerPast, Past};
+use crate::plan::{Plan, Wanted, plan};
+use crate::report::{Outcome, Report};
+use crate::run::{record_failure, run};
+use crate::status::status;
+use crate::turn::{Turn, Work};
+use crate::verify::{VerifyReport, verify};
+use crate::wait::{self, Waiting, reason_to_wait};
+use crate::{Error, Schedule, config, metrics, notify};
+
+/// How long a verification that could not be made is left alone.
+const VERIFY_RETRY: SignedDuration = SignedDuration::from_hours(6);
+
+/// What was due and what came of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Due {
+    /// The backup; `None` when no layer was due and ready.
+    pub backup: Option<Report>,
+    /// The verifications, one for each depth that was due.
+    pub verify: Vec<VerifyReport>,
+    /// The drill; `None` when none was due.
+    pub drill: Option<DrillReport>,
+    /// The layers that are due and wait.
+    pub waiting: Vec<Waiting>,
+    /// When the other layers are due; `None`: when asked for.
+    pub not_due: Vec<(String, Option<ZonedDateTime>)>,
+    /// The layers that this version cannot run.
+    pub not_runnable: Vec<String>,
+    /// The alarms that could not be delivered.
+    pub undelivered: Vec<Undelivered>,
+}
+
+impl Due {
+    /// How it ended: the worst of its parts. `None` when nothing was done.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        let verified = self.verify.iter().map(|report| report.outcome);
+        let backed_up = self.backup.iter().map(|report| report.outcome);
+        let drilled = self.drill.iter().map(|report| report.outcome);
+        let all: Vec<Outcome> = backed_up.chain(verified).chain(drilled).collect();
+        let has = |outcome| all.contains(&outcome);
+        match all.first()? {
+            _ if has(Outcome::Stopped) => Some(Outcome::Stopped),
+            _ if all.iter().all(|&outcome| outcome == Outcome::Failed) => Some(Outcome::Failed),
+            _ if has(Outcome::Failed) || has(Outcome::Partial) => Some(Outcome::Partial),
+            _ if has(Outcome::Skipped) => Some(Outcome::Skipped),
+            _ => Some(Outcome::Good),
+        }
+    }
+}
+
+/// Does everything that is due.
+///
+/// # Errors
+///
+/// [`Error::Busy`] when another process backs up; those of [`plan()`] and [`run()`].
+pub fn run_due(context: Context<'_>, watch: Watch<'_>) -> Result<Due, Error> {
+    let turn = Turn::take(Work::Backup, context.machine)?;
+    let plan = match plan(context, &Wanted::Due) {
+        Err(error @ Error::NoSource { .. }) => {
+            // Nobody watches a timer: who is told of failures is told of this one.
+            record_failure(&error, context)?;
+            let _ = notify::notify(context);
+            return Err(error);
+        }
+        plan => plan?,
+    };
+    let held = plan
+        .held
+        .iter()
+        .map(|held| (held.layer.clone(), held.wait.clone()));
+    let waiting = wait::remember(held.collect(), context.machine)?;
+    let mut ping = None;
+    let backup = if plan.layers.is_empty() {
+        None
+    } else {
+        ping = notify::run_begins(context);
+        Some(run(&plan, context, watch)?)
+    };
+    drop(turn);
+    let (verify, drill) = if watch.stop.is_requested() {
+        (Vec::new(), None)
+    } else {
+        verify_due(context, watch)?
+    };
+    let Plan {
+        waiting: not_due,
+        not_runnable,
+        ..
+    } = plan;
+    let mut due = Due {
+        backup,
+        verify,
+        drill,
+        waiting,
+        not_due,
+        not_runnable,
+        undelivered: Vec::new(),
+    };
+    due.undelivered = tell(&due, ping.as_deref(), context);
+    Ok(due)
+}
+
+/// Does a backup that was asked for, and tells about it.
+///
+/// # Errors
+///
+/// [`Error::Busy`] when another process backs up; those of [`run()`].
+pub fn back_up(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Due, Error> {
+    let turn = Turn::take(Work::Backup, context.machine)?;
+    let ping = notify::run_begins(context);
+    let report = run(plan, context, watch)?;
+    drop(turn);
+    let mut due = Due {
+        backup: Some(report),
+        verify: Vec::new(),
+        drill: None,
+        waiting: Vec::new(),
+        not_due: Vec::new(),
+        not_runnable: Vec::new(),
+        undelivered: Vec::new(),
+    };
+    due.undelivered = tell(&due, ping.as_deref(), context);
+    Ok(due)
+}
+
+/// Tells people, and Prometheus. What fails here is told to who looks, and fails nothing.
+fn tell(due: &Due, ping: Option<&str>, context: Context<'_>) -> Vec<Undelivered> {
+    let failed = |receiver: &str, reason: String| Undelivered {
+        receiver: receiver.to_owned(),
+        reason,
+        at: context.machine.now().timestamp(),
+    };
+    let mut undelivered = match notify::run_ended(due, ping, context) {
+        Ok(notified) => notified.undelivered,
+        Err(error) => vec![failed("everybody", chain(&error).join(": "))],
+    };
+    if let Some(file) = &context.config.metrics {
+        let written = status(context)
+            .map_err(|error| chain(&error).join(": "))
+            .and_then(|status| metrics::write(&status, file).map_err(|error| error.to_string()));
+        undelivered.extend(written.err().map(|reason| failed("Prometheus", reason)));
+    }
+    undelivered
+}
+
+/// Reads back and drills the layers that are due for it, unless another process is at it.
+fn verify_due(
+    context: Context<'_>,
+    watch: Watch<'_>,
+) -> Result<(Vec<VerifyReport>, Option<DrillReport>), Error> {
+    let _turn = match Turn::take(Work::Verify, context.machine) {
+        Ok(turn) => turn,
+        Err(Error::Busy { .. }) => return Ok((Vec::new(), None)),
+        Err(error) => return Err(error),
+    };
+    let now = context.machine.now();
+    let history = History::new(&context.machine.places.state);
+    let past = Past::read(&history, context.config, now.timestamp())?;
+    let ready = |is_due: &dyn Fn(&LayerPast) -> bool| -> Vec<&config::Layer> {
+        let layers = context.config.layers.iter();
+        let layers = layers.filter(|layer| layer.is_runnable()).filter(|layer| {
+            let past = past.of(&layer.name);
+            is_due(&past) && reason_to_wait(layer, &past, context.config, context.machine).is_none()
+        });
+        layers.collect()
+    };
+    let mut reports = Vec::new();
+    for depth in [Depth::Data, Depth::Structure] {
+        let layers = ready(&|past| depth_due(context.config.verify, past, &now) == Some(depth));
+        if !layers.is_empty() && !watch.stop.is_requested() {
+            reports.push(verify(&layers, depth, context, watch)?);
+        }
+    }
+    let layers = ready(&|past| is_drill_due(context.config.verify, past, &now));
+    let drilled = if layers.is_empty() || watch.stop.is_requested() {
+        None
+    } else {
+        Some(drill(&layers, context, watch)?)
+    };
+    Ok((reports, drilled))
+}
+
+/// Whether a layer is to be drilled now: the first time soon after its first snapshot, for nothing
+/// is known of a layer from which nothing ever came back.
+fn is_drill_due(schedules: config::Verify, past: &LayerPast, now: &ZonedDateTime) -> bool {
+    let rests = past
+        .undrilled
+        .is_some_and(|at| now.timestamp().duration_since(at).abs() < VERIFY_RETRY);
+    let last = past
+        .drilled
+        .map(|at| at.to_zoned_datetime(now.time_zone().clone()));
+    past.succeeded.is_some() && !rests && schedules.drill.is_due(last.as_ref(), now)
+}
+
+/// How deep a layer is to be read back now, if it is.
+///
+/// Counted from the last time, and for a layer that was never read back from its first snapshot.
+fn depth_due(schedules: config::Verify, past: &LayerPast, now: &ZonedDateTime) -> Option<Depth> {
+    let first = past.first_succeeded?;
+    let rests = past
+        .unverified
+        .is_some_and(|at| now.timestamp().duration_since(at).abs() < VERIFY_RETRY);
+    if rests {
+        return None;
+    }
+    let is_due = |schedule: Schedule, last: Option<jiff::Timestamp>| {
+        let last = last.unwrap_or(first);
+        let last = last.to_zoned_datetime(now.time_zone().clone());
+        schedule.is_due(Some(&last), now)
+    };
+    if is_due(schedules.data, past.data) {
+        Some(Depth::Data)
+    } else if is_due(schedules.structure, past.structure) {
+        Some(Depth::Structure)
+    } else {
+        None
+    }
+}

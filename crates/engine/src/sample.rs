@@ -1,0 +1,177 @@
+//! What a few files were when they were backed up: the digests that a drill compares with.
+//!
+//! Of all files that are read, those are kept whose paths come first in an order that is as good as
+//! random and always the same. So the sample is spread over everything, needs no second reading,
+//! and is as large for ten files as for ten million.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tree::{Body, Ending, Entry, Step, TreePath};
+
+use crate::event::PathRecord;
+use crate::{Machine, replace_private_file};
+
+/// Most paths in the sample.
+const PATHS_MAX: usize = 256;
+
+/// Most versions of a path that are remembered: layers may lag behind one another.
+const VERSIONS_MAX: usize = 4;
+
+/// Larger files are not sampled: 16 MiB.
+pub(crate) const SIZE_MAX: u64 = 16 << 20;
+
+/// One version of a file, as it was when it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Version {
+    size: u64,
+    modified_ns: i64,
+    sha256: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Kept {
+    #[serde(flatten)]
+    path: PathRecord,
+    versions: Vec<Version>,
+}
+
+/// The sample of this machine.
+#[derive(Debug, Default)]
+pub(crate) struct Samples {
+    /// By the place in the order.
+    kept: BTreeMap<u64, Kept>,
+    /// The file that is being read, when it is sampled.
+    open: Option<(Entry, Sha256)>,
+    changed: bool,
+}
+
+fn file(machine: &Machine) -> PathBuf {
+    machine.places.state.join("samples.json")
+}
+
+/// The place of a path in the order.
+fn place(path: &TreePath) -> u64 {
+    let digest = Sha256::digest(path.as_bytes());
+    let first = digest.first_chunk().copied().unwrap_or_default();
+    u64::from_be_bytes(first)
+}
+
+/// SHA-256 as people compare it.
+pub(crate) fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Samples {
+    /// What earlier runs sampled. What cannot be read is begun anew.
+    pub(crate) fn read(machine: &Machine) -> Self {
+        let read = fs::read(file(machine)).ok();
+        let list: Vec<Kept> = read
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default();
+        let kept = list
+            .into_iter()
+            .filter_map(|kept| Some((place(&kept.path.to_path()?), kept)));
+        Self {
+            kept: kept.take(PATHS_MAX).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Keeps it for the next run. That it could not be written costs evidence, no backup.
+    pub(crate) fn write(&self, machine: &Machine) {
+        if self.changed {
+            let list: Vec<&Kept> = self.kept.values().collect();
+            let text = serde_json::to_vec(&list).unwrap_or_default();
+            let _ = replace_private_file(&file(machine), &text);
+        }
+    }
+
+    /// Looks at a step of the reading.
+    pub(crate) fn see(&mut self, step: &Step) {
+        match step {
+            Step::Entry { entry, body } => {
+                self.open = None;
+                if !self.takes(entry) {
+                    return;
+                }
+                match body {
+                    Body::Whole(block) => self.keep(entry, &Sha256::digest(&**block)),
+                    Body::Blocks => self.open = Some((Entry::clone(entry), Sha256::new())),
+                    Body::None => {}
+                }
+            }
+            Step::Data(block) => {
+                if let Some((_, hasher)) = &mut self.open {
+                    hasher.update(&**block);
+                }
+            }
+            Step::Hole(bytes) => {
+                if let Some((_, hasher)) = &mut self.open {
+                    let zeros = [0; 4096];
+                    let mut left = *bytes;
+                    while left > 0 {
+                        let part = left.min(4096);
+                        hasher.update(
+                            zeros
+                                .get(..usize::try_from(part).unwrap_or(0))
+                                .unwrap_or_default(),
+                        );
+                        left -= part;
+                    }
+                }
+            }
+            Step::End(Ending::Complete) => {
+                if let Some((entry, hasher)) = self.open.take() {
+                    self.keep(&entry, &hasher.finalize());
+                }
+            }
+            Step::End(_) => self.open = None,
+            Step::Problem(_) => {}
+        }
+    }
+
+    fn takes(&self, entry: &Entry) -> bool {
+        if !entry.is_file() || entry.hard_link.is_some() || entry.size == 0 || entry.size > SIZE_MAX
+        {
+            return false;
+        }
+        let last = self.kept.last_key_value();
+        self.kept.len() < PATHS_MAX || last.is_some_and(|(&last, _)| place(&entry.path) <= last)
+    }
+
+    fn keep(&mut self, entry: &Entry, digest: &[u8]) {
+        let version = Version {
+            size: entry.size,
+            modified_ns: entry.mtime.nanoseconds,
+            sha256: hex(digest),
+        };
+        let kept = self.kept.entry(place(&entry.path)).or_insert_with(|| Kept {
+            path: PathRecord::from(&entry.path),
+            versions: Vec::new(),
+        });
+        kept.versions.retain(|known| *known != version);
+        kept.versions.insert(0, version);
+        kept.versions.truncate(VERSIONS_MAX);
+        self.changed = true;
+        if self.kept.len() > PATHS_MAX {
+            self.kept.pop_last();
+        }
+    }
+
+    /// The SHA-256 that a file had when it was backed up as this entry; `None` when that was not
+    /// recorded.
+    pub(crate) fn recorded(&self, entry: &Entry) -> Option<&str> {
+        let kept = self.kept.get(&place(&entry.path))?;
+        let is_it = |version: &&Version| {
+            version.size == entry.size && version.modified_ns == entry.mtime.nanoseconds
+        };
+        kept.versions
+            .iter()
+            .find(is_it)
+            .map(|version| version.sha256.as_str())
+    }
+}

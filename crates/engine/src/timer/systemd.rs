@@ -1,0 +1,373 @@
+//! A timer and a hardened service, of the user or, for root, of the system.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use jiff::Timestamp;
+
+use super::{Installed, Job, PATIENCE, Scheduler};
+use crate::create_private_folder;
+use crate::program::{self, Ended};
+
+/// What a service that reads backups' sources needs none of. For services of any user.
+const HARDENING: &str = "\
+NoNewPrivileges=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+RestrictNamespaces=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
+UMask=0077
+LimitCORE=0
+";
+
+/// What only the system's manager can impose. Everything is read, little is written.
+const HARDENING_OF_SYSTEM: &str = "\
+ProtectSystem=strict
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+PrivateDevices=yes
+DevicePolicy=closed
+KeyringMode=private
+RemoveIPC=yes
+CapabilityBoundingSet=CAP_DAC_READ_SEARCH CAP_DAC_OVERRIDE
+AmbientCapabilities=
+";
+
+/// The name of the units: of the usual configuration, or with a number of its own.
+fn name(job: &Job) -> String {
+    if job.usual_config {
+        return "ravelin".to_owned();
+    }
+    let bytes = job.config.as_os_str().as_bytes();
+    let number = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("ravelin-{number:016x}")
+}
+
+/// Whether a manager is there that takes timers.
+pub(super) fn usable(job: &Job) -> Result<(), String> {
+    let ended = systemctl(job, &["show-environment"])?;
+    if ended.status.success() {
+        Ok(())
+    } else {
+        Err(ended.complaint())
+    }
+}
+
+/// The units that are written.
+pub(super) fn files(job: &Job) -> Result<Vec<(PathBuf, String)>, String> {
+    let minutes: Vec<String> = job
+        .minutes_of_hour()
+        .iter()
+        .map(|minute| format!("{minute:02}"))
+        .collect();
+    let name = name(job);
+    let mut units = Vec::new();
+    let mut add = |name: &str, verb: &str, what: &str, when: &str| -> Result<(), String> {
+        units.push((
+            job.units.join(format!("{name}.service")),
+            service(job, verb, what)?,
+        ));
+        units.push((job.units.join(format!("{name}.timer")), timer(what, when)));
+        Ok(())
+    };
+    let every = format!("*:{}", minutes.join(","));
+    add(&name, "run", "Backups by Ravelin: what is due", &every)?;
+    if job.notifies {
+        let when = format!("00/3:{:02}", (u16::from(job.offset) + 1) % 60);
+        let what = "Alarms by Ravelin: what nobody heard of yet";
+        add(&notify_name(job), "notify", what, &when)?;
+    }
+    Ok(units)
+}
+
+/// The name of the units of the small timer.
+fn notify_name(job: &Job) -> String {
+    format!("{}-notify", name(job))
+}
+
+fn timer(what: &str, when: &str) -> String {
+    format!(
+        "[Unit]\nDescription={what}\n\n\
+         [Timer]\nOnCalendar={when}\nPersistent=yes\nRandomizedDelaySec=60\n\n\
+         [Install]\nWantedBy=timers.target\n"
+    )
+}
+
+fn service(job: &Job, verb: &str, what: &str) -> Result<String, String> {
+    let mut exec = Vec::new();
+    for word in job.words(verb) {
+        exec.push(quoted(&word)?);
+    }
+    let mut service = format!("[Unit]\nDescription={what}\n");
+    if job.for_system {
+        service.push_str("Wants=network-online.target\nAfter=network-online.target\n");
+    }
+    service.push_str("\n[Service]\nType=oneshot\n");
+    service.push_str(&format!("ExecStart={}\n", exec.join(" ")));
+    for (variable, value) in &job.environment {
+        let mut pair = std::ffi::OsString::from(format!("{variable}="));
+        pair.push(value);
+        service.push_str(&format!("Environment={}\n", quoted(&pair)?));
+    }
+    service.push_str(
+        "# Some files skipped (3), and waiting for power, network or a drive (75), are no failures.\n\
+         SuccessExitStatus=3 75\nTimeoutStartSec=infinity\nSyslogIdentifier=ravelin\n\
+         Nice=19\nCPUWeight=20\nIOWeight=20\n\n",
+    );
+    service.push_str(HARDENING);
+    if job.for_system {
+        service.push_str(HARDENING_OF_SYSTEM);
+        for folder in job.writes.iter().chain(&job.stores) {
+            // With a dash: a drive that is away keeps the service from nothing else.
+            let mut path = std::ffi::OsString::from("-");
+            path.push(folder);
+            service.push_str(&format!("ReadWritePaths={}\n", quoted(&path)?));
+        }
+    }
+    Ok(service)
+}
+
+/// A word for a unit file: quotes, specifiers and variables mean themselves.
+fn quoted(word: &OsStr) -> Result<String, String> {
+    let text = word
+        .to_str()
+        .filter(|text| !text.contains(|character: char| character.is_control()))
+        .ok_or_else(|| {
+            format!(
+                "a unit cannot hold {}",
+                word.to_string_lossy().escape_debug()
+            )
+        })?;
+    let text = text
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('%', "%%")
+        .replace('$', "$$");
+    Ok(format!("\"{text}\""))
+}
+
+fn systemctl(job: &Job, words: &[&str]) -> Result<Ended, String> {
+    let mut command = Command::new(&job.tools.systemctl);
+    if !job.for_system {
+        command.arg("--user");
+    }
+    command.args(words).env("LC_ALL", "C");
+    program::run(&mut command, b"", PATIENCE)
+        .map_err(|error| format!("there is no usable `systemctl`: {error}"))
+}
+
+fn succeed(job: &Job, words: &[&str]) -> Result<(), String> {
+    let ended = systemctl(job, words)?;
+    if ended.status.success() {
+        Ok(())
+    } else {
+        Err(ended.complaint())
+    }
+}
+
+/// Writes the units, makes them known, and starts the timer. What was written is taken away again
+/// when the manager refuses it.
+pub(super) fn install(job: &Job, files: &[(PathBuf, String)]) -> Result<(), String> {
+    let failed = |error: io::Error| error.to_string();
+    fs::create_dir_all(&job.units).map_err(failed)?;
+    if job.for_system {
+        // The service may not make them itself, and may write only into what is there.
+        for folder in &job.writes {
+            create_private_folder(folder).map_err(failed)?;
+        }
+    }
+    for (path, text) in files {
+        let beside = path.with_extension("new");
+        fs::write(&beside, text).map_err(failed)?;
+        fs::rename(&beside, path).map_err(failed)?;
+    }
+    let timers = files
+        .iter()
+        .filter(|(path, _)| path.extension().is_some_and(|kind| kind == "timer"))
+        .filter_map(|(path, _)| path.file_name()?.to_str());
+    let mut started = succeed(job, &["daemon-reload"]);
+    for timer in timers {
+        started = started.and_then(|()| succeed(job, &["enable", "--now", timer]));
+    }
+    if started.is_err() {
+        let _ = remove(job);
+    }
+    started
+}
+
+pub(super) fn remove(job: &Job) -> Result<(), String> {
+    let mut found = false;
+    for name in [name(job), notify_name(job)] {
+        let timer = format!("{name}.timer");
+        let path = job.units.join(&timer);
+        if !path.exists() {
+            continue;
+        }
+        found = true;
+        let _ = systemctl(job, &["disable", "--now", &timer]);
+        for path in [path, job.units.join(format!("{name}.service"))] {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(error.to_string());
+                }
+                _ => {}
+            }
+        }
+    }
+    if found {
+        let _ = systemctl(job, &["daemon-reload"]);
+    }
+    Ok(())
+}
+
+pub(super) fn installed(job: &Job) -> Option<Installed> {
+    let timer = format!("{}.timer", name(job));
+    let path = job.units.join(&timer);
+    if !path.exists() {
+        return None;
+    }
+    let mut notes = Vec::new();
+    let enabled = succeed(job, &["is-active", &timer]);
+    if let Err(reason) = &enabled {
+        notes.push(format!("the timer is not running: {reason}"));
+    }
+    let lingers = job.for_system || Path::new("/var/lib/systemd/linger").join(user()).exists();
+    if !lingers {
+        notes.push(
+            "it runs only while you are logged in; `loginctl enable-linger` changes that"
+                .to_owned(),
+        );
+    }
+    let next = systemctl(
+        job,
+        &[
+            "show",
+            "--property=NextElapseUSecRealtime",
+            "--value",
+            "--timestamp=unix",
+            &timer,
+        ],
+    );
+    let next = next.ok().and_then(|ended| {
+        let text = String::from_utf8(ended.stdout).ok()?;
+        let seconds = text.trim().strip_prefix('@')?.parse().ok()?;
+        Timestamp::from_second(seconds).ok()
+    });
+    Some(Installed {
+        by: Scheduler::Systemd,
+        what: path.display().to_string(),
+        enabled: enabled.is_ok(),
+        next,
+        notes,
+    })
+}
+
+fn user() -> String {
+    let uid = nix::unistd::geteuid();
+    let user = nix::unistd::User::from_uid(uid).ok().flatten();
+    user.map_or_else(|| uid.to_string(), |user| user.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{job, script};
+    use super::*;
+
+    #[test]
+    fn the_timer_is_written_started_and_taken_away_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let job = job(folder.path());
+        script(
+            folder.path(),
+            "systemctl",
+            "echo \"$@\" >> \"$here/calls\"\ncase $2 in show) echo @1795593600;; esac\n",
+        );
+        let files = files(&job).unwrap();
+        install(&job, &files).unwrap();
+        let installed = installed(&job).unwrap();
+        assert!(installed.enabled);
+        assert_eq!(installed.next, Timestamp::from_second(1_795_593_600).ok());
+        remove(&job).unwrap();
+        assert_eq!(super::installed(&job), None);
+        assert_eq!(fs::read_dir(&job.units).unwrap().count(), 0);
+        let calls = fs::read_to_string(folder.path().join("calls")).unwrap();
+        let timer = format!("{}.timer", name(&job));
+        assert!(
+            calls.contains(&format!("--user enable --now {timer}")),
+            "{calls}"
+        );
+        assert!(
+            calls.contains(&format!("--user disable --now {timer}")),
+            "{calls}"
+        );
+    }
+
+    #[test]
+    fn a_manager_that_refuses_the_timer_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let job = job(folder.path());
+        script(
+            folder.path(),
+            "systemctl",
+            "[ $2 = enable ] && { echo 'Unit is masked.' >&2; exit 1; }; exit 0\n",
+        );
+        let refused = install(&job, &files(&job).unwrap()).unwrap_err();
+        assert_eq!(refused, "Unit is masked.");
+        assert_eq!(fs::read_dir(&job.units).unwrap().count(), 0);
+    }
+
+    /// systemd itself reads the units, and says how exposed the service is.
+    #[test]
+    fn systemd_accepts_the_units_and_finds_the_service_hardened() {
+        let Some(analyze) = testkit::require("systemd-analyze") else {
+            return;
+        };
+        for for_system in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut job = job(folder.path());
+            job.for_system = for_system;
+            job.notifies = true;
+            // A program that is there: systemd looks.
+            job.program = PathBuf::from("/bin/true");
+            let files = files(&job).unwrap();
+            fs::create_dir_all(&job.units).unwrap();
+            for (path, text) in &files {
+                fs::write(path, text).unwrap();
+            }
+            let mut command = Command::new(&analyze);
+            command.args(["verify", "--recursive-errors=no", "--man=no"]);
+            command.args(files.iter().map(|(path, _)| path));
+            let ended = program::run(&mut command, b"", PATIENCE).unwrap();
+            let said = String::from_utf8_lossy(&ended.stderr);
+            let about_us: Vec<&str> = said
+                .lines()
+                .filter(|line| line.contains("ravelin"))
+                .collect();
+            assert!(ended.status.success(), "{said}");
+            assert!(about_us.is_empty(), "{said}");
+            if for_system {
+                let mut command = Command::new(&analyze);
+                command.args(["security", "--offline=yes", "--no-pager", "--threshold=35"]);
+                command.arg(&files[0].0);
+                let ended = program::run(&mut command, b"", PATIENCE).unwrap();
+                let said = String::from_utf8_lossy(&ended.stdout);
+                assert!(ended.status.success(), "{said}\n{}", ended.complaint());
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! `ravelin drill`
+
+use engine::config::Layer;
+use engine::drill::{DrillReport, DrillResult, Drilled, evidence};
+use engine::{DrilledFile, Next};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Ended, Session};
+use crate::cli::Drill;
+use crate::exit::Exit;
+use crate::human;
+use crate::listener::Listener;
+
+pub(crate) fn run(arguments: &Drill, session: &Session<'_>) -> Result<Exit, Ended> {
+    let config = session.config()?;
+    let mut layers: Vec<&Layer> = Vec::new();
+    for name in &arguments.layers {
+        layers.push(engine::find_layer(&config, name)?);
+    }
+    if layers.is_empty() {
+        layers.extend(config.layers.iter().filter(|layer| layer.is_runnable()));
+    }
+    if arguments.evidence {
+        return session.with_context(&config, |context| {
+            let mut evidence = evidence(context)?;
+            evidence.retain(|(name, ..)| layers.iter().any(|layer| layer.name == *name));
+            print(&evidence, session)
+        });
+    }
+    let report = session.with_context(&config, |context| {
+        let listener = Listener::new(session.output);
+        let report = engine::drill::drill(&layers, context, listener.watch(session.stop));
+        listener.finish()?;
+        Ok(report?)
+    })?;
+    if session.output.json {
+        session.output.json(&report)?;
+    } else {
+        tell(&report, session);
+    }
+    Ok(match report.layers.as_slice() {
+        [only] => match &only.result {
+            DrillResult::Failed { failure } => Exit::of_code(failure.code),
+            DrillResult::Done(_) => Exit::of_outcome(report.outcome),
+        },
+        _ => Exit::of_outcome(report.outcome),
+    })
+}
+
+/// Says what was found: what is wrong always, the rest to those who want good news.
+pub(super) fn tell(report: &DrillReport, session: &Session<'_>) {
+    for layer in &report.layers {
+        let name = &layer.layer;
+        match &layer.result {
+            DrillResult::Failed { failure } => {
+                let headline = format!("layer `{name}`: nothing could be restored");
+                session.output.explain(&headline, failure);
+            }
+            DrillResult::Done(drilled) if drilled.passed() => {
+                session.output.tell(&format!("{name}: {}", passed(drilled)));
+            }
+            DrillResult::Done(drilled) => {
+                let mut explanation = engine::Explanation::of_code(engine::Code::NotProved);
+                explanation.because = drilled.faults();
+                explanation.next = Next::Run {
+                    command: format!("ravelin verify --data {name}"),
+                };
+                let headline = format!("layer `{name}` did not pass its drill");
+                session.output.explain(&headline, &explanation);
+            }
+        }
+    }
+}
+
+fn passed(drilled: &Drilled) -> String {
+    let files = u64::try_from(drilled.files.len()).unwrap_or(u64::MAX);
+    let took = i64::try_from(drilled.took_ms).unwrap_or(i64::MAX);
+    let mut text = format!(
+        "{} ({}) came back in {} without any cache, every byte as it was",
+        human::count(files, "file"),
+        human::size(drilled.bytes),
+        human::duration(jiff::SignedDuration::from_millis(took)),
+    );
+    if let Some(opinion) = &drilled.second_opinion {
+        text.push_str(&format!("; stock {} agrees", opinion.program));
+    }
+    text
+}
+
+#[derive(Serialize)]
+struct EvidenceRecord<'a> {
+    layer: &'a str,
+    at: Timestamp,
+    passed: bool,
+    evidence: &'a Drilled,
+}
+
+/// Prints the kept evidence as a page that can be filed.
+fn print(kept: &[(String, Timestamp, Drilled)], session: &Session<'_>) -> Result<Exit, Ended> {
+    if session.output.json {
+        let records: Vec<EvidenceRecord<'_>> = kept
+            .iter()
+            .map(|(layer, at, evidence)| EvidenceRecord {
+                layer,
+                at: *at,
+                passed: evidence.passed(),
+                evidence,
+            })
+            .collect();
+        session.output.json(&records)?;
+        return Ok(Exit::Good);
+    }
+    let mut page = format!("# Restore drills on {}\n", session.machine.host);
+    if kept.is_empty() {
+        page.push_str("\nNone yet: `ravelin drill`\n");
+    }
+    for (layer, at, drilled) in kept {
+        let verdict = if drilled.passed() { "passed" } else { "FAILED" };
+        let took = i64::try_from(drilled.took_ms).unwrap_or(i64::MAX);
+        page.push_str(&format!(
+            "\n## Layer {layer}: {verdict}\n\n{}, snapshot {}. {} came back in {}, without any local cache.\n",
+            human::time(*at, &session.zone),
+            drilled.snapshot,
+            human::size(drilled.bytes),
+            human::duration(jiff::SignedDuration::from_millis(took)),
+        ));
+        match &drilled.second_opinion {
+            Some(opinion) if opinion.fault.is_none() => page.push_str(&format!(
+                "Stock {} restored the same files with the same content.\n",
+                opinion.program
+            )),
+            Some(opinion) => page.push_str(&format!("Stock {} did not agree.\n", opinion.program)),
+            None => page.push_str("No stock program was there for a second opinion.\n"),
+        }
+        for fault in drilled.faults() {
+            page.push_str(&format!("\n**{fault}**\n"));
+        }
+        page.push_str("\n| file | picked as | bytes | SHA-256 | as recorded | as live |\n|---|---|---|---|---|---|\n");
+        for file in &drilled.files {
+            page.push_str(&row(file));
+        }
+    }
+    session.output.data(page.as_bytes())?;
+    Ok(Exit::Good)
+}
+
+fn row(file: &DrilledFile) -> String {
+    let compared = |same: Option<bool>, unknown: &'static str| match same {
+        Some(true) => "yes",
+        Some(false) => "NO",
+        None => unknown,
+    };
+    format!(
+        "| {} | {} | {} | {} | {} | {} |\n",
+        file.path.to_string().replace('|', "\\|"),
+        file.picked,
+        file.bytes,
+        file.sha256,
+        compared(file.as_recorded, "not recorded"),
+        compared(file.as_live, "changed since"),
+    )
+}

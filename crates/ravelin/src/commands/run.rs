@@ -1,0 +1,118 @@
+//! `ravelin run`
+
+use engine::drill::DrillReport;
+use engine::notify::Undelivered;
+use engine::wait::Waiting;
+use engine::{Due, Report, VerifyReport, Wanted};
+use serde::Serialize;
+
+use super::{Ended, Session, backup, drill, notify, verify};
+use crate::cli::Run;
+use crate::exit::Exit;
+use crate::human;
+use crate::listener::Listener;
+
+pub(crate) fn run(arguments: &Run, session: &Session<'_>) -> Result<Exit, Ended> {
+    let config = session.config()?;
+    session.with_context(&config, |context| {
+        if arguments.dry_run {
+            let plan = engine::plan(context, &Wanted::Due)?;
+            backup::show(&plan, true, session)?;
+            return Ok(Exit::Good);
+        }
+        let before = engine::wait::waiting(session.machine);
+        let listener = Listener::new(session.output);
+        let due = engine::run_due(context, listener.watch(session.stop));
+        listener.finish()?;
+        let due = match due {
+            // On a schedule this is no failure: the other one does the work.
+            Err(engine::Error::Busy { holder }) => {
+                session
+                    .output
+                    .tell(&format!("waiting: another ravelin is at work: {holder}"));
+                return Ok(Exit::Waiting);
+            }
+            due => due?,
+        };
+        if session.output.json {
+            session.output.json(&DueRecord::new(&due))?;
+        } else {
+            tell(&due, &before, session);
+        }
+        Ok(exit(&due))
+    })
+}
+
+#[derive(Serialize)]
+struct DueRecord<'a> {
+    backup: Option<&'a Report>,
+    verify: &'a [VerifyReport],
+    drill: Option<&'a DrillReport>,
+    waiting: &'a [Waiting],
+    not_due: Vec<backup::NotDueRecord<'a>>,
+    not_runnable: &'a [String],
+    undelivered: &'a [Undelivered],
+}
+
+impl<'a> DueRecord<'a> {
+    fn new(due: &'a Due) -> Self {
+        Self {
+            backup: due.backup.as_ref(),
+            verify: &due.verify,
+            drill: due.drill.as_ref(),
+            waiting: &due.waiting,
+            not_due: backup::not_due(&due.not_due),
+            not_runnable: &due.not_runnable,
+            undelivered: &due.undelivered,
+        }
+    }
+}
+
+/// Says what was done. What is waited for is said when it is new, and to those who want good news:
+/// a drive that is away for a week is worth one mail, not a thousand.
+fn tell(due: &Due, before: &[Waiting], session: &Session<'_>) {
+    for layer in &due.not_runnable {
+        session.output.tell(&format!(
+            "{layer}: cannot be run by this version yet, left out"
+        ));
+    }
+    if let Some(report) = &due.backup {
+        backup::tell(report, session);
+    }
+    for report in &due.verify {
+        verify::tell(report, session);
+    }
+    if let Some(report) = &due.drill {
+        drill::tell(report, session);
+    }
+    notify::tell(&due.undelivered, session);
+    for waiting in &due.waiting {
+        let reason = waiting.wait.reason(&session.zone);
+        let line = format!("{}: waiting, because {reason}", waiting.layer);
+        if before.contains(waiting) {
+            session.output.tell(&line);
+        } else {
+            session.output.say(&line);
+        }
+    }
+    for (layer, next) in &due.not_due {
+        let when = match next {
+            Some(next) => format!("due {}", human::minute(next.timestamp(), &session.zone)),
+            None => "only when asked for".to_owned(),
+        };
+        session.output.tell(&format!("{layer}: {when}"));
+    }
+}
+
+fn exit(due: &Due) -> Exit {
+    let only_backup = due
+        .backup
+        .as_ref()
+        .filter(|_| due.verify.is_empty() && due.drill.is_none());
+    match (due.outcome(), only_backup) {
+        (Some(_), Some(report)) => Exit::of_report(report),
+        (Some(outcome), None) => Exit::of_outcome(outcome),
+        (None, _) if due.waiting.is_empty() => Exit::Good,
+        (None, _) => Exit::Waiting,
+    }
+}

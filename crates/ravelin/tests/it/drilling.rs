@@ -1,0 +1,111 @@
+//! Drills: what comes back, what does not, and the evidence of both.
+
+use std::fs;
+
+use snapbox::str;
+
+use crate::bench::Bench;
+
+const CONFIG: &str = "[[source]]\npaths = [\"~/Documents\"]\n\n[layer.disk]\nkind = \"borg\"\n\
+                      store = \"~/repository\"\npassphrase = { env = \"PASS\" }\n";
+
+#[test]
+fn files_come_back_without_caches_and_stock_borg_agrees() {
+    let Some(borg) = testkit::stock_borg() else {
+        return;
+    };
+    let bench = Bench::new();
+    bench.file(".config/ravelin/ravelin.toml", CONFIG);
+    for number in 0..20 {
+        bench.file(
+            &format!("Documents/it's {number}"),
+            &"line\n".repeat(number * 1000),
+        );
+    }
+    let run = |words: &[&str]| {
+        let folder = borg.program().parent().unwrap().to_owned();
+        let path = format!("{}:/usr/bin:/bin", folder.display());
+        bench
+            .ravelin(words.iter().copied())
+            .env("PASS", "correct horse")
+            .env("PATH", path)
+            .assert()
+    };
+    run(&["init"]).success();
+    run(&["backup"]).success();
+    // Nothing that this machine remembers is needed.
+    fs::remove_dir_all(bench.home().join(".cache")).unwrap();
+    run(&["drill", "--verbose"]).success().stderr_eq(str![[r#"
+disk: [..] files ([..]) came back in [..] without any cache, every byte as it was; stock borg agrees
+
+"#]]);
+    let page = run(&["drill", "--evidence"]).success();
+    let page = String::from_utf8_lossy(&page.get_output().stdout).into_owned();
+    assert!(page.contains("## Layer disk: passed"), "{page}");
+    assert!(page.contains("| newest |"), "{page}");
+    assert!(
+        page.contains("Stock borg restored the same files"),
+        "{page}"
+    );
+    assert!(!page.contains("NO |"), "{page}");
+    run(&["status"]).success().stdout_eq(str![[r#"
+...
+  drill       just now, [..] files came back unchanged
+...
+"#]]);
+
+    // One flipped bit in what was stored.
+    let data = bench.home().join("repository/data/0");
+    let largest = fs::read_dir(&data)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .max_by_key(|path| fs::metadata(path).unwrap().len())
+        .unwrap();
+    let mut bytes = fs::read(&largest).unwrap();
+    for at in (2000..bytes.len()).step_by(500) {
+        bytes[at] ^= 1;
+    }
+    fs::write(&largest, bytes).unwrap();
+    let failed = run(&["drill"]).failure();
+    let said = String::from_utf8_lossy(&failed.get_output().stderr).into_owned();
+    assert!(said.contains("disk") && said.contains("next: "), "{said}");
+    run(&["status"]).success().stdout_eq(str![[r#"
+...
+  drill       just now, FAILED: [..]
+...
+"#]]);
+}
+
+#[test]
+fn a_file_that_is_not_what_was_backed_up_is_noticed_though_the_layer_is_whole() {
+    let bench = Bench::new();
+    bench.file(
+        ".config/ravelin/ravelin.toml",
+        &CONFIG.replace("passphrase = { env = \"PASS\" }", "encryption = \"none\""),
+    );
+    bench.file("Documents/letter", "dear");
+    bench.ravelin(["init"]).assert().success();
+    bench.ravelin(["backup"]).assert().success();
+    // What was recorded says otherwise, as if the layer had stored something else.
+    let samples = bench.home().join(".local/state/ravelin/samples.json");
+    let text = fs::read_to_string(&samples).unwrap();
+    let begin = text.find("\"sha256\":\"").unwrap() + 10;
+    let wrong = format!(
+        "{}{}{}",
+        &text[..begin],
+        "0".repeat(64),
+        &text[begin + 64..]
+    );
+    fs::write(&samples, wrong).unwrap();
+    bench
+        .ravelin(["drill"])
+        .env("PATH", "/nonexistent")
+        .assert()
+        .code(1)
+        .stderr_eq(str![[r#"
+error: layer `disk` did not pass its drill [not-proved]
+  because: [..] came back with other content
+  next: run `ravelin verify --data disk`
+
+"#]]);
+}
