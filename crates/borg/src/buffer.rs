@@ -9,6 +9,15 @@ const GRAIN: usize = 64 * 1024;
 /// Least capacity.
 const CAPACITY_MIN: usize = 4 * 1024;
 
+/// Buffers with more memory than this are large…
+const SMALL_SIZE: usize = 128 << 10;
+
+/// … of which a batch keeps so many…
+const LARGE_COUNT: usize = 2;
+
+/// … with no more memory than this: a chunk of usual size.
+const LARGE_SIZE: usize = 2 << 20;
+
 /// Bytes that grow and shrink without being set to zero again.
 ///
 /// Compressors and ciphers want a slice to write into, larger than what they will fill. A `Vec`
@@ -42,6 +51,16 @@ impl Buffer {
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
         self.room(bytes.len()).copy_from_slice(bytes);
         self.advance(bytes.len());
+    }
+
+    /// Lets go of the memory that a batch of large chunks has left where small ones will be.
+    pub(crate) fn release(batch: &mut [Self]) {
+        let large = batch
+            .iter_mut()
+            .filter(|buffer| buffer.capacity() > SMALL_SIZE);
+        for (number, buffer) in large.enumerate() {
+            buffer.shrink(if number < LARGE_COUNT { LARGE_SIZE } else { 0 });
+        }
     }
 
     /// Forgets the content, and keeps no more than so many bytes of memory.

@@ -1,7 +1,7 @@
 //! Reads the content of files: several chunks at a time, into memory that is used again.
 //!
-//! Authentication codes and ids are computed for all chunks of a batch at once, which for BLAKE2b
-//! takes half the time of one after the other.
+//! Authentication codes of a batch and the ids of the one before it are computed at once, which for
+//! BLAKE2b takes half the time of one after the other.
 
 use crate::{Archives, BadObject, Buffer, ChunkRef, Error, Opener, Sealed};
 
@@ -11,28 +11,25 @@ const BATCH_BYTES: u64 = 4 << 20;
 /// Chunks in a batch, however small they are.
 const BATCH_LENGTH: usize = 64;
 
-/// Buffers with more memory than this are large…
-const SMALL_SIZE: usize = 128 << 10;
+/// Tells which chunks are best read together.
+#[derive(Debug, Default)]
+pub struct ReadBatch {
+    chunks: usize,
+    bytes: u64,
+}
 
-/// … of which so many are kept, of those for stored and of those for plain bytes…
-const LARGE_COUNT: usize = 2;
-
-/// … with no more memory than this: a chunk of usual size.
-const LARGE_SIZE: usize = 2 << 20;
-
-/// How many chunks, of these plain sizes, are best read together: one at least, if there is one.
-pub fn read_batch_length(sizes: impl IntoIterator<Item = u32>) -> usize {
-    let mut bytes = 0;
-    let mut sizes = sizes.into_iter().peekable();
-    let any = usize::from(sizes.peek().is_some());
-    let count = sizes
-        .take(BATCH_LENGTH)
-        .take_while(|&size| {
-            bytes += u64::from(size);
-            bytes <= BATCH_BYTES
-        })
-        .count();
-    count.max(any)
+impl ReadBatch {
+    /// Whether a chunk of this plain size is to be read with those that were taken before. The
+    /// first is always taken.
+    pub fn takes(&mut self, size: u32) -> bool {
+        let bytes = self.bytes + u64::from(size);
+        let takes = self.chunks == 0 || (self.chunks < BATCH_LENGTH && bytes <= BATCH_BYTES);
+        if takes {
+            self.chunks += 1;
+            self.bytes = bytes;
+        }
+        takes
+    }
 }
 
 /// Reads chunks of one repository. One a thread.
@@ -40,7 +37,8 @@ pub struct ChunkReader<'a> {
     archives: &'a Archives,
     opener: Opener,
     stored: Vec<Buffer>,
-    plains: Vec<Buffer>,
+    /// The batch that was asked for last, and what could not be fetched of it.
+    behind: Vec<(ChunkRef, Option<Error>)>,
 }
 
 impl<'a> ChunkReader<'a> {
@@ -54,30 +52,35 @@ impl<'a> ChunkReader<'a> {
             archives,
             opener: Opener::new().map_err(|source| Error::Memory { source })?,
             stored: Vec::new(),
-            plains: Vec::new(),
+            behind: Vec::new(),
         })
     }
 
-    /// Reads chunks and hands out their plain content, checked, in the given order.
+    /// Reads a batch, and hands out the plain content, checked, of the batch *before* it, with the
+    /// index in that batch and in its order. An empty batch brings the last: see
+    /// [`Key::open_many`](crate::Key::open_many) for why.
     ///
-    /// All of them are in memory at the same time; [`read_batch_length`] says how many are good.
+    /// All chunks of a batch are in memory at the same time; [`ReadBatch`] says how many are
+    /// good.
     ///
     /// What one chunk suffers from, [`Error::ObjectNotFound`], [`Error::Damaged`],
     /// [`Error::Object`] or [`Error::ChunkSize`], is handed out in its place.
-    pub fn read(&mut self, chunks: &[ChunkRef]) -> Vec<Result<&[u8], Error>> {
+    pub fn read(
+        &mut self,
+        next: &[ChunkRef],
+        mut deliver: impl FnMut(usize, Result<&[u8], Error>),
+    ) {
         let Self {
             archives,
             opener,
             stored,
-            plains,
+            behind,
         } = self;
-        stored.resize_with(stored.len().max(chunks.len()), Buffer::new);
-        for buffers in [&mut *stored, &mut *plains] {
-            release(buffers);
-        }
+        stored.resize_with(stored.len().max(next.len()), Buffer::new);
+        Buffer::release(stored);
         // Over a connection, all of them are under way at once.
-        archives.prefetch(chunks);
-        let fetched: Vec<Result<&[u8], Error>> = chunks
+        archives.prefetch(next);
+        let fetched: Vec<Result<&[u8], Error>> = next
             .iter()
             .zip(stored.iter_mut())
             .map(|(chunk, buffer)| {
@@ -85,7 +88,7 @@ impl<'a> ChunkReader<'a> {
                 archives.repository.get_into(&chunk.id, csize, buffer)
             })
             .collect();
-        let sealed: Vec<Sealed<'_>> = chunks
+        let sealed: Vec<Sealed<'_>> = next
             .iter()
             .zip(&fetched)
             .map(|(chunk, stored)| Sealed {
@@ -94,36 +97,34 @@ impl<'a> ChunkReader<'a> {
                 size_hint: usize::try_from(chunk.size).ok(),
             })
             .collect();
-        let opened = archives.key.open_many(&sealed, opener, plains);
-        chunks
-            .iter()
-            .zip(fetched)
-            .zip(opened.into_iter().zip(plains.iter()))
-            .map(|((chunk, fetched), (opened, plain))| {
-                fetched?;
-                checked(chunk, opened, plain)
-            })
-            .collect()
+        archives.key.open_many(&sealed, opener, |index, opened| {
+            let Some((chunk, failure)) = behind.get_mut(index) else {
+                return;
+            };
+            let result = match failure.take() {
+                Some(error) => Err(error),
+                None => checked(chunk, opened),
+            };
+            deliver(index, result);
+        });
+        let failures = fetched.into_iter().map(Result::err);
+        *behind = next.iter().copied().zip(failures).collect();
+    }
+
+    /// Reads one batch, and hands it out at once: see [`read`](Self::read).
+    pub fn read_at_once(
+        &mut self,
+        batch: &[ChunkRef],
+        deliver: impl FnMut(usize, Result<&[u8], Error>),
+    ) {
+        self.read(batch, |_, _| {});
+        self.read(&[], deliver);
     }
 }
 
-/// Lets go of the memory that a batch of large chunks has left where small ones will be.
-fn release(buffers: &mut [Buffer]) {
-    let large = buffers
-        .iter_mut()
-        .filter(|buffer| buffer.capacity() > SMALL_SIZE);
-    for (number, buffer) in large.enumerate() {
-        buffer.shrink(if number < LARGE_COUNT { LARGE_SIZE } else { 0 });
-    }
-}
-
-fn checked<'p>(
-    chunk: &ChunkRef,
-    opened: Result<(), BadObject>,
-    plain: &'p Buffer,
-) -> Result<&'p [u8], Error> {
+fn checked<'p>(chunk: &ChunkRef, opened: Result<&'p [u8], BadObject>) -> Result<&'p [u8], Error> {
     let id = chunk.id;
-    opened.map_err(|source| Error::Object { id, source })?;
+    let plain = opened.map_err(|source| Error::Object { id, source })?;
     let found = u32::try_from(plain.len()).unwrap_or(u32::MAX);
     if found == chunk.size {
         Ok(plain)

@@ -40,7 +40,7 @@ pub use archive::{Archive, Totals};
 pub use archives::Archives;
 pub use backend::{Backend, Changes};
 pub use buffer::Buffer;
-pub use chunk_reader::{ChunkReader, read_batch_length};
+pub use chunk_reader::{ChunkReader, ReadBatch};
 pub use chunker::{BadChunkerParams, Chunk, Chunker, ChunkerParams, is_zero};
 pub use compress::{
     BadCompression, BadPayload, Compression, Compressor, Decompressor, PLAIN_SIZE_MAX, Padding,

@@ -311,18 +311,26 @@ mod tests {
                     size_hint: None,
                 })
                 .collect();
-            let mut buffers = vec![];
-            let results = key.open_many(&sealed, &mut Opener::new().unwrap(), &mut buffers);
-            for (index, result) in results.into_iter().enumerate() {
-                match (index, encryption.encrypts()) {
-                    (3, true) => assert_eq!(result, Err(BadObject::Mac)),
-                    (3, false) | (4, _) => assert_eq!(result, Err(BadObject::Id)),
-                    _ => {
-                        assert_eq!(result, Ok(()));
-                        assert_eq!(*buffers[index], plains[index]);
+            let opener = &mut Opener::new().unwrap();
+            key.open_many(&sealed, opener, |_, _| panic!("nothing was before"));
+            let mut count = 0;
+            // The same objects, in batches of other sizes, come after them.
+            for next in [&sealed[..2], &sealed[2..], &[]] {
+                let first = if count < sealed.len() {
+                    0
+                } else {
+                    count - sealed.len()
+                };
+                key.open_many(next, opener, |index, result| {
+                    count += 1;
+                    match (first + index, encryption.encrypts()) {
+                        (3, true) => assert_eq!(result, Err(BadObject::Mac)),
+                        (3, false) | (4, _) => assert_eq!(result, Err(BadObject::Id)),
+                        (index, _) => assert_eq!(result, Ok(&*plains[index])),
                     }
-                }
+                });
             }
+            assert_eq!(count, 2 * sealed.len());
         }
     }
 

@@ -144,10 +144,17 @@ impl<'a> FileWriter<'a> {
     }
 
     /// Gives the file up for a reason that the report will name, such as damage in the archive.
-    pub fn give_up(mut self, why: ProblemKind) {
-        self.settled = true;
+    pub fn give_up(self, why: ProblemKind) {
+        // Dropped without being settled, it is reported.
         self.fail(why);
-        self.report_failure();
+    }
+
+    /// The same while others may still be writing; the first reason counts.
+    /// [`finish`](Self::finish) reports it.
+    pub fn fail(&self, why: ProblemKind) {
+        self.failed.store(true, Ordering::Relaxed);
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.get_or_insert(why);
     }
 
     /// Counts content that comes; `false` when there is more of it than there can be.
@@ -219,12 +226,6 @@ impl<'a> FileWriter<'a> {
             self.restore.lock_later(&destination, identity, attributes);
         }
         Ok(())
-    }
-
-    fn fail(&self, what: ProblemKind) {
-        self.failed.store(true, Ordering::Relaxed);
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        failure.get_or_insert(what);
     }
 
     fn take_failure(&self) -> Option<ProblemKind> {

@@ -89,12 +89,15 @@ fn what_stock_borg_writes_is_read() {
                 size_hint: Some(7),
             })
             .collect();
-        let mut plains = Vec::new();
-        let results = key.open_many(&sealed, &mut Opener::new().unwrap(), &mut plains);
-        assert!(results.iter().all(Result::is_ok));
-        for (object, plain) in objects.iter().zip(&plains) {
-            assert!(**plain == unhex(&object["plain"]));
+        let opener = &mut Opener::new().unwrap();
+        let mut count = 0;
+        for batch in [&*sealed, &[]] {
+            key.open_many(batch, opener, |index, plain| {
+                assert!(plain.unwrap() == unhex(&objects[index]["plain"]));
+                count += 1;
+            });
         }
+        assert_eq!(count, objects.len());
 
         let stored_manifest = unhex(&written["stored_manifest"]);
         let packed = open(&key, Id::MANIFEST, &stored_manifest);

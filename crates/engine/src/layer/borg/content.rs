@@ -31,11 +31,16 @@ impl<'a> Reader<'a> {
 
     fn read_next(&mut self) -> Result<(), BorgError> {
         let rest = self.content.chunks.get(self.next..).unwrap_or_default();
-        self.plain.clear();
+        let plain = &mut self.plain;
+        plain.clear();
         self.position = 0;
-        for plain in self.chunks.read(rest.get(..1).unwrap_or_default()) {
-            self.plain.extend_from_slice(plain?);
-        }
+        let mut result = Ok(());
+        let batch = rest.get(..1).unwrap_or_default();
+        self.chunks.read_at_once(batch, |_, chunk| match chunk {
+            Ok(chunk) => plain.extend_from_slice(chunk),
+            Err(error) => result = Err(error),
+        });
+        result?;
         self.next += 1;
         Ok(())
     }

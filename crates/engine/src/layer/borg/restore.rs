@@ -1,17 +1,17 @@
 //! Restores from an archive: one thread goes through the items and makes files, the others fetch
-//! their content.
+//! their content, several pieces of one large file at the same time.
 //!
-//! Files travel in small batches, so that the chunks of many small ones are opened together. What
-//! is in flight is bounded: [`JOB_FILES`] open files a batch, and as many batches as there are
-//! threads, one more in the queue and one that is being filled.
+//! Pieces travel in batches, so that the chunks of many small files are opened together. What is in
+//! flight is bounded: a batch of [`borg::ReadBatch`], two of them a thread, one more in the queue
+//! and one that is being filled, and [`OPEN_FILES`] in all of these together.
 
 use std::io;
 use std::ops::ControlFlow;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use borg::{ChunkReader, ChunkRef, read_batch_length};
-use crossbeam_channel::{Sender, bounded};
+use borg::{ChunkReader, ChunkRef, ReadBatch};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use tree::{FileWriter, Placed, ProblemKind};
 
 use super::content::REPAIRED;
@@ -19,19 +19,19 @@ use super::{BorgLayer, Content, Error, to_entry};
 use crate::Selection;
 use crate::layer::{RestoreStep, Snapshot};
 
-/// Files in a batch at most.
-const JOB_FILES: usize = 16;
-
-/// Threads that fetch content, at most: what they have open stays far below what a process may.
+/// Threads that fetch content, at most.
 const THREADS_MAX: usize = 16;
 
-/// Bytes of content after which a batch is handed on.
-const JOB_BYTES: u64 = 1 << 20;
+/// Files that are open at the same time, at most: far below what a process may.
+const OPEN_FILES: usize = 640;
 
-/// A file that was made, and what belongs into it.
-struct Job<'a> {
-    file: FileWriter<'a>,
-    content: Content,
+/// A piece of a file, and where it belongs.
+struct Piece<'a> {
+    /// Whoever is done with the last piece finishes the file.
+    file: Arc<FileWriter<'a>>,
+    offset: u64,
+    /// Nothing for a file without content.
+    chunk: Option<ChunkRef>,
 }
 
 /// Restores what is selected.
@@ -55,24 +55,26 @@ pub(super) fn restore(
     let cores = thread::available_parallelism().map_or(2, usize::from);
     let threads = cores.min(THREADS_MAX);
     thread::scope(|scope| {
-        let (sender, jobs) = bounded::<Vec<Job<'_>>>(1);
+        let (sender, batches) = bounded::<Vec<Piece<'_>>>(1);
         let workers: Vec<_> = (0..threads)
             .map(|_| {
-                let (jobs, advance) = (jobs.clone(), &advance);
-                scope.spawn(move || -> Result<(), Error> {
-                    let mut reader = ChunkReader::new(archives)?;
-                    for batch in jobs {
-                        Writing::new(batch, advance).run(&mut reader)?;
-                    }
-                    Ok(())
+                let (batches, advance) = (batches.clone(), &advance);
+                scope.spawn(move || {
+                    let worker = Worker {
+                        reader: ChunkReader::new(archives)?,
+                        behind: Vec::new(),
+                        advance,
+                    };
+                    worker.run(&batches)
                 })
             })
             .collect();
-        drop(jobs);
+        drop(batches);
         let mut admission = selection.admission();
         let mut number = 0;
         let mut failed = None;
-        let mut batch = Batch::new(sender);
+        let files_max = OPEN_FILES / (2 * threads + 2);
+        let mut batch = Batch::new(sender, files_max);
         let listed = layer.items(snapshot, |item, content| {
             let entry = to_entry(&item, content).ok();
             let Some(entry) = entry.and_then(|entry| admission.admit(entry)) else {
@@ -82,8 +84,7 @@ pub(super) fn restore(
             number += 1;
             match placed {
                 Ok(Placed::Content(file)) => {
-                    let content = content.cloned().unwrap_or_default();
-                    if batch.add(Job { file, content }).is_break() {
+                    if batch.add(file, content).is_break() {
                         return ControlFlow::Break(());
                     }
                 }
@@ -111,148 +112,126 @@ pub(super) fn restore(
     })
 }
 
-/// Files on their way to the workers.
+/// Pieces on their way to the workers.
 struct Batch<'a> {
-    jobs: Vec<Job<'a>>,
-    bytes: u64,
-    sender: Sender<Vec<Job<'a>>>,
+    pieces: Vec<Piece<'a>>,
+    size: ReadBatch,
+    files: usize,
+    files_max: usize,
+    sender: Sender<Vec<Piece<'a>>>,
 }
 
 impl<'a> Batch<'a> {
-    fn new(sender: Sender<Vec<Job<'a>>>) -> Self {
+    fn new(sender: Sender<Vec<Piece<'a>>>, files_max: usize) -> Self {
         Self {
-            jobs: Vec::new(),
-            bytes: 0,
+            pieces: Vec::new(),
+            size: ReadBatch::default(),
+            files: 0,
+            files_max,
             sender,
         }
     }
 
-    fn add(&mut self, job: Job<'a>) -> ControlFlow<()> {
-        self.bytes += job.content.size;
-        self.jobs.push(job);
-        if self.jobs.len() < JOB_FILES && self.bytes < JOB_BYTES {
+    fn add(&mut self, file: FileWriter<'a>, content: Option<&Content>) -> ControlFlow<()> {
+        if content.is_some_and(|content| content.is_repaired) {
+            file.fail(damaged(REPAIRED));
+        }
+        let file = Arc::new(file);
+        let chunks = content.map_or(&[][..], |content| &content.chunks);
+        if chunks.is_empty() {
+            self.push(&file, 0, None)?;
+        }
+        let mut offset = 0;
+        for &chunk in chunks {
+            self.push(&file, offset, Some(chunk))?;
+            offset += u64::from(chunk.size);
+        }
+        self.files += 1;
+        if self.files < self.files_max {
             return ControlFlow::Continue(());
         }
         self.hand_on()
     }
 
-    /// Breaks when nobody takes files any more.
+    fn push(
+        &mut self,
+        file: &Arc<FileWriter<'a>>,
+        offset: u64,
+        chunk: Option<ChunkRef>,
+    ) -> ControlFlow<()> {
+        let size = chunk.map_or(0, |chunk| chunk.size);
+        if !self.size.takes(size) {
+            self.hand_on()?;
+            self.size.takes(size);
+        }
+        let file = Arc::clone(file);
+        self.pieces.push(Piece {
+            file,
+            offset,
+            chunk,
+        });
+        ControlFlow::Continue(())
+    }
+
+    /// Breaks when nobody takes pieces any more.
     fn hand_on(&mut self) -> ControlFlow<()> {
-        self.bytes = 0;
-        match self.sender.send(std::mem::take(&mut self.jobs)) {
+        self.size = ReadBatch::default();
+        self.files = 0;
+        match self.sender.send(std::mem::take(&mut self.pieces)) {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         }
     }
 }
 
-/// Where a chunk belongs.
-#[derive(Clone, Copy)]
-struct Piece {
-    file: usize,
-    offset: u64,
-    chunk: ChunkRef,
-}
-
-/// A batch of files whose content is being written.
-struct Writing<'a, 's> {
-    /// Those that are not finished and not given up.
-    files: Vec<Option<FileWriter<'a>>>,
-    pieces: Vec<Piece>,
+/// Fetches and writes content. Damage costs the file in question only.
+struct Worker<'a, 's> {
+    reader: ChunkReader<'s>,
+    /// What the reader has read and not handed out yet.
+    behind: Vec<Piece<'a>>,
     advance: &'s (dyn Fn(u64) -> ControlFlow<()> + Sync),
 }
 
-impl<'a, 's> Writing<'a, 's> {
-    fn new(batch: Vec<Job<'a>>, advance: &'s (dyn Fn(u64) -> ControlFlow<()> + Sync)) -> Self {
-        let mut files = Vec::with_capacity(batch.len());
-        let mut pieces = Vec::new();
-        for Job { file, content } in batch {
-            if content.is_repaired {
-                file.give_up(damaged(REPAIRED));
-                files.push(None);
-                continue;
-            }
-            let mut offset = 0;
-            for &chunk in &content.chunks {
-                pieces.push(Piece {
-                    file: files.len(),
-                    offset,
-                    chunk,
-                });
-                offset += u64::from(chunk.size);
-            }
-            files.push(Some(file));
-        }
-        Self {
-            files,
-            pieces,
-            advance,
-        }
-    }
-
-    /// Fetches and writes everything. Damage costs the file in question only.
-    fn run(mut self, reader: &mut ChunkReader<'_>) -> Result<(), Error> {
-        let pieces = std::mem::take(&mut self.pieces);
-        let mut rest = pieces.as_slice();
-        while !rest.is_empty() {
-            let (group, behind) =
-                rest.split_at(read_batch_length(rest.iter().map(|piece| piece.chunk.size)));
-            rest = behind;
-            if self.write(group, reader)?.is_break() {
+impl<'a> Worker<'a, '_> {
+    fn run(mut self, batches: &Receiver<Vec<Piece<'a>>>) -> Result<(), Error> {
+        for batch in batches {
+            if self.step(batch)?.is_break() {
                 // Nothing of an unfinished file stays.
                 return Ok(());
             }
-            let open = rest.first().map_or(self.files.len(), |piece| piece.file);
-            self.finish_before(open)?;
         }
-        self.finish_before(self.files.len())
+        self.step(Vec::new()).map(drop)
     }
 
-    fn write(
-        &mut self,
-        group: &[Piece],
-        reader: &mut ChunkReader<'_>,
-    ) -> Result<ControlFlow<()>, Error> {
-        let is_lost = |file: usize| {
-            let file = self.files.get(file).and_then(Option::as_ref);
-            file.is_none_or(FileWriter::is_failed)
-        };
-        let wanted: Vec<Piece> = group
-            .iter()
-            .filter(|piece| !is_lost(piece.file))
-            .copied()
-            .collect();
-        let chunks: Vec<ChunkRef> = wanted.iter().map(|piece| piece.chunk).collect();
+    /// Starts on a batch, and writes what was started before.
+    fn step(&mut self, batch: Vec<Piece<'a>>) -> Result<ControlFlow<()>, Error> {
+        let (next, without): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .partition(|piece| piece.chunk.is_some() && !piece.file.is_failed());
+        let chunks: Vec<ChunkRef> = next.iter().filter_map(|piece| piece.chunk).collect();
+        let behind = std::mem::replace(&mut self.behind, next);
         let mut bytes = 0;
-        for (piece, plain) in wanted.iter().zip(reader.read(&chunks)) {
-            let Some(place) = self.files.get_mut(piece.file) else {
-                continue;
+        let mut written = Ok(());
+        self.reader.read(&chunks, |index, plain| {
+            let Some(Piece { file, offset, .. }) = behind.get(index) else {
+                return;
             };
             match plain {
-                Ok(plain) => {
-                    if let Some(file) = place {
-                        file.write_at(piece.offset, plain)?;
-                        bytes += plain.len() as u64;
-                    }
+                Ok(plain) if written.is_ok() => {
+                    written = file.write_at(*offset, plain);
+                    bytes += plain.len() as u64;
                 }
-                Err(error) => {
-                    if let Some(file) = place.take() {
-                        file.give_up(damaged(error));
-                    }
-                }
+                Ok(_) => {}
+                Err(error) => file.fail(damaged(error)),
             }
-        }
-        Ok((self.advance)(bytes))
-    }
-
-    /// Finishes the files in front of this one.
-    fn finish_before(&mut self, end: usize) -> Result<(), Error> {
-        for file in self.files.iter_mut().take(end) {
-            if let Some(file) = file.take() {
+        });
+        written?;
+        for piece in behind.into_iter().chain(without) {
+            if let Some(file) = Arc::into_inner(piece.file) {
                 file.finish()?;
             }
         }
-        Ok(())
+        Ok((self.advance)(bytes))
     }
 }
 

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use borg::{ChunkReader, ChunkRef, Id, Tail, read_batch_length};
+use borg::{ChunkReader, ChunkRef, Id, Tail};
 use bstr::BString;
 use crossbeam_channel::{Sender, bounded};
 
@@ -272,37 +272,40 @@ struct ReadBatch {
 impl Shared<'_> {
     /// Reads batches until there are no more, or nobody wants the results.
     fn read(&self, mut reader: ChunkReader<'_>, results: &Sender<ReadBatch>) {
+        let mut behind: &[ChunkRef] = &[];
         loop {
             let batch = self.take();
-            if batch.is_empty() || self.stop.load(Ordering::Relaxed) {
-                return;
-            }
             let mut read = ReadBatch {
-                chunks: batch.len(),
+                chunks: behind.len(),
                 bytes: 0,
                 hurt: Vec::new(),
             };
-            for (chunk, plain) in batch.iter().zip(reader.read(batch)) {
-                match plain {
-                    Ok(plain) => read.bytes += plain.len() as u64,
-                    Err(error) => {
-                        let why = crate::event::chain(&error).join(": ");
-                        read.hurt.push((chunk.id, why));
-                    }
+            reader.read(batch, |index, plain| match plain {
+                Ok(plain) => read.bytes += plain.len() as u64,
+                Err(error) => {
+                    let why = crate::event::chain(&error).join(": ");
+                    read.hurt
+                        .extend(behind.get(index).map(|chunk| (chunk.id, why)));
                 }
-            }
-            if results.send(read).is_err() {
+            });
+            if results.send(read).is_err() || batch.is_empty() {
                 return;
             }
+            behind = batch;
         }
     }
 
+    /// The next batch; an empty one at the end, or when nobody wants more.
     fn take(&self) -> &[ChunkRef] {
+        if self.stop.load(Ordering::Relaxed) {
+            return &[];
+        }
         let mut start = self.next.load(Ordering::Relaxed);
         loop {
             let rest = self.chunks.get(start..).unwrap_or_default();
-            let length = read_batch_length(rest.iter().map(|chunk| chunk.size));
-            let batch = rest.get(..length).unwrap_or_default();
+            let mut batch = borg::ReadBatch::default();
+            let length = rest.iter().take_while(|chunk| batch.takes(chunk.size));
+            let batch = rest.get(..length.count()).unwrap_or_default();
             let end = start + batch.len();
             match self
                 .next
