@@ -5,16 +5,23 @@
 //!
 //! A file that changed in the same tick of the clock as the newest change that a run saw could
 //! change again without looking any different; so it is not remembered, and is read again next
-//! time.
+//! time. Borg does so too, however long ago that change was. Here a change is trusted when it was
+//! [`SETTLED_AGE`] old as the run began: no clock of a file server is off by as much and ticks so
+//! slowly. So the largest and only new file of last year is not read again every day.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use tree::{Entry, Time};
 
 use crate::id_map::IdMap;
 use crate::msgpack::{Malformed, Reader, Writer};
 use crate::{Id, Key};
+
+/// A change that is older than this cannot be followed by another with the same time.
+const SETTLED_AGE: Duration = Duration::from_secs(600);
 
 /// The name of a file in the cache: the keyed hash of its absolute path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,7 +150,8 @@ impl FilesCache {
                 known.fate.store(REPLACED, Ordering::Relaxed);
             }
         }
-        let settled = |state: &FileState| fresh.newest.is_none_or(|newest| state.ctime < newest);
+        let newest = fresh.newest.map_or(i64::MAX, |it| it.max(fresh.settled));
+        let settled = |state: &FileState| state.ctime < newest;
         let mut out = Vec::new();
         for (path, state, chunks) in &fresh.files {
             if settled(state) {
@@ -180,15 +188,28 @@ fn write_file(out: &mut Vec<u8>, path: &Id, age: u64, state: &FileState, chunks:
 }
 
 /// The files that this run has read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct FreshFiles {
     files: Vec<(PathHash, FileState, Range<usize>)>,
     chunks: Vec<Id>,
     /// The newest ctime among them.
     newest: Option<i64>,
+    /// Changes before this moment are trusted, even the newest.
+    settled: i64,
 }
 
 impl FreshFiles {
+    /// None yet, in a run that begins now.
+    pub(crate) fn new(began: Timestamp) -> Self {
+        let settled = began.as_nanosecond() - SETTLED_AGE.as_nanos().cast_signed();
+        Self {
+            files: Vec::new(),
+            chunks: Vec::new(),
+            newest: None,
+            settled: i64::try_from(settled).unwrap_or(i64::MIN),
+        }
+    }
+
     /// Remembers a file that was read from beginning to end.
     pub(crate) fn remember(
         &mut self,
@@ -218,8 +239,12 @@ mod tests {
         }
     }
 
+    fn none() -> FreshFiles {
+        FreshFiles::new(Timestamp::UNIX_EPOCH)
+    }
+
     fn fresh(files: &[(PathHash, FileState)]) -> FreshFiles {
-        let mut fresh = FreshFiles::default();
+        let mut fresh = none();
         for (path, state) in files {
             fresh.remember(*path, *state, [Id([9; 32])]);
         }
@@ -253,20 +278,38 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_change_is_trusted_when_it_was_long_ago() {
+        let began = Timestamp::from_second(1_000_000).unwrap();
+        let at = |second: i64| state(second * 1_000_000_000);
+        for (second, is_known) in [(999_399, true), (999_400, false), (1_000_100, false)] {
+            let mut fresh = FreshFiles::new(began);
+            fresh.remember(FIRST, at(second), []);
+            let cache = next_run(&FilesCache::default(), &fresh);
+            assert_eq!(cache.lookup(&FIRST, &at(second)).is_some(), is_known);
+            // So it is when the file is seen again unchanged, beside one that is new.
+            cache.mark_seen(&FIRST);
+            let mut fresh = FreshFiles::new(began);
+            fresh.remember(SECOND, at(5), []);
+            let cache = next_run(&cache, &fresh);
+            assert_eq!(cache.lookup(&FIRST, &at(second)).is_some(), is_known);
+        }
+    }
+
+    #[test]
     fn what_is_not_seen_any_more_is_forgotten_after_some_runs() {
         let mut cache = next_run(
             &FilesCache::default(),
             &fresh(&[(FIRST, state(10)), (SECOND, state(11))]),
         );
         for _ in 0..18 {
-            cache = next_run(&cache, &FreshFiles::default());
+            cache = next_run(&cache, &none());
             assert!(cache.lookup(&FIRST, &state(10)).is_some());
         }
         cache.mark_seen(&FIRST);
-        cache = next_run(&cache, &FreshFiles::default());
+        cache = next_run(&cache, &none());
         assert!(cache.lookup(&FIRST, &state(10)).is_some());
         for _ in 0..20 {
-            cache = next_run(&cache, &FreshFiles::default());
+            cache = next_run(&cache, &none());
         }
         assert!(cache.lookup(&FIRST, &state(10)).is_none());
     }

@@ -8,14 +8,15 @@ use tree::Block;
 use crate::files_cache::{FileState, PathHash};
 use crate::{Id, Item, PLAIN_SIZE_MAX};
 
-/// A batch is handed on when it holds so many bytes of content…
+/// A batch for BLAKE2b is handed on when it holds so many bytes of content…
 ///
 /// One or two chunks of usual size: with the authentication of the batch before, there are enough
 /// of them for the four lanes of BLAKE2b.
-const BYTES_MAX: usize = 3 << 20;
+const LANES_BYTES: usize = 3 << 20;
 
-/// … or so many, when it is of many small chunks: that keeps all lanes busy as well…
-const SMALL_BYTES_MAX: usize = 1 << 20;
+/// … or so many, when it is of many small chunks: that keeps all lanes busy as well. Without lanes
+/// this is always enough…
+const BYTES: usize = 1 << 20;
 
 /// … which these are…
 const SMALL_LENGTH: usize = 16;
@@ -35,9 +36,11 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn is_full(&self) -> bool {
-        self.bytes >= BYTES_MAX
-            || (self.bytes >= SMALL_BYTES_MAX && self.chunks.len() >= SMALL_LENGTH)
+    /// Whether it is enough for a worker. `has_lanes` says whether hashes are computed in lanes.
+    pub(super) fn is_full(&self, has_lanes: bool) -> bool {
+        let has_enough = !has_lanes || self.chunks.len() >= SMALL_LENGTH;
+        self.bytes >= LANES_BYTES
+            || (self.bytes >= BYTES && has_enough)
             || self.chunks.len() >= LENGTH_MAX
             || self.marks.len() >= 2 * LENGTH_MAX
     }

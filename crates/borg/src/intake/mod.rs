@@ -45,6 +45,8 @@ struct Cutter {
     chunker: Chunker,
     /// Files of up to this size are one chunk, whatever they hold.
     uncut_size: usize,
+    /// Whether the mode hashes with BLAKE2b.
+    has_lanes: bool,
     batch: Batch,
     /// Number of the batch.
     number: u64,
@@ -68,7 +70,7 @@ impl Cutter {
             // The engine reports it; the archive is without that object.
             Step::Problem(_) => {}
         }
-        if self.batch.is_full() {
+        if self.batch.is_full(self.has_lanes) {
             self.hand_on()?;
         }
         Ok(())
@@ -245,7 +247,7 @@ impl Intake {
             compressor: sealer.compressor()?,
             items: ItemStream::new(key.chunk_seed()),
             statistics: Statistics::default(),
-            fresh: FreshFiles::default(),
+            fresh: FreshFiles::new(new.time),
             open: None,
             began: now,
             last_checkpoint: now,
@@ -265,6 +267,7 @@ impl Intake {
                     ChunkerParams::Buzhash { min_exponent, .. } => 1 << min_exponent,
                     ChunkerParams::Fixed { .. } => 0,
                 },
+                has_lanes: key.encryption().uses_blake2(),
                 batch: Batch::default(),
                 number: 0,
                 scratch: Vec::new(),

@@ -96,7 +96,8 @@ impl Packed {
     }
 }
 
-/// Puts a batch in the place of `packed`, and gives what was there when it is ready.
+/// Puts a batch in the place of `packed`, and gives what was there when it is ready; without
+/// encryption, gives the batch itself.
 ///
 /// The ids of a batch and the authentication codes of the one before are computed at once: so the
 /// lanes of BLAKE2b have something to do when a batch is of two large chunks, and batches can be
@@ -131,7 +132,7 @@ fn pack(
         shop.spares.put_plain(plain);
     }
     shop.sealer.encrypt_many(&mut objects)?;
-    *packed = Some(Packed {
+    let now = Packed {
         sealed: SealedBatch {
             number,
             chunks,
@@ -139,7 +140,12 @@ fn pack(
         },
         new,
         objects,
-    });
+    };
+    if !key.encryption().encrypts() {
+        // There is nothing to wait for.
+        return Ok(Some(now.frame()));
+    }
+    *packed = Some(now);
     Ok(before.map(Packed::frame))
 }
 

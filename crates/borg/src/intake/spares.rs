@@ -1,7 +1,7 @@
 //! Memory of chunks and of objects that were written, kept for the next ones.
 //!
-//! Small and large ones are kept apart: else each of the many small ones would some day serve a
-//! large chunk, and keep its memory for good.
+//! Small objects and large chunks are kept. Large objects are not: few would fit the next chunk,
+//! and while they wait for it they are the largest memory there is.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,11 +14,11 @@ const SMALL_SIZE: usize = 64 << 10;
 /// Most small objects kept.
 const SMALL_COUNT: usize = 128;
 
-/// Most large objects kept, and most large chunks.
-const LARGE_COUNT: usize = 2;
+/// Most large chunks kept.
+const CHUNK_COUNT: usize = 2;
 
-/// As much of a large one is kept: a chunk of usual size.
-const LARGE_SIZE: usize = 2 << 20;
+/// As much of a large chunk is kept: a usual one.
+const CHUNK_SIZE: usize = 2 << 20;
 
 /// The objects that are free.
 #[derive(Default)]
@@ -26,8 +26,7 @@ pub(super) struct Spares(Mutex<Shelves>);
 
 #[derive(Default)]
 struct Shelves {
-    small: Vec<Object>,
-    large: Vec<Object>,
+    objects: Vec<Object>,
     /// Of chunks that were cut out of streams.
     plain: Vec<Vec<u8>>,
 }
@@ -36,25 +35,18 @@ impl Spares {
     /// An object for a chunk of so many plain bytes; with memory, if one is free.
     pub(super) fn take(&self, size: usize) -> Object {
         // What compression adds at worst, and what stands in front.
-        let is_small = size + size / 64 + 1024 <= SMALL_SIZE;
-        let mut shelves = self.lock();
-        let shelf = match is_small {
-            true => &mut shelves.small,
-            false => &mut shelves.large,
-        };
-        shelf.pop().unwrap_or_default()
+        let is_small = size + size / 8 + 1024 <= SMALL_SIZE;
+        is_small
+            .then(|| self.lock().objects.pop())
+            .flatten()
+            .unwrap_or_default()
     }
 
-    /// Keeps the memory of an object, unless enough is kept.
-    pub(super) fn put(&self, mut object: Object) {
-        object.shrink(LARGE_SIZE);
+    /// Keeps the memory of an object, unless it is large or enough is kept.
+    pub(super) fn put(&self, object: Object) {
         let mut shelves = self.lock();
-        let (shelf, most) = match object.capacity() <= SMALL_SIZE {
-            true => (&mut shelves.small, SMALL_COUNT),
-            false => (&mut shelves.large, LARGE_COUNT),
-        };
-        if shelf.len() < most {
-            shelf.push(object);
+        if object.capacity() <= SMALL_SIZE && shelves.objects.len() < SMALL_COUNT {
+            shelves.objects.push(object);
         }
     }
 
@@ -64,9 +56,9 @@ impl Spares {
             return;
         };
         bytes.clear();
-        bytes.shrink_to(LARGE_SIZE);
+        bytes.shrink_to(CHUNK_SIZE);
         let mut shelves = self.lock();
-        if bytes.capacity() > SMALL_SIZE && shelves.plain.len() < LARGE_COUNT {
+        if bytes.capacity() > SMALL_SIZE && shelves.plain.len() < CHUNK_COUNT {
             shelves.plain.push(bytes);
         }
     }

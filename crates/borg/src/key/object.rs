@@ -67,11 +67,6 @@ impl Object {
         self.buffer.capacity()
     }
 
-    /// Forgets the content, and keeps no more than so many bytes of memory.
-    pub(crate) fn shrink(&mut self, capacity: usize) {
-        self.buffer.shrink(capacity);
-    }
-
     /// How many counter values [`Key::seal`] will use.
     #[must_use]
     pub fn blocks(&self) -> u64 {

@@ -22,12 +22,12 @@ mod table;
 use std::error::Error;
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
-use std::thread;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::process::id;
 
 use ravelin_testkit::corpus::{self, Set};
 use ravelin_testkit::{Ignore, Usage, compare, measure};
+use rustix::fs::IFlags;
 
 use contender::{Contender, Job, Step};
 use options::Options;
@@ -41,6 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Contender::Ours(options.program.clone()),
     ];
     fs::create_dir_all(&options.directory)?;
+    spread(&options.directory);
 
     let mut runs = Runs {
         options: &options,
@@ -54,7 +55,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                 // Who begins changes from run to run.
                 for turn in 0..contenders.len() {
                     let contender = &contenders[(number + turn) % contenders.len()];
-                    let name = format!("run-{number}-{}", contender.name());
+                    // From the name follows the part of the disk.
+                    let name = format!("run-{number}-{}-{mode}-{}", contender.name(), id());
                     let place = options.directory.join(name);
                     let job = Job {
                         set,
@@ -93,9 +95,23 @@ fn data_set(options: &Options, set: Set) -> Result<PathBuf, Box<dyn Error>> {
     Ok(made)
 }
 
-/// How long ext4 avoids the numbers of files that were removed. It looks at each of them again
-/// for every new file, so that whoever writes many files after many were removed pays for that.
-const REMEMBERED_REMOVALS: Duration = Duration::from_secs(65);
+/// Asks ext4 to put each run's folder into another part of the disk.
+///
+/// It avoids the numbers of files that were removed minutes ago, and looks at each of them again
+/// for every new file: whoever writes many files where many were removed pays for that.
+/// Other file systems do not know the flag, and need not.
+fn spread(directory: &Path) {
+    let flagged = File::open(directory).and_then(|directory| {
+        let flags = rustix::fs::ioctl_getflags(&directory)?;
+        Ok(rustix::fs::ioctl_setflags(
+            &directory,
+            flags | IFlags::TOPDIR,
+        )?)
+    });
+    if let Err(error) = flagged {
+        eprintln!("runs are not spread over the disk: {error}");
+    }
+}
 
 struct Runs<'a> {
     options: &'a Options,
@@ -142,20 +158,15 @@ impl Runs<'_> {
         Ok(())
     }
 
-    /// Removes what all runs have left, and waits until the file system has forgotten it.
+    /// Removes what all runs have left.
     fn clear(&self) -> io::Result<()> {
-        let mut removed = false;
         for entry in fs::read_dir(&self.options.directory)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with("run-") {
                 fs::remove_dir_all(entry.path())?;
-                removed = true;
             }
         }
-        if removed && self.options.patient {
-            rustix::fs::sync();
-            thread::sleep(REMEMBERED_REMOVALS);
-        }
+        rustix::fs::sync();
         Ok(())
     }
 }

@@ -32,8 +32,6 @@ pub(crate) struct Options {
     pub(crate) directory: PathBuf,
     pub(crate) program: PathBuf,
     pub(crate) keep_data: bool,
-    /// Whether to wait until the file system has forgotten what was removed.
-    pub(crate) patient: bool,
 }
 
 impl Options {
@@ -49,14 +47,12 @@ impl Options {
             directory: PathBuf::from("target/bench"),
             program: PathBuf::from("target/release/ravelin"),
             keep_data: true,
-            patient: true,
         };
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or(USAGE);
             match argument.as_str() {
                 "--quick" => {
                     options.runs = 1;
-                    options.patient = false;
                     options.scale = 0.05;
                     options.modes.retain(|mode| mode.compression == "lz4");
                     options.modes.truncate(2);

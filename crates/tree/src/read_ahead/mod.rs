@@ -59,12 +59,12 @@ pub struct Options {
     pub memory: usize,
 }
 
-/// As many threads as there are processors, but 2 to 4; 10 MiB.
+/// As many threads as there are processors, but 2 to 4; 8 MiB.
 impl Default for Options {
     fn default() -> Self {
         Self {
             readers: thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 4)),
-            memory: 10 << 20,
+            memory: 8 << 20,
         }
     }
 }
