@@ -57,8 +57,8 @@ pub use quickstart::{Quickstart, quickstart};
 pub use random::Random;
 pub use report::{LayerReport, LayerResult, Outcome, Problems, Report};
 pub use restore::{
-    ActionCount, LeftOut, PlannedRestore, Renamed, RestoreReport, RestoreRequest, restore,
-    restore_plan,
+    ActionCount, LeftOut, PlannedEntry, PlannedRestore, Renamed, RestoreReport, RestoreRequest,
+    restore, restore_plan,
 };
 pub use run::{record_failure, run};
 pub use schedule::Schedule;

@@ -65,6 +65,17 @@ pub struct ActionCount {
     pub bytes: u64,
 }
 
+/// What would be done with one entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlannedEntry {
+    /// See [`ActionCount::action`].
+    pub action: &'static str,
+    /// Its path in the snapshot.
+    pub path: PathRecord,
+    /// Where it would stand, below the target.
+    pub destination: PathRecord,
+}
+
 /// What came of a restore.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RestoreReport {
@@ -200,6 +211,36 @@ impl PlannedRestore {
     #[must_use]
     pub fn actions(&self) -> Vec<ActionCount> {
         counts(|action| self.plan.tally(action))
+    }
+
+    /// What would be done with each entry, in the order of the snapshot, whose list of files is
+    /// read once more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Layer`] when it cannot be read again.
+    pub fn each(&mut self, mut receive: impl FnMut(PlannedEntry)) -> Result<(), Error> {
+        let mut admission = self.request.selection.admission();
+        let mut number = 0;
+        let listed = self.layer.entries(&self.request.snapshot, &mut |found| {
+            let entry = found.ok().and_then(|item| admission.admit(item.entry));
+            if let Some(entry) = entry {
+                receive(PlannedEntry {
+                    action: name(self.plan.action(number)),
+                    path: PathRecord::from(&entry.path),
+                    destination: PathRecord::from(&*self.plan.destination(number, &entry.path)),
+                });
+                number += 1;
+            }
+            ControlFlow::Continue(())
+        });
+        match listed {
+            // The plan has named what is missing.
+            Err(error) if !error.is_damage() => {
+                Err(Error::of_layer(&self.request.layer.name)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Bytes of content that would be written.

@@ -5,8 +5,10 @@
 //! part of a source: a backup of itself would grow with every run.
 
 use std::collections::{HashSet, VecDeque};
+use std::fs::File;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use tree::{BadPath, Entry, Options, Preset, Rule, Rules, Step, TreePath, Verdict};
@@ -180,8 +182,29 @@ impl Reading {
                 why = found;
             }
         }
+        if matches!(why, Why::Included { .. })
+            && let Some(hindrance) = hindrance(path, tree_path)
+        {
+            return Ok(hindrance);
+        }
         Ok(why)
     }
+}
+
+/// What keeps an object out of the backup although the rules let it in.
+fn hindrance(path: &Path, at: TreePath) -> Option<Why> {
+    let kind = path.symlink_metadata().ok()?.file_type();
+    if kind.is_socket() {
+        let because = "it is a socket, which only the program behind it can make".to_owned();
+        return Some(Why::LeftOut { at, because });
+    }
+    let failure = match kind.is_file() {
+        true => File::open(path).err(),
+        false if kind.is_dir() => path.read_dir().err(),
+        false => None,
+    };
+    let because = failure?.to_string();
+    Some(Why::Unreadable { at, because })
 }
 
 /// Roots of one source that are read together.

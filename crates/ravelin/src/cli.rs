@@ -259,6 +259,7 @@ pub(crate) struct Diff {
 }
 
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("where").required(true).args(["to", "in_place"]))]
 pub(crate) struct Restore {
     #[command(flatten)]
     pub(crate) of: OfLayer,
@@ -269,10 +270,10 @@ pub(crate) struct Restore {
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
     /// Into this folder
-    #[arg(long, value_name = "FOLDER", required_unless_present = "in_place")]
+    #[arg(long, value_name = "FOLDER")]
     pub(crate) to: Option<PathBuf>,
     /// To where it was
-    #[arg(long, conflicts_with = "to")]
+    #[arg(long)]
     pub(crate) in_place: bool,
     /// What to do where something stands already
     #[arg(long, value_enum, default_value = "keep-both")]

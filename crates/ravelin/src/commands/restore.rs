@@ -3,7 +3,9 @@
 use std::path::{self, PathBuf};
 
 use engine::event::ProblemRecord;
-use engine::{ActionCount, Outcome, PlannedRestore, RestoreReport, RestoreRequest, Selection};
+use engine::{
+    ActionCount, Outcome, PlannedEntry, PlannedRestore, RestoreReport, RestoreRequest, Selection,
+};
 use serde::Serialize;
 use tree::{Conflict, Fidelity, RestoreOptions};
 
@@ -36,9 +38,9 @@ pub(crate) fn run(arguments: &Restore, session: &Session<'_>) -> Result<Exit, En
         options: options(arguments),
     };
     session.with_context(&config, |context| {
-        let planned = engine::restore_plan(request, context)?;
+        let mut planned = engine::restore_plan(request, context)?;
         if arguments.dry_run {
-            show(&planned, &snapshot.name, session)?;
+            show(&mut planned, &snapshot.name, session)?;
             return Ok(if planned.refusals().is_empty() {
                 Exit::Good
             } else {
@@ -85,19 +87,33 @@ struct PlanRecord<'a> {
     bytes_to_write: u64,
     actions: Vec<ActionCount>,
     refusals: &'a [ProblemRecord],
+    entries: Vec<PlannedEntry>,
 }
 
-fn show(planned: &PlannedRestore, snapshot: &str, session: &Session<'_>) -> Result<(), Ended> {
+fn show(planned: &mut PlannedRestore, snapshot: &str, session: &Session<'_>) -> Result<(), Ended> {
     if session.output.json {
+        let mut entries = Vec::new();
+        planned.each(|entry| entries.push(entry))?;
         session.output.json(&PlanRecord {
             snapshot,
             target: planned.target().display().to_string(),
             bytes_to_write: planned.bytes_to_write(),
             actions: planned.actions(),
             refusals: planned.refusals(),
+            entries,
         })?;
         return Ok(());
     }
+    let mut lines = String::new();
+    planned.each(|entry| {
+        let place = if entry.path == entry.destination {
+            String::new()
+        } else {
+            format!(" as {}", entry.destination)
+        };
+        lines.push_str(&format!("{:13} {}{place}\n", entry.action, entry.path));
+    })?;
+    session.output.data(lines.as_bytes())?;
     session.output.say(&format!(
         "from {} into {}, {} to write:",
         snapshot.escape_debug(),

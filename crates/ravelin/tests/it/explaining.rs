@@ -1,5 +1,7 @@
 //! Why a path is, or is not, in the backup.
 
+use std::os::unix::net::UnixListener;
+
 use snapbox::str;
 
 use crate::bench::Bench;
@@ -51,6 +53,11 @@ fn a_path_is_in_the_backup_or_the_rule_that_leaves_it_out_is_named() {
 "#]]);
     explain("Documents/absent").stdout_eq(str![[r#"
 [HOME]/Documents/absent is not in the backup: it is not there
+
+"#]]);
+    let _socket = UnixListener::bind(bench.home().join("Documents/socket")).unwrap();
+    explain("Documents/socket").stdout_eq(str![[r#"
+[HOME]/Documents/socket is not in the backup: it is a socket, which only the program behind it can make
 
 "#]]);
     explain("Music/song").stdout_eq(str![[r#"

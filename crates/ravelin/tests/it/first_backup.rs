@@ -233,7 +233,12 @@ fn a_dry_run_changes_nothing() {
             "--dry-run",
         ])
         .assert()
-        .success();
+        .success()
+        .stdout_eq(str![[r#"
+...
+create        [..]Documents/numbers
+...
+"#]]);
     assert!(!target.exists());
     let snapshots = bench.ravelin(["snapshots", "--json"]).output().unwrap();
     let snapshots: serde_json::Value = serde_json::from_slice(&snapshots.stdout).unwrap();
