@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::drill::{DrillReport, drill};
 use crate::event::{Watch, chain};
 use crate::history::History;
+use crate::hook::{HookFault, Hooks};
 use crate::layer::Depth;
 use crate::machine::Context;
 use crate::notify::Undelivered;
@@ -21,7 +22,7 @@ use crate::run::{record_failure, run};
 use crate::status::status;
 use crate::turn::{Turn, Work};
 use crate::verify::{VerifyReport, verify};
-use crate::wait::{self, Waiting, reason_to_wait};
+use crate::wait::{self, Wait, Waiting, reason_to_wait};
 use crate::{Error, Schedule, config, metrics, notify};
 
 /// How long a verification that could not be made is left alone.
@@ -42,6 +43,8 @@ pub struct Due {
     pub not_due: Vec<(String, Option<ZonedDateTime>)>,
     /// The layers that this version cannot run.
     pub not_runnable: Vec<String>,
+    /// The hooks for the end of the backup that did not do their work.
+    pub hooks: Vec<HookFault>,
     /// The alarms that could not be delivered.
     pub undelivered: Vec<Undelivered>,
 }
@@ -75,7 +78,7 @@ pub fn run_due(context: Context<'_>, watch: Watch<'_>) -> Result<Due, Error> {
     let plan = match plan(context, &Wanted::Due) {
         Err(error @ Error::NoSource { .. }) => {
             // Nobody watches a timer: who is told of failures is told of this one.
-            record_failure(&error, context)?;
+            record_failure(&error, &context.config.layers, context)?;
             let _ = notify::notify(context);
             return Err(error);
         }
@@ -85,14 +88,13 @@ pub fn run_due(context: Context<'_>, watch: Watch<'_>) -> Result<Due, Error> {
         .held
         .iter()
         .map(|held| (held.layer.clone(), held.wait.clone()));
-    let waiting = wait::remember(held.collect(), context.machine)?;
-    let mut ping = None;
-    let backup = if plan.layers.is_empty() {
-        None
-    } else {
-        ping = notify::run_begins(context);
-        Some(run(&plan, context, watch)?)
-    };
+    let mut held: Vec<(String, Wait)> = held.collect();
+    let mut made = Made::default();
+    if !plan.layers.is_empty() {
+        made = make(&plan, context, watch)?;
+        held.extend(made.put_off(&plan));
+    }
+    let waiting = wait::remember(held, context.machine)?;
     drop(turn);
     let (verify, drill) = if watch.stop.is_requested() {
         (Vec::new(), None)
@@ -105,16 +107,73 @@ pub fn run_due(context: Context<'_>, watch: Watch<'_>) -> Result<Due, Error> {
         ..
     } = plan;
     let mut due = Due {
-        backup,
+        backup: made.report,
         verify,
         drill,
         waiting,
         not_due,
         not_runnable,
+        hooks: made.faults,
         undelivered: Vec::new(),
     };
-    due.undelivered = tell(&due, ping.as_deref(), context);
+    due.undelivered = tell(&due, made.ping.as_deref(), context);
     Ok(due)
+}
+
+/// A backup with its hooks.
+#[derive(Default)]
+struct Made {
+    /// `None` when a hook put it off.
+    report: Option<Report>,
+    wait: Option<Wait>,
+    faults: Vec<HookFault>,
+    /// Pairs the pings of its begin and its end.
+    ping: Option<String>,
+}
+
+impl Made {
+    /// The layers that a hook lets wait.
+    fn put_off(&self, plan: &Plan) -> Vec<(String, Wait)> {
+        let wait = self.wait.iter();
+        wait.flat_map(|wait| {
+            plan.layers
+                .iter()
+                .map(|layer| (layer.name.clone(), wait.clone()))
+        })
+        .collect()
+    }
+}
+
+/// Makes a backup between its hooks. One that a hook forbids is a failure of its layers.
+fn make(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Made, Error> {
+    let hooks = Hooks::new(&plan.layers, context);
+    let mut made = Made::default();
+    match hooks.before(watch) {
+        Ok(None) => {}
+        Ok(Some(wait)) => {
+            made.wait = Some(wait);
+            made.faults = hooks.after(None);
+            return Ok(made);
+        }
+        Err(Error::Stopped) => {
+            hooks.after(Some(Outcome::Stopped));
+            return Err(Error::Stopped);
+        }
+        Err(error) => {
+            hooks.after(Some(Outcome::Failed));
+            record_failure(&error, &plan.layers, context)?;
+            let _ = notify::notify(context);
+            return Err(error);
+        }
+    }
+    made.ping = notify::run_begins(context);
+    let report = run(plan, context, watch);
+    let outcome = report
+        .as_ref()
+        .map_or(Outcome::Failed, |report| report.outcome);
+    made.faults = hooks.after(Some(outcome));
+    made.report = Some(report?);
+    Ok(made)
 }
 
 /// Does a backup that was asked for, and tells about it.
@@ -124,19 +183,25 @@ pub fn run_due(context: Context<'_>, watch: Watch<'_>) -> Result<Due, Error> {
 /// [`Error::Busy`] when another process backs up; those of [`run()`].
 pub fn back_up(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Due, Error> {
     let turn = Turn::take(Work::Backup, context.machine)?;
-    let ping = notify::run_begins(context);
-    let report = run(plan, context, watch)?;
+    let made = make(plan, context, watch)?;
     drop(turn);
+    let now = context.machine.now().timestamp();
+    let waiting = made.put_off(plan).into_iter().map(|(layer, wait)| Waiting {
+        layer,
+        since: now,
+        wait,
+    });
     let mut due = Due {
-        backup: Some(report),
+        waiting: waiting.collect(),
+        backup: made.report,
         verify: Vec::new(),
         drill: None,
-        waiting: Vec::new(),
         not_due: Vec::new(),
         not_runnable: Vec::new(),
+        hooks: made.faults,
         undelivered: Vec::new(),
     };
-    due.undelivered = tell(&due, ping.as_deref(), context);
+    due.undelivered = tell(&due, made.ping.as_deref(), context);
     Ok(due)
 }
 

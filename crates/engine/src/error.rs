@@ -91,6 +91,14 @@ pub enum Error {
     /// A store cannot do what it was asked for.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// A hook forbids the backup, or cannot be called.
+    #[error("the hook `{program}` before the backup says no: {reason}")]
+    Hook {
+        /// Which program.
+        program: String,
+        /// What it said.
+        reason: String,
+    },
     /// Another process is at the same work.
     #[error("another ravelin is at work: {holder}")]
     Busy {

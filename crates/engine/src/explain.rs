@@ -61,6 +61,7 @@ pub enum Code {
     StoreRefused,
     AlreadyRunning,
     NoScheduler,
+    HookRefused,
     Stopped,
     Io,
     Bug,
@@ -69,7 +70,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of docs/errors.md.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 48] = [
         Self::ConfigMissing,
         Self::ConfigUnreadable,
         Self::ConfigOpen,
@@ -113,6 +114,7 @@ impl Code {
         Self::StoreRefused,
         Self::AlreadyRunning,
         Self::NoScheduler,
+        Self::HookRefused,
         Self::Stopped,
         Self::Io,
         Self::Bug,
@@ -354,6 +356,11 @@ impl Code {
                 "Neither systemd nor cron can run ravelin on a schedule here; each says why.",
                 "Install cron, or let anything else call `ravelin run` every few minutes: it decides by itself what is due.",
             ),
+            Self::HookRefused => (
+                "hook-refused",
+                "A program that the configuration names to be called before a backup did not allow it, so nothing was backed up.",
+                "See what it said. Exit code 0 lets the backup go on, 75 puts it off without an alarm.",
+            ),
             Self::Stopped => (
                 "stopped",
                 "The operation was stopped before its end. What was committed stays.",
@@ -486,6 +493,7 @@ pub fn explain(error: &Error) -> Explanation {
         Error::State { .. } => (Code::StateUnwritable, None),
         Error::BadStore(_) => (Code::StoreLocation, None),
         Error::Store(error) => of_store(error),
+        Error::Hook { .. } => (Code::HookRefused, None),
         Error::Busy { .. } => (Code::AlreadyRunning, None),
         Error::NoScheduler { refusals } => {
             let reasons = refusals.iter();

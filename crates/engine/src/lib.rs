@@ -2,15 +2,18 @@
 
 pub mod browse;
 pub mod clock;
+pub mod compare;
 pub mod config;
 mod convoy;
 pub mod drill;
 mod due;
+mod dump;
 mod error;
 pub mod event;
 mod explain;
 mod glob;
 pub mod history;
+mod hook;
 pub mod layer;
 mod machine;
 pub mod metrics;
@@ -25,6 +28,7 @@ pub mod random;
 mod report;
 mod restore;
 mod run;
+mod runbook;
 mod sample;
 mod schedule;
 pub mod secret;
@@ -48,6 +52,7 @@ pub use event::{Event, Stop, Watch};
 pub use explain::{Code, Explanation, Next, explain, explain_layer, page as errors_page};
 pub use glob::Glob;
 pub use history::History;
+pub use hook::HookFault;
 pub use layer::{Layer, Snapshot};
 pub use machine::{Context, Machine, Open, Variable};
 pub use places::{Places, create_private_file, create_private_folder, replace_private_file};
@@ -61,6 +66,7 @@ pub use restore::{
     restore, restore_plan,
 };
 pub use run::{record_failure, run};
+pub use runbook::runbook;
 pub use schedule::Schedule;
 pub use secret::Secret;
 pub use selection::{Admission, Selection};

@@ -30,6 +30,8 @@ pub struct Plan {
     pub now: ZonedDateTime,
     /// The paths that would be read.
     pub paths: Vec<PathBuf>,
+    /// The commands that would be called because what they print is backed up, by source.
+    pub commands: Vec<(String, String)>,
     /// How they would be read.
     pub reading: Reading,
     /// The layers that would get a snapshot.
@@ -110,9 +112,21 @@ pub fn plan(context: Context<'_>, wanted: &Wanted) -> Result<Plan, Error> {
             ));
         }
     }
-    let sources = context.config.sources.iter();
-    let paths: Vec<PathBuf> = sources.flat_map(|source| source.paths.clone()).collect();
-    if !layers.is_empty() && !paths.iter().any(|path| path.symlink_metadata().is_ok()) {
+    let sources = || context.config.sources.iter();
+    let commands: Vec<(String, String)> = sources()
+        .filter_map(|source| {
+            let printed = source.printed.as_ref()?;
+            Some((source.name.clone()?, printed.command.join(" ")))
+        })
+        .collect();
+    let paths: Vec<PathBuf> = sources()
+        .filter(|source| source.printed.is_none())
+        .flat_map(|source| source.paths.clone())
+        .collect();
+    if !layers.is_empty()
+        && commands.is_empty()
+        && !paths.iter().any(|path| path.symlink_metadata().is_ok())
+    {
         return Err(Error::NoSource { paths });
     }
     let reading = Reading::new(context.config).map_err(|source| Error::BadPath {
@@ -127,6 +141,7 @@ pub fn plan(context: Context<'_>, wanted: &Wanted) -> Result<Plan, Error> {
         ),
         now,
         paths,
+        commands,
         reading,
         layers,
         waiting,

@@ -1,5 +1,6 @@
 //! Other programs, run with bounds: on their time and on what they may say.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -44,9 +45,39 @@ impl Ended {
 /// When it cannot be started, or is not done after `patience`: then it and what it started are
 /// killed, and the error is [`io::ErrorKind::TimedOut`].
 pub(crate) fn run(command: &mut Command, input: &[u8], patience: Duration) -> io::Result<Ended> {
+    run_until(command, input, patience, &|| false)
+}
+
+/// The same, and ends it when `stop` says so: then the error is [`io::ErrorKind::Interrupted`].
+pub(crate) fn run_until(
+    command: &mut Command,
+    input: &[u8],
+    patience: Duration,
+    stop: &dyn Fn() -> bool,
+) -> io::Result<Ended> {
+    command.stdout(Stdio::piped());
+    run_to(command, input, patience, stop)
+}
+
+/// The same, without input; what it prints goes into a file.
+pub(crate) fn run_into(
+    command: &mut Command,
+    output: File,
+    patience: Duration,
+    stop: &dyn Fn() -> bool,
+) -> io::Result<Ended> {
+    command.stdout(output);
+    run_to(command, b"", patience, stop)
+}
+
+fn run_to(
+    command: &mut Command,
+    input: &[u8],
+    patience: Duration,
+    stop: &dyn Fn() -> bool,
+) -> io::Result<Ended> {
     let mut child = command
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
         .spawn()?;
@@ -56,7 +87,7 @@ pub(crate) fn run(command: &mut Command, input: &[u8], patience: Duration) -> io
         scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(input)));
         let stdout = scope.spawn(move || stdout.map(bounded));
         let stderr = scope.spawn(move || stderr.map(bounded));
-        let status = wait(&mut child, patience);
+        let status = wait(&mut child, patience, stop);
         if status.is_err() {
             end(&mut child);
         }
@@ -79,11 +110,14 @@ pub(crate) fn run(command: &mut Command, input: &[u8], patience: Duration) -> io
     })
 }
 
-fn wait(child: &mut Child, patience: Duration) -> io::Result<ExitStatus> {
+fn wait(child: &mut Child, patience: Duration, stop: &dyn Fn() -> bool) -> io::Result<ExitStatus> {
     let begin = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status);
+        }
+        if stop() {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "stopped"));
         }
         if begin.elapsed() >= patience {
             return Err(io::Error::new(

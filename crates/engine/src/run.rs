@@ -6,6 +6,7 @@
 use tree::Step;
 
 use crate::convoy::{self, Appetite, Crossing, Passenger};
+use crate::dump::Dumps;
 use crate::event::{Event, Verb, Watch};
 use crate::explain::{explain, explain_layer};
 use crate::history::{History, Record};
@@ -13,7 +14,7 @@ use crate::layer::{self, Access, Layer, NewSnapshot};
 use crate::machine::Context;
 use crate::report::{LayerReport, LayerResult, Outcome, Problems, Report};
 use crate::sample::Samples;
-use crate::{Error, Plan};
+use crate::{Error, Plan, config};
 
 /// Does what the plan says.
 ///
@@ -24,7 +25,12 @@ use crate::{Error, Plan};
 /// When the run could not begin. What goes wrong with a layer or a file stands in the report.
 pub fn run(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Report, Error> {
     let mut samples = Samples::read(context.machine);
+    let dumps = Dumps::make(context.config, watch.stop);
     let report = run_with(plan, context, watch, |appetite, take| {
+        let missing = dumps.problems.iter().cloned().map(Step::Problem);
+        if !missing.into_iter().all(&mut *take) {
+            return;
+        }
         // The plan was made from these very paths.
         let _ = plan
             .reading
@@ -33,6 +39,7 @@ pub fn run(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Report
                 take(step)
             });
     })?;
+    drop(dumps);
     samples.write(context.machine);
     Ok(report)
 }
@@ -42,16 +49,15 @@ pub fn run(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Report
 /// # Errors
 ///
 /// When the history cannot be written.
-pub fn record_failure(error: &Error, context: Context<'_>) -> Result<(), Error> {
+pub fn record_failure(
+    error: &Error,
+    layers: &[config::Layer],
+    context: Context<'_>,
+) -> Result<(), Error> {
     let machine = context.machine;
     let now = (machine.clock)().timestamp();
     let record = History::new(&machine.places.state).begin(now, machine.random)?;
-    let layers: Vec<String> = context
-        .config
-        .layers
-        .iter()
-        .map(|layer| layer.name.clone())
-        .collect();
+    let layers: Vec<String> = layers.iter().map(|layer| layer.name.clone()).collect();
     record.add(&Event::Started {
         run: record.run().to_owned(),
         verb: Verb::Backup,

@@ -53,9 +53,11 @@ pub fn recipe(layer: &config::Layer, snapshot: &str, paths: &[TreePath]) -> Opti
             })
         }
         Kind::Duplicity { .. } => {
-            let url = match layer.store.starts_with('/') {
-                true => word(format!("file://{}", layer.store).as_bytes()),
-                false => store,
+            // Both write other places in ways of their own.
+            let url = match layer.local_store() {
+                Some(folder) => word(format!("file://{}", folder.display()).as_bytes()),
+                None if layer.store.starts_with("sftp://") => store,
+                None => return None,
             };
             let restore = match paths {
                 [] => vec![format!("duplicity restore {url} restored")],

@@ -57,6 +57,9 @@ pub struct Job {
     /// Whether somebody is to be told when a layer gets no backups: then a small timer of its own
     /// looks at that, so that it is noticed when the other one died.
     pub notifies: bool,
+    /// Whether it calls programs of the user's choosing, or the local mail program: a service that is
+    /// held to little would hold them to it, too.
+    pub calls_others: bool,
     /// Folders of its own that it writes to, for a service that may write nowhere else.
     pub writes: Vec<PathBuf>,
     /// The stores on this machine, which it writes to when they are there.
@@ -130,6 +133,7 @@ impl Job {
             usual_config: config == places.config_file(),
             environment,
             notifies: false,
+            calls_others: false,
             writes: vec![
                 places.state.clone(),
                 places.cache.clone(),
@@ -304,6 +308,7 @@ pub(crate) mod tests {
             usual_config: false,
             environment: vec![("PATH".to_owned(), "/usr/bin:/bin".into())],
             notifies: false,
+            calls_others: false,
             writes: vec![folder.join("state")],
             stores: vec![PathBuf::from("/mnt/backup")],
             minutes: 15,

@@ -75,6 +75,10 @@ pub(crate) enum Command {
     Notify(Notify),
     /// Say whether the files are protected
     Status,
+    /// Which files does one layer have that another lacks?
+    Compare(Compare),
+    /// Print how to get everything back, with this program and without it, as a page to be filed
+    Runbook,
     /// Let cron or systemd call `ravelin run`
     #[command(subcommand)]
     Schedule(Schedule),
@@ -307,6 +311,13 @@ pub(crate) struct Verify {
     /// Read every byte back, not only the structure
     #[arg(long)]
     pub(crate) data: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Compare {
+    /// The layers to compare, by their newest snapshots [default: all]
+    #[arg(value_name = "LAYER")]
+    pub(crate) layers: Vec<String>,
 }
 
 #[derive(Debug, Args)]

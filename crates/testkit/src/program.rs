@@ -13,6 +13,7 @@ use crate::skip::{is_root, missing};
 const PACKAGES: &[(&str, &str)] = &[
     ("chattr", "e2fsprogs"),
     ("chromium", "chromium"),
+    ("crontab", "cron"),
     ("dbus-daemon", "dbus-daemon"),
     ("faketime", "faketime"),
     ("fusermount3", "fuse3"),
@@ -31,6 +32,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("setcap", "libcap2-bin"),
     ("setfacl", "acl"),
     ("setfattr", "attr"),
+    ("sqlite3", "sqlite3"),
     ("ssh", "openssh-client"),
     ("sshd", "openssh-server"),
     ("strace", "strace"),

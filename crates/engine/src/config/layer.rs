@@ -424,7 +424,7 @@ pub(super) fn secret(
 
 /// A command as a list of words, or as one string that is split at spaces; quotes keep words
 /// together. No shell takes part, so nothing is expanded.
-fn command(table: &Section<'_>) -> Option<Vec<String>> {
+pub(super) fn command(table: &Section<'_>) -> Option<Vec<String>> {
     let strings = table.strings("command");
     let words = match strings.as_slice() {
         [] => return None,

@@ -4,6 +4,7 @@
 //! together, each with its line, its key and, where one comes near, the word that was meant.
 //! Every key is shown in docs/config.toml, which a test reads.
 
+mod hook;
 mod layer;
 mod mistake;
 mod notify;
@@ -20,12 +21,13 @@ use toml_edit::Document;
 
 use crate::{Places, Schedule};
 
+pub use hook::{Hook, Moment};
 pub use layer::{ArchiveEncryption, Duplicity, Keep, Kind, Layer};
 pub use mistake::{Fault, Mistake, Mistakes};
 pub use notify::{Notify, Occasion, Sender};
 pub use reader::{Origin, Setting};
 use reader::{Reader, Section};
-pub use source::Source;
+pub use source::{Printed, Source};
 pub use value::{duration, size};
 
 /// Largest configuration file that is read: 1 MiB.
@@ -40,6 +42,8 @@ pub struct Config {
     pub sources: Vec<Source>,
     /// The independent copies, in the order of the file; at least one.
     pub layers: Vec<Layer>,
+    /// Programs that are called around a backup, in the order of the file.
+    pub hooks: Vec<Hook>,
     /// What scheduled runs wait for.
     pub wait: Wait,
     /// How often layers are read back.
@@ -140,6 +144,7 @@ impl Config {
         let root = reader.root(document.as_table());
         let sources = source::read(&root, places);
         let layers = layer::read(&root, places);
+        let hooks = hook::read(&root);
         let wait = Wait::read(&root);
         let verify = Verify::read(&root);
         let notify = notify::read(&root, places);
@@ -150,6 +155,7 @@ impl Config {
             file: file.to_owned(),
             sources,
             layers,
+            hooks,
             wait,
             verify,
             notify,
@@ -181,6 +187,16 @@ impl Config {
             }
         }
         notes
+    }
+
+    /// Whether programs are called that somebody chose, besides those for secrets: hooks, sources
+    /// that are what a command prints, the local mail program.
+    #[must_use]
+    pub fn calls_others(&self) -> bool {
+        let is_sendmail = |notify: &Notify| matches!(notify.sender, Sender::Email { .. });
+        !self.hooks.is_empty()
+            || self.sources.iter().any(|source| source.printed.is_some())
+            || self.notify.iter().any(is_sendmail)
     }
 
     /// The layer of that name.

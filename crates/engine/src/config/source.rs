@@ -1,11 +1,12 @@
 //! `[[source]]`: what is protected.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tree::{Preset, Rules};
 
 use super::reader::Section;
-use super::{Fault, absolute, value};
+use super::{Fault, absolute, hook, layer, value};
 use crate::Places;
 
 /// One set of paths with its exclude rules.
@@ -13,8 +14,11 @@ use crate::Places;
 pub struct Source {
     /// What people call it, when they gave it a name.
     pub name: Option<String>,
-    /// Files and folders to back up; absolute, at least one.
+    /// Files and folders to back up; absolute, at least one. Where a command is called, the one
+    /// folder that holds what it printed while a run goes on.
     pub paths: Vec<PathBuf>,
+    /// The command whose output is backed up, in the place of files that are there.
+    pub printed: Option<Printed>,
     /// Named sets of rules: caches, trash and so on.
     pub presets: Vec<Preset>,
     /// Rules of what is left out, in their order, `~` expanded.
@@ -31,6 +35,22 @@ pub struct Source {
     pub one_file_system: bool,
 }
 
+/// A command whose output is backed up as a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Printed {
+    /// Which program, with its arguments. No shell takes part.
+    pub command: Vec<String>,
+    /// The name of the file.
+    pub output: String,
+    /// How it is brought back, as a line for a shell; kept beside the file.
+    pub restore: Option<String>,
+    /// How long the command may take before it is ended.
+    pub patience: Duration,
+}
+
+/// How long a command may take where nothing is said: 12 hours.
+const PATIENCE: Duration = Duration::from_secs(12 * 3600);
+
 pub(super) fn read(root: &Section<'_>, places: &Places) -> Vec<Source> {
     if !root.has("source") {
         root.mistake("source", Fault::Missing);
@@ -43,6 +63,9 @@ pub(super) fn read(root: &Section<'_>, places: &Places) -> Vec<Source> {
 
 fn read_one(section: Section<'_>, places: &Places) -> Source {
     let name = section.string("name").map(str::to_owned);
+    if section.has("command") {
+        return read_command(section, name, places);
+    }
     if !section.has("paths") {
         section.mistake("paths", Fault::Missing);
     }
@@ -101,6 +124,7 @@ fn read_one(section: Section<'_>, places: &Places) -> Source {
     let source = Source {
         name,
         paths,
+        printed: None,
         presets,
         exclude,
         exclude_if_present,
@@ -111,6 +135,67 @@ fn read_one(section: Section<'_>, places: &Places) -> Source {
     };
     section.end(&[]);
     source
+}
+
+/// A source that is what a command prints. Its name becomes the name of a folder.
+fn read_command(section: Section<'_>, name: Option<String>, places: &Places) -> Source {
+    if section.has("paths") {
+        let allowed = vec!["paths".to_owned(), "command".to_owned()];
+        section.mistake("", Fault::NotExactlyOne { allowed });
+    }
+    if name.is_none() {
+        section.mistake("name", Fault::Missing);
+    }
+    let plain = |text: &str| is_file_name(text).then(|| text.to_owned());
+    let name = name.and_then(|_| section.read("name", "a name without `/`", plain));
+    let command = layer::command(&section).unwrap_or_default();
+    if command.is_empty() && !section.is_string("command") {
+        section.mistake("command", Fault::Empty);
+    }
+    let output = section.read("output", "the name of a file, like `app.sql`", plain);
+    let output = output.unwrap_or_else(|| "output".to_owned());
+    section.settled("output", output.as_str());
+    let restore = section.string("restore").map(str::to_owned);
+    let restore = restore.or_else(|| usual_restore(&command, &output));
+    let printed = Printed {
+        command,
+        output,
+        restore,
+        patience: hook::patience(&section, PATIENCE),
+    };
+    section.end(&[]);
+    let folder = places.state.join("commands");
+    Source {
+        paths: vec![folder.join(name.as_deref().unwrap_or("unnamed"))],
+        name,
+        printed: Some(printed),
+        presets: Vec::new(),
+        exclude: Vec::new(),
+        exclude_if_present: Vec::new(),
+        exclude_larger: None,
+        exclude_caches: false,
+        exclude_no_dump: false,
+        one_file_system: false,
+    }
+}
+
+fn is_file_name(text: &str) -> bool {
+    !text.starts_with('.') && !text.contains(['/', '\0', '\n']) && text.len() <= 200
+}
+
+/// What brings a dump of a known program back, where nothing else is said.
+fn usual_restore(command: &[String], output: &str) -> Option<String> {
+    let program = command.first()?.rsplit('/').next()?;
+    let line = match program {
+        "pg_dump" => format!("createdb NAME && psql --dbname=NAME --file={output}"),
+        "pg_dumpall" => format!("psql --dbname=postgres --file={output}"),
+        "mysqldump" => format!("mysql < {output}"),
+        "mariadb-dump" => format!("mariadb < {output}"),
+        "mongodump" => format!("mongorestore --archive={output}"),
+        "sqlite3" => format!("sqlite3 NEW-DATABASE < {output}"),
+        _ => return None,
+    };
+    Some(line)
 }
 
 /// A rule that starts with `~/`, with or without a style, means the home directory.

@@ -223,6 +223,31 @@ pub(crate) mod tests {
         assert!(lines(&job).is_err());
     }
 
+    /// The real program reads the lines, and refuses others. Nothing is installed.
+    #[test]
+    fn cron_accepts_the_lines() {
+        let Some(crontab) = testkit::require("crontab") else {
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let mut job = job(folder.path());
+        job.notifies = true;
+        let table = folder.path().join("table");
+        // Debian's and that of cronie call the same thing differently.
+        let accepts = |content: &str| {
+            fs::write(&table, content).unwrap();
+            ["-n", "-T"].into_iter().any(|check| {
+                let mut command = Command::new(&crontab);
+                command.arg(check).arg(&table);
+                let ended = program::run(&mut command, b"", PATIENCE).unwrap();
+                ended.status.success()
+            })
+        };
+        let lines = lines(&job).unwrap();
+        assert!(accepts(&lines), "{lines}");
+        assert!(!accepts(&lines.replace("*/3", "99")), "{lines}");
+    }
+
     #[test]
     fn a_crontab_that_cannot_be_read_is_not_replaced() {
         let folder = tempfile::tempdir().unwrap();

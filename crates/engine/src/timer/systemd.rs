@@ -13,6 +13,12 @@ use super::{Installed, Job, PATIENCE, Scheduler};
 use crate::create_private_folder;
 use crate::program::{self, Ended};
 
+/// What any service can do without.
+const ALWAYS: &str = "\
+UMask=0077
+LimitCORE=0
+";
+
 /// What a service that reads backups' sources needs none of. For services of any user.
 const HARDENING: &str = "\
 NoNewPrivileges=yes
@@ -25,8 +31,6 @@ RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
 SystemCallErrorNumber=EPERM
-UMask=0077
-LimitCORE=0
 ";
 
 /// What only the system's manager can impose. Everything is read, little is written.
@@ -129,6 +133,13 @@ fn service(job: &Job, verb: &str, what: &str) -> Result<String, String> {
          SuccessExitStatus=3 75\nTimeoutStartSec=infinity\nSyslogIdentifier=ravelin\n\
          Nice=19\nCPUWeight=20\nIOWeight=20\n\n",
     );
+    service.push_str(ALWAYS);
+    if job.calls_others {
+        service.push_str(
+            "# Not hardened further: hooks, commands and `sendmail` may need what that takes away.\n",
+        );
+        return Ok(service);
+    }
     service.push_str(HARDENING);
     if job.for_system {
         service.push_str(HARDENING_OF_SYSTEM);
@@ -337,10 +348,11 @@ mod tests {
         let Some(analyze) = testkit::require("systemd-analyze") else {
             return;
         };
-        for for_system in [false, true] {
+        for (for_system, calls_others) in [(false, false), (true, false), (true, true)] {
             let folder = tempfile::tempdir().unwrap();
             let mut job = job(folder.path());
             job.for_system = for_system;
+            job.calls_others = calls_others;
             job.notifies = true;
             // A program that is there: systemd looks.
             job.program = PathBuf::from("/bin/true");
@@ -360,7 +372,7 @@ mod tests {
                 .collect();
             assert!(ended.status.success(), "{said}");
             assert!(about_us.is_empty(), "{said}");
-            if for_system {
+            if for_system && !calls_others {
                 let mut command = Command::new(&analyze);
                 command.args(["security", "--offline=yes", "--no-pager", "--threshold=35"]);
                 command.arg(&files[0].0);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use borg::Encryption;
-use ravelin_engine::config::{Error, Keep, Kind, Origin, Sender};
+use ravelin_engine::config::{Error, Keep, Kind, Moment, Origin, Sender};
 use ravelin_engine::secret::Reference;
 use ravelin_engine::{Config, Places, Schedule};
 
@@ -38,7 +38,18 @@ fn every_key_of_the_document_is_understood() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/config.toml");
     let text = fs::read_to_string(path).unwrap();
     let config = parse(&text).unwrap();
-    assert_eq!(config.sources.len(), 2);
+    assert_eq!(config.sources.len(), 3);
+    let shop = config.sources[2].printed.as_ref().unwrap();
+    assert_eq!(shop.command, ["pg_dump", "shop"]);
+    assert_eq!(
+        config.sources[2].paths,
+        [PathBuf::from(
+            "/home/ada/.local/state/ravelin/commands/shop"
+        )]
+    );
+    assert_eq!(config.hooks.len(), 2);
+    assert_eq!(config.hooks[0].on, Moment::Before);
+    assert_eq!(config.hooks[1].command, ["systemctl", "start", "shop"]);
     assert_eq!(config.sources[0].paths, [PathBuf::from("/home/ada")]);
     assert_eq!(config.sources[0].exclude, ["/home/ada/Videos", "*.iso"]);
     assert_eq!(config.sources[0].exclude_larger, Some(20 << 30));
@@ -88,6 +99,24 @@ fn every_key_of_the_document_is_understood() {
         Sender::Email { to, from: Some(_) } if to == "ada@example.org"
     ));
     assert!(matches!(config.notify[5].sender, Sender::Chat { .. }));
+}
+
+#[test]
+fn mistakes_in_hooks_and_commands_are_named() {
+    let text = with_layer_lines("")
+        + "[[source]]\ncommand = \"pg_dump shop\"\npaths = [\"/srv\"]\noutput = \"../shop.sql\"\n\
+           [[hook]]\non = \"befor\"\ncommand = []\npatience = \"long\"\n";
+    let mistakes = parse(&text).unwrap_err();
+    let said = mistakes.join("\n");
+    for part in [
+        "needs exactly one of `paths`, `command`",
+        "name: missing",
+        "`../shop.sql` is not the name of a file",
+        "did you mean `before`?",
+        "`long` is not a duration",
+    ] {
+        assert!(said.contains(part), "{part} is not in\n{said}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `ravelin backup`
 
-use engine::{LayerResult, Plan, Report, Wanted};
+use engine::{HookFault, LayerResult, Plan, Report, Wanted};
 use serde::Serialize;
 
 use super::{Ended, Session, notify};
@@ -19,7 +19,7 @@ pub(crate) fn run(arguments: &Backup, session: &Session<'_>) -> Result<Exit, End
     session.with_context(&config, |context| {
         let plan = match engine::plan(context, &wanted) {
             Err(error @ engine::Error::NoSource { .. }) if !arguments.dry_run => {
-                engine::record_failure(&error, context)?;
+                engine::record_failure(&error, &context.config.layers, context)?;
                 return Err(error.into());
             }
             plan => plan?,
@@ -38,22 +38,50 @@ pub(crate) fn run(arguments: &Backup, session: &Session<'_>) -> Result<Exit, End
         listener.finish()?;
         let due = due?;
         let Some(report) = &due.backup else {
-            return Ok(Exit::Good);
+            // A hook put it off.
+            for waiting in &due.waiting {
+                let reason = waiting.wait.reason(&session.zone);
+                session
+                    .output
+                    .say(&format!("{}: waiting, because {reason}", waiting.layer));
+            }
+            tell_hooks(&due.hooks, session);
+            return Ok(Exit::Waiting);
         };
         if session.output.json {
             session.output.json(report)?;
         } else {
             tell(report, session);
-            notify::tell(&due.undelivered, session);
         }
-        Ok(Exit::of_report(report))
+        tell_hooks(&due.hooks, session);
+        notify::tell(&due.undelivered, session);
+        Ok(with_hooks(Exit::of_report(report), &due.hooks))
     })
+}
+
+/// Says which hooks for the end failed.
+pub(super) fn tell_hooks(faults: &[HookFault], session: &Session<'_>) {
+    for fault in faults {
+        session.output.say(&format!(
+            "warning: the hook `{}` failed: {}",
+            fault.program, fault.reason
+        ));
+    }
+}
+
+/// Of a backup that is good but for its hooks, the exit code says that something was left undone.
+pub(super) fn with_hooks(exit: Exit, faults: &[HookFault]) -> Exit {
+    match exit {
+        Exit::Good if !faults.is_empty() => Exit::Skipped,
+        exit => exit,
+    }
 }
 
 #[derive(Serialize)]
 struct PlanRecord<'a> {
     snapshot: &'a str,
     paths: Vec<String>,
+    commands: Vec<&'a str>,
     layers: Vec<&'a str>,
     waiting: Vec<HeldRecord<'a>>,
     not_due: Vec<NotDueRecord<'a>>,
@@ -89,6 +117,11 @@ pub(super) fn show(plan: &Plan, dry_run: bool, session: &Session<'_>) -> Result<
         session.output.json(&PlanRecord {
             snapshot: &plan.snapshot,
             paths: paths().map(|path| path.display().to_string()).collect(),
+            commands: plan
+                .commands
+                .iter()
+                .map(|(_, command)| command.as_str())
+                .collect(),
             layers: plan
                 .layers
                 .iter()
@@ -115,6 +148,8 @@ pub(super) fn show(plan: &Plan, dry_run: bool, session: &Session<'_>) -> Result<
     }
     if !plan.layers.is_empty() {
         lines.extend(paths().map(|path| format!("  would read {}", path.display())));
+        let commands = plan.commands.iter();
+        lines.extend(commands.map(|(name, command)| format!("  would run `{command}` for {name}")));
     }
     for held in &plan.held {
         let reason = held.wait.reason(&session.zone);

@@ -2,6 +2,7 @@
 
 mod backup;
 mod cat;
+mod compare;
 mod config;
 mod diff;
 mod drill;
@@ -14,6 +15,7 @@ mod notify;
 mod quickstart;
 mod restore;
 mod run;
+mod runbook;
 mod schedule;
 mod snapshots;
 mod status;
@@ -91,6 +93,8 @@ pub(crate) fn run(cli: &Cli, session: &Session<'_>) -> Result<Exit, Ended> {
         Command::Drill(arguments) => drill::run(arguments, session),
         Command::Notify(arguments) => notify::run(arguments, session),
         Command::Status => status::run(session),
+        Command::Compare(arguments) => compare::run(arguments, session),
+        Command::Runbook => runbook::run(session),
         Command::Drop(arguments) => drop::run(arguments, session),
         Command::Store(which) => store::run(which, session),
         Command::Schedule(which) => schedule::run(which, session),

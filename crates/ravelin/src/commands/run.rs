@@ -3,7 +3,7 @@
 use engine::drill::DrillReport;
 use engine::notify::Undelivered;
 use engine::wait::Waiting;
-use engine::{Due, Report, VerifyReport, Wanted};
+use engine::{Due, HookFault, Report, VerifyReport, Wanted};
 use serde::Serialize;
 
 use super::{Ended, Session, backup, drill, notify, verify};
@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: &Run, session: &Session<'_>) -> Result<Exit, Ended>
         } else {
             tell(&due, &before, session);
         }
-        Ok(exit(&due))
+        Ok(backup::with_hooks(exit(&due), &due.hooks))
     })
 }
 
@@ -51,6 +51,7 @@ struct DueRecord<'a> {
     waiting: &'a [Waiting],
     not_due: Vec<backup::NotDueRecord<'a>>,
     not_runnable: &'a [String],
+    hooks: &'a [HookFault],
     undelivered: &'a [Undelivered],
 }
 
@@ -63,6 +64,7 @@ impl<'a> DueRecord<'a> {
             waiting: &due.waiting,
             not_due: backup::not_due(&due.not_due),
             not_runnable: &due.not_runnable,
+            hooks: &due.hooks,
             undelivered: &due.undelivered,
         }
     }
@@ -85,6 +87,7 @@ fn tell(due: &Due, before: &[Waiting], session: &Session<'_>) {
     if let Some(report) = &due.drill {
         drill::tell(report, session);
     }
+    backup::tell_hooks(&due.hooks, session);
     notify::tell(&due.undelivered, session);
     for waiting in &due.waiting {
         let reason = waiting.wait.reason(&session.zone);

@@ -4,6 +4,7 @@
 
 mod alarms;
 mod bench;
+mod comparing;
 mod configuration;
 mod damaged;
 mod drilling;
@@ -13,8 +14,10 @@ mod duplicity_killed;
 mod explaining;
 mod first_backup;
 mod golden;
+mod hooks;
 mod killed;
 mod real_tree;
+mod runbook;
 mod scheduling;
 mod server;
 mod ssh;

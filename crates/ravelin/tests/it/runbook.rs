@@ -1,0 +1,123 @@
+//! The recovery procedure: what the page says is typed in, on a machine that knows nothing.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use snapbox::cmd::cargo_bin;
+
+use crate::bench::Bench;
+
+/// Types a part of the page into a shell of a new machine, with the passphrase.
+fn type_in(part: &str, home: &Path, path: &str) {
+    let script = part
+        .split_once("```bash\n")
+        .and_then(|(_, rest)| rest.split_once("```"))
+        .map(|(script, _)| script)
+        .unwrap_or_else(|| panic!("no commands in {part}"));
+    fs::create_dir_all(home).unwrap();
+    let mut child = Command::new("bash")
+        .args(["-e", "-c", script])
+        .env_clear()
+        .env("HOME", home)
+        .env("PATH", path)
+        .env("LANG", "C.UTF-8")
+        .env("BORG_PASSPHRASE", "correct horse")
+        .env("BORG_RELOCATED_REPO_ACCESS_IS_OK", "yes")
+        .env("PASSPHRASE", "correct horse")
+        .current_dir(home)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"correct horse\n")
+        .unwrap();
+    let ended = child.wait_with_output().unwrap();
+    assert!(
+        ended.status.success(),
+        "{script}\n{}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
+}
+
+#[test]
+fn every_way_that_the_page_describes_brings_the_files_back() {
+    let (Some(borg), Some(duplicity), Some(_)) = (
+        testkit::stock_borg(),
+        testkit::stock_duplicity(),
+        testkit::require("gpg"),
+    ) else {
+        return;
+    };
+    let bench = Bench::new();
+    bench.file(
+        ".config/ravelin/ravelin.toml",
+        "[[source]]\npaths = [\"~/Documents\"]\n\n\
+         [layer.disk]\nkind = \"borg\"\nstore = \"~/it's a repository\"\npassphrase = { env = \"PASS\" }\n\n\
+         [layer.offsite]\nkind = \"duplicity\"\nstore = \"~/archive\"\npassphrase = { env = \"PASS\" }\n",
+    );
+    for number in 0..5 {
+        bench.file(
+            &format!("Documents/it's {number}"),
+            &"line\n".repeat(number * 5000 + 1),
+        );
+    }
+    let run = |words: &[&str]| {
+        let command = bench
+            .ravelin(words.iter().copied())
+            .env("PASS", "correct horse");
+        command.assert().success()
+    };
+    run(&["init"]);
+    run(&["backup"]);
+    let page = run(&["runbook"]);
+    let page = String::from_utf8_lossy(&page.get_output().stdout).into_owned();
+    assert!(!page.contains("correct horse"), "{page}");
+    let parts: Vec<&str> = page.split("\n### ").skip(1).collect();
+    let titles: Vec<&str> = parts
+        .iter()
+        .filter_map(|part| part.lines().next())
+        .collect();
+    assert_eq!(
+        titles,
+        [
+            "With Ravelin",
+            "With borg alone",
+            "With Ravelin",
+            "With duplicity alone",
+            "With neither"
+        ]
+    );
+    let folder = |program: &Path| program.parent().unwrap().display().to_string();
+    let path = format!(
+        "{}:{}:{}:/usr/bin:/bin",
+        folder(cargo_bin!("ravelin")),
+        folder(&borg.program()),
+        folder(&duplicity.program())
+    );
+    for (number, part) in parts.iter().enumerate().take(4) {
+        let machine = bench.home().join(format!("machine {number}"));
+        type_in(part, &machine, &path);
+        let found = testkit::run(Command::new("find").arg(&machine).args([
+            "-path",
+            "*restored*/Documents",
+            "-type",
+            "d",
+        ]));
+        let back = Path::new(found.trim());
+        for number in 0..5 {
+            let name = format!("it's {number}");
+            let before = fs::read(bench.home().join("Documents").join(&name)).unwrap();
+            assert!(
+                before == fs::read(back.join(&name)).unwrap(),
+                "{name} in {part}"
+            );
+        }
+    }
+}
