@@ -448,6 +448,8 @@ pub(crate) enum Config {
     Check,
     /// Print every setting in effect and where it comes from
     Show,
+    /// Print the JSON Schema of the configuration, by which editors check and complete it
+    Schema,
 }
 
 #[cfg(test)]

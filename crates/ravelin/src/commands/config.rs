@@ -12,8 +12,15 @@ pub(crate) fn run(which: &Config, session: &Session<'_>) -> Result<Exit, Ended> 
     match which {
         Config::Check => check(session),
         Config::Show => show(session),
+        Config::Schema => {
+            session.output.data(SCHEMA.as_bytes())?;
+            Ok(Exit::Good)
+        }
     }
 }
+
+/// The JSON Schema of the configuration. A test holds it to what is understood.
+const SCHEMA: &str = include_str!("../../../../docs/config.schema.json");
 
 #[derive(Serialize)]
 struct Checked<'a> {

@@ -19,6 +19,7 @@ mod killed;
 mod real_tree;
 mod runbook;
 mod scheduling;
+mod schema;
 mod server;
 mod ssh;
 mod stock_borg;
