@@ -150,7 +150,7 @@ impl Backend {
         id: &Id,
         csize: Option<usize>,
         buffer: &'b mut Buffer,
-    ) -> Result<&'b [u8], Error> {
+    ) -> Result<&'b mut [u8], Error> {
         match self {
             Self::Local(repository) => repository.get_into(id, csize, buffer),
             Self::Remote(remote) => {

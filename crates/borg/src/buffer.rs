@@ -9,14 +9,8 @@ const GRAIN: usize = 64 * 1024;
 /// Least capacity.
 const CAPACITY_MIN: usize = 4 * 1024;
 
-/// Buffers with more memory than this are large…
-const SMALL_SIZE: usize = 128 << 10;
-
-/// … of which a batch keeps so many…
-const LARGE_COUNT: usize = 2;
-
-/// … with no more memory than this: a chunk of usual size.
-const LARGE_SIZE: usize = 2 << 20;
+/// Bytes that the buffers of a batch keep together.
+const KEPT_MAX: usize = 8 << 20;
 
 /// Bytes that grow and shrink without being set to zero again.
 ///
@@ -53,13 +47,16 @@ impl Buffer {
         self.advance(bytes.len());
     }
 
-    /// Lets go of the memory that a batch of large chunks has left where small ones will be.
+    /// Lets go of memory that a batch of large chunks has left, beyond what is worth keeping:
+    /// memory that is new costs as much as copying into it.
     pub(crate) fn release(batch: &mut [Self]) {
-        let large = batch
-            .iter_mut()
-            .filter(|buffer| buffer.capacity() > SMALL_SIZE);
-        for (number, buffer) in large.enumerate() {
-            buffer.shrink(if number < LARGE_COUNT { LARGE_SIZE } else { 0 });
+        let mut kept = 0;
+        for buffer in batch {
+            kept += buffer.capacity();
+            if kept > KEPT_MAX {
+                kept -= buffer.capacity();
+                buffer.shrink(0);
+            }
         }
     }
 

@@ -3,10 +3,13 @@
 //! Authentication codes of a batch and the ids of the one before it are computed at once, which for
 //! BLAKE2b takes half the time of one after the other.
 
-use crate::{Archives, BadObject, Buffer, ChunkRef, Error, Opener, Sealed};
+use crate::{Archives, BadObject, Buffer, ChunkRef, Error, Fetched, Opener};
 
-/// Bytes of plain content in a batch: a few chunks of usual size.
-const BATCH_BYTES: u64 = 4 << 20;
+/// Bytes of plain content in a batch of several chunks.
+const BATCH_BYTES: u64 = 6 << 20;
+
+/// The same in a batch of two, so that even these are enough for the four lanes of BLAKE2b.
+const PAIR_BYTES: u64 = 8 << 20;
 
 /// Chunks in a batch, however small they are.
 const BATCH_LENGTH: usize = 64;
@@ -23,7 +26,11 @@ impl ReadBatch {
     /// first is always taken.
     pub fn takes(&mut self, size: u32) -> bool {
         let bytes = self.bytes + u64::from(size);
-        let takes = self.chunks == 0 || (self.chunks < BATCH_LENGTH && bytes <= BATCH_BYTES);
+        let takes = match self.chunks {
+            0 => true,
+            1 => bytes <= PAIR_BYTES,
+            _ => self.chunks < BATCH_LENGTH && bytes <= BATCH_BYTES,
+        };
         if takes {
             self.chunks += 1;
             self.bytes = bytes;
@@ -80,34 +87,37 @@ impl<'a> ChunkReader<'a> {
         Buffer::release(stored);
         // Over a connection, all of them are under way at once.
         archives.prefetch(next);
-        let fetched: Vec<Result<&[u8], Error>> = next
+        let mut failures = Vec::with_capacity(next.len());
+        let mut fetched: Vec<Fetched<'_>> = next
             .iter()
             .zip(stored.iter_mut())
             .map(|(chunk, buffer)| {
                 let csize = usize::try_from(chunk.csize).ok();
-                archives.repository.get_into(&chunk.id, csize, buffer)
+                let stored = archives.repository.get_into(&chunk.id, csize, buffer);
+                let (stored, failure) = match stored {
+                    Ok(stored) => (stored, None),
+                    Err(error) => (&mut [][..], Some(error)),
+                };
+                failures.push(failure);
+                Fetched {
+                    id: chunk.id,
+                    stored,
+                    size_hint: usize::try_from(chunk.size).ok(),
+                }
             })
             .collect();
-        let sealed: Vec<Sealed<'_>> = next
-            .iter()
-            .zip(&fetched)
-            .map(|(chunk, stored)| Sealed {
-                id: chunk.id,
-                stored: stored.as_deref().unwrap_or_default(),
-                size_hint: usize::try_from(chunk.size).ok(),
-            })
-            .collect();
-        archives.key.open_many(&sealed, opener, |index, opened| {
-            let Some((chunk, failure)) = behind.get_mut(index) else {
-                return;
-            };
-            let result = match failure.take() {
-                Some(error) => Err(error),
-                None => checked(chunk, opened),
-            };
-            deliver(index, result);
-        });
-        let failures = fetched.into_iter().map(Result::err);
+        archives
+            .key
+            .open_many(&mut fetched, opener, |index, opened| {
+                let Some((chunk, failure)) = behind.get_mut(index) else {
+                    return;
+                };
+                let result = match failure.take() {
+                    Some(error) => Err(error),
+                    None => checked(chunk, opened),
+                };
+                deliver(index, result);
+            });
         *behind = next.iter().copied().zip(failures).collect();
     }
 

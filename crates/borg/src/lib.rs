@@ -53,9 +53,9 @@ pub use id::{BadId, Id};
 pub use intake::{Intake, NewArchive, Statistics};
 pub use item::{BadItem, ChunkRef, ITEM_KEYS, Item, ItemOptions, ItemReader};
 pub use key::{
-    BadObject, Counters, ENTRY_HEADER_SIZE, Encryption, Key, KeyError, KeyStorage, Object, Opener,
-    Passphrase, Reservation, Sealed, UnknownEncryption, find_key_file, key_file_text, new_key_file,
-    plan_reservation, read_key_file,
+    BadObject, Counters, ENTRY_HEADER_SIZE, Encryption, Fetched, Key, KeyError, KeyStorage, Object,
+    Opener, Passphrase, Reservation, Sealed, UnknownEncryption, find_key_file, key_file_text,
+    new_key_file, plan_reservation, read_key_file,
 };
 pub use location::{BadLocation, Location, SshLocation};
 pub use lock::Lock;

@@ -26,6 +26,17 @@ pub struct Sealed<'a> {
     pub size_hint: Option<usize>,
 }
 
+/// A stored object that is to be opened, and whose memory may be used for that.
+#[derive(Debug)]
+pub struct Fetched<'a> {
+    /// See [`Sealed::id`].
+    pub id: Id,
+    /// See [`Sealed::stored`]. It is decrypted in place.
+    pub stored: &'a mut [u8],
+    /// See [`Sealed::size_hint`].
+    pub size_hint: Option<usize>,
+}
+
 /// Why a stored object cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadObject {
@@ -120,40 +131,59 @@ impl Key {
     /// bytes.
     pub fn open_many(
         &self,
-        next: &[Sealed<'_>],
+        next: &mut [Fetched<'_>],
         opener: &mut Opener,
         mut deliver: impl FnMut(usize, Result<&[u8], BadObject>),
     ) {
-        let envelopes = next.iter().map(|sealed| self.envelope(sealed.stored));
+        let envelopes = next.iter().map(|fetched| self.envelope(fetched.stored));
         let envelopes: Vec<_> = envelopes.collect();
         let (macs, ids) = self.hashes(&envelopes, opener);
-        let batch = std::mem::take(&mut opener.batch);
-        for (index, ((opened, id), plain)) in batch.iter().zip(ids).zip(&opener.plains).enumerate()
-        {
+        let batch = opener.batch.iter().zip(ids).zip(&opener.plains);
+        for (index, ((opened, id), plain)) in batch.enumerate() {
             let result = opened.result.and_then(|()| self.compare(opened.id, id));
             deliver(index, result.map(|()| &**plain));
         }
-        let length = opener.plains.len().max(next.len());
-        let mut plains = std::mem::take(&mut opener.plains);
-        plains.resize_with(length, Buffer::new);
-        Buffer::release(&mut plains);
-        let objects = next.iter().zip(envelopes).zip(&mut plains).enumerate();
-        opener.batch = objects
-            .map(|(index, ((sealed, envelope), plain))| {
-                plain.clear();
-                let result = envelope.and_then(|envelope| {
-                    if let Some(mac) = macs.get(index)
-                        && !same(mac, envelope.mac)
-                    {
-                        return Err(BadObject::Mac);
-                    }
-                    self.unpack(envelope, sealed.size_hint, opener, plain)
-                });
-                let id = sealed.id;
-                Opened { id, result }
+        let authentic: Vec<Result<u64, BadObject>> = envelopes
+            .into_iter()
+            .enumerate()
+            .map(|(index, envelope)| {
+                let Envelope { mac, counter, .. } = envelope?;
+                match macs.get(index) {
+                    Some(computed) if !same(computed, mac) => Err(BadObject::Mac),
+                    _ => Ok(counter),
+                }
             })
             .collect();
-        opener.plains = plains;
+        let length = opener.plains.len().max(next.len());
+        opener.plains.resize_with(length, Buffer::new);
+        Buffer::release(&mut opener.plains);
+        let Opener {
+            decompressor,
+            batch,
+            plains,
+            ..
+        } = opener;
+        batch.clear();
+        for ((fetched, authentic), plain) in next.iter_mut().zip(authentic).zip(plains) {
+            plain.clear();
+            let result = authentic.and_then(|counter| {
+                let payload = self.decrypt(fetched.stored, counter);
+                Ok(decompressor.decompress(payload, fetched.size_hint, plain)?)
+            });
+            let id = fetched.id;
+            batch.push(Opened { id, result });
+        }
+    }
+
+    /// Decrypts what was authenticated, in place; the payload.
+    fn decrypt<'a>(&self, stored: &'a mut [u8], counter: u64) -> &'a [u8] {
+        let Some(cipher) = &self.0.cipher else {
+            return stored.get(TYPE_SIZE..).unwrap_or_default();
+        };
+        let payload_at = TYPE_SIZE + MAC_SIZE + COUNTER_SIZE;
+        let payload = stored.get_mut(payload_at..).unwrap_or_default();
+        cipher.keystream(counter).apply_keystream(payload);
+        payload
     }
 
     /// One MAC for each envelope, in the modes that encrypt, and the ids of what was opened

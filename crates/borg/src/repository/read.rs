@@ -15,7 +15,7 @@ impl Repository {
     /// [`Error::Io`].
     pub fn get(&self, id: &Id) -> Result<Vec<u8>, Error> {
         let mut buffer = Buffer::new();
-        self.get_into(id, None, &mut buffer).map(<[u8]>::to_vec)
+        self.get_into(id, None, &mut buffer).map(|it| it.to_vec())
     }
 
     /// Reads an object into memory that can be used again.
@@ -31,7 +31,7 @@ impl Repository {
         id: &Id,
         csize: Option<usize>,
         buffer: &'b mut Buffer,
-    ) -> Result<&'b [u8], Error> {
+    ) -> Result<&'b mut [u8], Error> {
         let at = self
             .location(id)?
             .ok_or(Error::ObjectNotFound { id: *id })?;
@@ -142,7 +142,7 @@ impl Repository {
         at: Position,
         csize: Option<usize>,
         buffer: &'b mut Buffer,
-    ) -> Result<&'b [u8], Error> {
+    ) -> Result<&'b mut [u8], Error> {
         self.make_readable(at)?;
         let damaged = |kind| Error::Damaged(Damage { at, kind });
         buffer.clear();
@@ -180,7 +180,7 @@ impl Repository {
         if entry::id_of(buffer) != Some(*id) {
             return Err(damaged(DamageKind::NotTheObject));
         }
-        Ok(buffer.get(PUT_SIZE..).unwrap_or_default())
+        Ok(buffer.get_mut(PUT_SIZE..).unwrap_or_default())
     }
 
     /// Makes sure that an entry that was just appended is in its file.

@@ -67,12 +67,13 @@ fn main() -> Result<(), Box<dyn Error>> {
                     runs.one(contender, &job, number == 0)?;
                 }
             }
-            runs.clear()?;
+            runs.make_room()?;
         }
         if !options.keep_data {
             fs::remove_dir_all(&data)?;
         }
     }
+    runs.clear()?;
     print!("{}", runs.results.to_markdown());
     Ok(())
 }
@@ -98,8 +99,9 @@ fn data_set(options: &Options, set: Set) -> Result<PathBuf, Box<dyn Error>> {
 /// Asks ext4 to put each run's folder into another part of the disk.
 ///
 /// It avoids the numbers of files that were removed minutes ago, and looks at each of them again
-/// for every new file: whoever writes many files where many were removed pays for that.
-/// Other file systems do not know the flag, and need not.
+/// for every new file: whoever writes many files where many were removed pays for that. So what
+/// the runs leave stays as long as there is room. Other file systems do not know the flag, and
+/// need not.
 fn spread(directory: &Path) {
     let flagged = File::open(directory).and_then(|directory| {
         let flags = rustix::fs::ioctl_getflags(&directory)?;
@@ -112,6 +114,9 @@ fn spread(directory: &Path) {
         eprintln!("runs are not spread over the disk: {error}");
     }
 }
+
+/// Bytes that the runs of one data set in one mode take at most.
+const ROOM: u64 = 12 << 30;
 
 struct Runs<'a> {
     options: &'a Options,
@@ -154,6 +159,15 @@ impl Runs<'_> {
                     stored: corpus::bytes_below(&job.repository())?,
                 });
             }
+        }
+        Ok(())
+    }
+
+    /// Removes what all runs have left, unless there is room for the next.
+    fn make_room(&self) -> Result<(), Box<dyn Error>> {
+        let disk = rustix::fs::statvfs(&self.options.directory)?;
+        if disk.f_bavail * disk.f_frsize < ROOM {
+            self.clear()?;
         }
         Ok(())
     }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use borg::{
-    Archive, ArchiveEntry, Buffer, ChunkRef, Compressor, Encryption, Id, Item, ItemReader, Key,
-    Manifest, Object, Opener, Operation, Passphrase, Sealed, SystemRandom, Tam, Timestamp, Totals,
+    Archive, ArchiveEntry, Buffer, ChunkRef, Compressor, Encryption, Fetched, Id, Item, ItemReader,
+    Key, Manifest, Object, Opener, Operation, Passphrase, Sealed, SystemRandom, Tam, Timestamp,
+    Totals,
 };
 use serde_json::{Value, json};
 use testkit::stock_borg;
@@ -80,10 +81,11 @@ fn what_stock_borg_writes_is_read() {
             assert!(opened == plain, "{encryption}, {}", object["compression"]);
             assert_eq!(Encryption::of_object(stored), Ok(encryption));
         }
-        let sealed: Vec<Sealed<'_>> = objects
+        let mut stored = stored;
+        let mut fetched: Vec<Fetched<'_>> = objects
             .iter()
-            .zip(&stored)
-            .map(|(object, stored)| Sealed {
+            .zip(&mut stored)
+            .map(|(object, stored)| Fetched {
                 id: id(&object["id"]),
                 stored,
                 size_hint: Some(7),
@@ -91,7 +93,7 @@ fn what_stock_borg_writes_is_read() {
             .collect();
         let opener = &mut Opener::new().unwrap();
         let mut count = 0;
-        for batch in [&*sealed, &[]] {
+        for batch in [&mut *fetched, &mut []] {
             key.open_many(batch, opener, |index, plain| {
                 assert!(plain.unwrap() == unhex(&objects[index]["plain"]));
                 count += 1;
