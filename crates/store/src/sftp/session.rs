@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::wire::{Attributes, Fields, Message, kind, read_message};
 use crate::{Error, ErrorKind, Operation};
@@ -24,14 +24,22 @@ type Waiting = Arc<Mutex<Senders>>;
 /// The last lines that `ssh` printed.
 type LastWords = Arc<Mutex<VecDeque<u8>>>;
 
+/// Why the answers could not be understood, once that has happened.
+type Nonsense = Arc<Mutex<Option<String>>>;
+
 /// How much of what `ssh` prints is kept.
 const LAST_WORDS_MAX: usize = 2000;
+
+/// How long an `ssh` whose connection has ended may take to say why. Then it is killed: one that
+/// still holds a connection would never end by itself.
+const LAST_WORDS_WAIT: Duration = Duration::from_secs(2);
 
 pub(super) struct Session {
     child: Mutex<Child>,
     input: Mutex<ChildStdin>,
     waiting: Waiting,
     last_words: LastWords,
+    nonsense: Nonsense,
     next: AtomicU32,
     dead: AtomicBool,
     stall: Duration,
@@ -74,11 +82,13 @@ impl Session {
         let last_words = LastWords::default();
         listen(messages, Arc::clone(&last_words));
         let waiting = Waiting::default();
+        let nonsense = Nonsense::default();
         let mut session = Self {
             child: Mutex::new(child),
             input: Mutex::new(input),
             waiting: Arc::clone(&waiting),
             last_words,
+            nonsense: Arc::clone(&nonsense),
             next: AtomicU32::new(0),
             dead: AtomicBool::new(false),
             stall,
@@ -91,7 +101,18 @@ impl Session {
         lock(&waiting).insert(u32::MAX, sender);
         std::thread::spawn(move || {
             let mut first = true;
-            while let Ok(Some((kind, rest))) = read_message(&mut output) {
+            loop {
+                let (kind, rest) = match read_message(&mut output) {
+                    Ok(Some(message)) => message,
+                    Ok(None) => break,
+                    Err(error) => {
+                        if error.kind() == std::io::ErrorKind::InvalidData {
+                            *nonsense.lock().unwrap_or_else(PoisonError::into_inner) =
+                                Some(error.to_string());
+                        }
+                        break;
+                    }
+                };
                 let id = if first {
                     Some(u32::MAX)
                 } else {
@@ -185,14 +206,27 @@ impl Session {
             })
     }
 
-    /// The connection has ended: what `ssh` said tells why.
+    /// The connection has ended, or makes no sense: what was read and what `ssh` said tell why.
     fn lost(&self) -> Error {
         self.dead.store(true, Ordering::Relaxed);
-        let _ = self
-            .child
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .wait();
+        let nonsense = {
+            let nonsense = self.nonsense.lock();
+            nonsense.unwrap_or_else(PoisonError::into_inner).clone()
+        };
+        let patience = if nonsense.is_some() {
+            Duration::ZERO
+        } else {
+            LAST_WORDS_WAIT
+        };
+        end(
+            &mut self.child.lock().unwrap_or_else(PoisonError::into_inner),
+            patience,
+        );
+        if let Some(why) = nonsense {
+            return Error::new(ErrorKind::Invalid, Operation::Open)
+                .on("ssh")
+                .because(why);
+        }
         // The thread that reads it may be a moment behind.
         std::thread::sleep(Duration::from_millis(20));
         let words: Vec<u8> = self
@@ -208,16 +242,7 @@ impl Session {
             .chars()
             .map(|c| if c.is_control() { ' ' } else { c })
             .collect();
-        // `ssh` has one exit status for all of these; its words are fixed English.
-        let kind = if words.contains("Permission denied") {
-            ErrorKind::SignIn
-        } else if words.contains("Host key verification failed")
-            || words.contains("REMOTE HOST IDENTIFICATION HAS CHANGED")
-        {
-            ErrorKind::Denied
-        } else {
-            ErrorKind::Unavailable
-        };
+        let kind = kind_of(&words);
         let words = if words.is_empty() {
             "the connection ended".to_owned()
         } else {
@@ -225,6 +250,39 @@ impl Session {
         };
         Error::new(kind, Operation::Open).on("ssh").because(words)
     }
+}
+
+/// What went wrong, from what `ssh` said: it has one exit status for all of it, but its words are
+/// fixed English. What only a person can mend is not tried again.
+fn kind_of(words: &str) -> ErrorKind {
+    let says = |text: &str| words.contains(text);
+    if says("Permission denied") || says("Too many authentication failures") {
+        ErrorKind::SignIn
+    } else if says("Host key verification failed") || says("REMOTE HOST IDENTIFICATION HAS CHANGED")
+    {
+        ErrorKind::Denied
+    } else if says("subsystem request failed")
+        || says("Bad configuration option")
+        || says("Bad owner or permissions")
+        || says("Unable to negotiate")
+    {
+        ErrorKind::Invalid
+    } else {
+        ErrorKind::Unavailable
+    }
+}
+
+/// Waits for the end of a process, and kills it when that takes longer than `patience`.
+fn end(child: &mut Child, patience: Duration) {
+    let until = Instant::now() + patience;
+    while Instant::now() < until {
+        match child.try_wait() {
+            Ok(None) => std::thread::sleep(Duration::from_millis(10)),
+            _ => return,
+        }
+    }
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 impl Drop for Session {
@@ -264,4 +322,33 @@ fn listen(mut messages: impl Read + Send + 'static, last_words: LastWords) {
             words.drain(..excess);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_a_person_can_mend_is_not_a_passing_fault() {
+        for (words, kind) in [
+            (
+                "Received disconnect from 10.0.0.1 port 22:2: Too many authentication failures",
+                ErrorKind::SignIn,
+            ),
+            ("me@host: Permission denied (publickey).", ErrorKind::SignIn),
+            ("Host key verification failed.", ErrorKind::Denied),
+            ("subsystem request failed on channel 0", ErrorKind::Invalid),
+            (
+                "/home/me/.ssh/config: line 3: Bad configuration option: hots",
+                ErrorKind::Invalid,
+            ),
+            (
+                "ssh: connect to host h port 22: Connection refused",
+                ErrorKind::Unavailable,
+            ),
+            ("", ErrorKind::Unavailable),
+        ] {
+            assert_eq!(kind_of(words), kind, "{words}");
+        }
+    }
 }

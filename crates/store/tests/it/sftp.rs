@@ -117,6 +117,35 @@ fn an_unknown_host_and_a_wrong_key_are_told_apart() {
     }
 }
 
+/// A login script that greets breaks the protocol at its first byte, and the connection stays open.
+#[test]
+fn a_login_script_that_prints_is_named_at_once() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("ssh");
+    // It ignores what it is asked, and would go on for minutes.
+    std::fs::write(
+        &script,
+        "#!/bin/sh\necho 'Welcome to the machine'\nexec sleep 300\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut environment = environment();
+    let ssh = script.display().to_string();
+    environment.variable =
+        Arc::new(move |variable| (variable == "RAVELIN_SSH").then(|| ssh.clone()));
+    let store = open(&"sftp://me@host/data".parse().unwrap(), &environment).unwrap();
+    let begun = std::time::Instant::now();
+    let error = store.stat(&name("x")).unwrap_err();
+    assert!(
+        begun.elapsed() < Duration::from_secs(60),
+        "it waited for an `ssh` that has no reason to end"
+    );
+    assert_eq!(error.kind, ErrorKind::Invalid);
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("login script"), "{source}");
+}
+
 /// An SSH server that asks for a password, `pw` of user `me`, and a configuration for `ssh`.
 fn with_password() -> Option<(Server, std::path::PathBuf)> {
     testkit::require("ssh")?;
