@@ -122,12 +122,20 @@ impl Disk {
         let Some(parent) = path.parent() else {
             return Ok(());
         };
-        if parent.is_dir() {
+        // Above the first part of a relative path is the working folder.
+        if parent.as_os_str().is_empty() || parent.is_dir() {
             return Ok(());
         }
         self.create_folders(parent)?;
         match fs::DirBuilder::new().mode(0o700).create(parent) {
-            Ok(()) => sync_folder(parent.parent().unwrap_or(parent)),
+            Ok(()) => {
+                let above = parent.parent().unwrap_or(parent);
+                sync_folder(if above.as_os_str().is_empty() {
+                    Path::new(".")
+                } else {
+                    above
+                })
+            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(error),
         }
@@ -387,6 +395,18 @@ mod tests {
 
     fn name(text: &str) -> Name {
         Name::new(text).unwrap()
+    }
+
+    #[test]
+    fn a_relative_folder_is_created_below_the_working_folder() {
+        let first = format!("relative-{}", std::process::id());
+        let disk = Disk::new(
+            Path::new(&first).join("store").as_path(),
+            &Environment::fixed(),
+        );
+        let written = disk.write(&name("x"), b"1", WriteMode::Create);
+        let _ = fs::remove_dir_all(&first);
+        written.unwrap();
     }
 
     /// Content that fails after some bytes.
