@@ -100,10 +100,14 @@ impl Guard {
         self.can_delete != Some(false) && self.locks_new_objects != Some(true) && !kept
     }
 
+    /// Whether the credentials can destroy kept versions, or give themselves the right to: by a
+    /// bucket's rules, by another key, or with the bucket as a whole.
     fn may_delete_versions(&self) -> bool {
-        self.rights
-            .as_ref()
-            .is_none_or(|rights| rights.iter().any(|right| right == "deleteFiles"))
+        const DESTROYING: [&str; 4] = ["deleteFiles", "deleteBuckets", "writeBuckets", "writeKeys"];
+        self.rights.as_ref().is_none_or(|rights| {
+            let mut rights = rights.iter();
+            rights.any(|right| DESTROYING.contains(&right.as_str()))
+        })
     }
 }
 
@@ -323,6 +327,15 @@ mod tests {
             "who may delete versions, may delete all"
         );
         let rights = Some(vec!["writeFiles".to_owned()]);
-        assert!(!Guard { rights, ..versions }.is_open());
+        let locked = Guard { rights, ..versions };
+        assert!(!locked.is_open());
+        for right in ["deleteFiles", "deleteBuckets", "writeBuckets", "writeKeys"] {
+            let rights = Some(vec!["writeFiles".to_owned(), right.to_owned()]);
+            let guard = Guard {
+                rights,
+                ..locked.clone()
+            };
+            assert!(guard.is_open(), "{right} leads to deleting versions");
+        }
     }
 }
