@@ -116,6 +116,7 @@ impl Answer {
             retry_after,
             headers: self.headers,
             authorization: None,
+            received: now,
             text: String::from_utf8_lossy(&bytes).into_owned(),
         }
     }
@@ -129,6 +130,8 @@ pub(crate) struct Refusal {
     /// What the refused request proved itself with: whoever renews looks whether that is still
     /// what is used. Never shown.
     pub(super) authorization: Option<String>,
+    /// When it came, by our clock.
+    pub(crate) received: SystemTime,
     /// The body, cut at 64 KiB.
     pub(crate) text: String,
 }

@@ -250,6 +250,9 @@ fn unquote(tag: &str) -> String {
     tag.trim_start_matches("W/").trim_matches('"').to_owned()
 }
 
+/// A difference of the clocks that no service minds. Source: AWS allows 15 minutes, others 5.
+const SKEW_SECONDS_MAX: u64 = 5 * 60;
+
 impl Signer {
     fn now(&self, http: &Http) -> SystemTime {
         let skew = *self
@@ -281,11 +284,22 @@ impl Service for Signer {
     fn explain(&self, refusal: &Refusal) -> ErrorKind {
         let code =
             xml::parse(refusal.text.as_bytes()).map(|error| error.text_of("Code").to_owned());
-        kind_of(code.as_deref().unwrap_or_default(), refusal)
+        let kind = kind_of(code.as_deref().unwrap_or_default(), refusal);
+        // An answer to HEAD does not say why it is no: the server's clock may.
+        if kind == ErrorKind::Denied && refusal.text.is_empty() {
+            let ours = *self
+                .skew_seconds
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if skew_seconds(refusal).is_some_and(|skew| skew.abs_diff(ours) > SKEW_SECONDS_MAX) {
+                return ErrorKind::ClockSkew;
+            }
+        }
+        kind
     }
 
     /// Takes the server's time when it refuses ours, and its region when it names another.
-    fn renew(&self, http: &Http, refusal: &Refusal) -> Result<bool, Error> {
+    fn renew(&self, _: &Http, refusal: &Refusal) -> Result<bool, Error> {
         if let Some(region) = refusal.header("x-amz-bucket-region") {
             let mut ours = self.region.lock().unwrap_or_else(PoisonError::into_inner);
             if *ours != region {
@@ -293,16 +307,8 @@ impl Service for Signer {
                 return Ok(true);
             }
         }
-        let theirs = refusal
-            .header("date")
-            .and_then(crate::http::parse_http_date);
-        let Some(theirs) = theirs else {
+        let Some(skew) = skew_seconds(refusal) else {
             return Ok(false);
-        };
-        let now = (http.environment.clock)();
-        let skew = match theirs.duration_since(now) {
-            Ok(ahead) => i64::try_from(ahead.as_secs()).unwrap_or(i64::MAX),
-            Err(behind) => -i64::try_from(behind.duration().as_secs()).unwrap_or(i64::MAX),
         };
         let mut ours = self
             .skew_seconds
@@ -313,6 +319,15 @@ impl Service for Signer {
         *ours = skew;
         Ok(worth)
     }
+}
+
+/// How far the server's clock is ahead of ours, as the answer's date tells.
+fn skew_seconds(refusal: &Refusal) -> Option<i64> {
+    let theirs = crate::http::parse_http_date(refusal.header("date")?)?;
+    Some(match theirs.duration_since(refusal.received) {
+        Ok(ahead) => i64::try_from(ahead.as_secs()).unwrap_or(i64::MAX),
+        Err(behind) => -i64::try_from(behind.duration().as_secs()).unwrap_or(i64::MAX),
+    })
 }
 
 /// Source: AWS documentation, "Error responses".

@@ -74,6 +74,10 @@ fn a_clock_that_is_off(port: u16) {
             }
         });
         let store = at(port, &environment);
+        // Looking is refused without a word why.
+        let error = store.stat(&name("no clock")).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::NotFound);
+        let store = at(port, &environment);
         store
             .write(&name("clock"), b"x", WriteMode::Replace)
             .unwrap();
