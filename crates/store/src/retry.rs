@@ -147,7 +147,11 @@ impl Store for Retry {
 }
 
 /// Whether the object holds exactly these bytes.
-fn same_bytes(store: &dyn Store, name: &Name, content: &dyn Content) -> Result<bool, Error> {
+pub(crate) fn same_bytes(
+    store: &dyn Store,
+    name: &Name,
+    content: &dyn Content,
+) -> Result<bool, Error> {
     let Reading { object, mut body } = store.read(name, Range::WHOLE)?;
     if object.size != content.size() {
         return Ok(false);

@@ -3,7 +3,9 @@
 //! A write goes to a name of its own, then gets its final name with MOVE, which servers do in one step: with
 //! `Overwrite: T` it replaces, with `Overwrite: F` it refuses. PUT's own preconditions are not
 //! used, for there are servers that ignore them and replace all the same. A crash before the MOVE leaves a
-//! `.ravelin-tmp-` file that no listing shows.
+//! `.ravelin-tmp-` file that no listing shows. The size is compared before the MOVE, so that an
+//! upload that was cut short replaces nothing. When the answer to the MOVE was lost, the second
+//! try finds its source gone; then the target tells whether the first one was carried out.
 //!
 //! Deleting and reading first make sure that the name is not a folder: DELETE on a folder would take
 //! all that is in it.
@@ -14,6 +16,7 @@ use std::time::SystemTime;
 use percent_encoding::percent_decode_str;
 
 use crate::http::{Http, Method, Refusal, Request, Service, encode_path, origin, parse_http_date};
+use crate::retry::same_bytes;
 use crate::s3::{ranged, reading};
 use crate::xml::{self, Element};
 use crate::{
@@ -165,8 +168,13 @@ impl WebDav {
     }
 
     fn look(&self, name: &Name, operation: Operation) -> Result<Object, Error> {
+        self.look_at(name.as_str(), name, operation)
+    }
+
+    /// Looks at a path that stands for an object while it is written.
+    fn look_at(&self, path: &str, name: &Name, operation: Operation) -> Result<Object, Error> {
         let missing = || Error::new(ErrorKind::NotFound, operation).on(name);
-        let responses = self.propfind(name.as_str(), "0", operation, PROPERTIES)?;
+        let responses = self.propfind(path, "0", operation, PROPERTIES)?;
         let found = responses
             .iter()
             .find_map(|response| self.found(response))
@@ -378,14 +386,31 @@ impl Store for WebDav {
                 .and_then(|()| put()),
             result => result,
         };
-        let moved = written.and_then(|()| {
-            self.relocate(
-                &temporary,
-                name,
-                mode == WriteMode::Replace,
-                Operation::Write,
-            )
-        });
+        let confirm = |object: Object| {
+            if object.size == content.size() {
+                return Ok(object);
+            }
+            let why = format!("the server has {} bytes of {}", object.size, content.size());
+            Err(Error::new(ErrorKind::Corrupt, Operation::Write)
+                .on(name)
+                .because(why))
+        };
+        let moved = written
+            .and_then(|()| self.look_at(&temporary, name, Operation::Write))
+            .and_then(confirm)
+            .and_then(|_| {
+                let replace = mode == WriteMode::Replace;
+                match self.relocate(&temporary, name, replace, Operation::Write) {
+                    Err(error)
+                        if error.kind == ErrorKind::NotFound
+                            && error.doubtful
+                            && same_bytes(self, name, content).unwrap_or(false) =>
+                    {
+                        Ok(())
+                    }
+                    result => result,
+                }
+            });
         if let Err(error) = moved {
             let request = Request::new(
                 Method::Delete,
@@ -398,15 +423,7 @@ impl Store for WebDav {
             let _ = self.http.call_once(&self.login, &request);
             return Err(error);
         }
-        let object = self.look(name, Operation::Write)?;
-        if object.size == content.size() {
-            Ok(object)
-        } else {
-            let why = format!("the server has {} bytes of {}", object.size, content.size());
-            Err(Error::new(ErrorKind::Corrupt, Operation::Write)
-                .on(name)
-                .because(why))
-        }
+        self.look(name, Operation::Write).and_then(confirm)
     }
 
     fn delete(&self, name: &Name) -> Result<(), Error> {
@@ -430,6 +447,14 @@ impl Store for WebDav {
     fn rename(&self, from: &Name, to: &Name) -> Result<(), Error> {
         self.look(from, Operation::Rename)?;
         match self.relocate(from.as_str(), to, false, Operation::Rename) {
+            // Gone after a try whose answer was lost: who asked looks at the target.
+            Err(error)
+                if error.doubtful
+                    && error.kind == ErrorKind::NotFound
+                    && self.look(from, Operation::Rename).is_err() =>
+            {
+                Err(error)
+            }
             Err(error)
                 if matches!(
                     error.kind,
