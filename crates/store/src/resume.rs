@@ -3,7 +3,8 @@
 //! A part counts as sent when the service confirmed it *and* the record of that is on disk. When
 //! the program dies in between, the part is sent again. A record is used only for parts whose
 //! checksum is the same now: if the content has changed meanwhile, the part is sent again, too.
-//! Losing the record costs time, nothing else.
+//! Losing the record costs time, nothing else: so when it cannot be written (the disk is full, the
+//! folder is read-only), the upload goes on without one.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -83,21 +84,19 @@ impl Record {
     }
 
     /// Begins anew.
-    pub(crate) fn start(&self, upload: Upload) -> io::Result<()> {
+    pub(crate) fn start(&self, upload: Upload) {
         let mut kept = self.upload.lock().unwrap_or_else(PoisonError::into_inner);
-        self.save(&upload)?;
+        self.save(&upload);
         *kept = Some(upload);
-        Ok(())
     }
 
     /// Notes a part that the service confirmed.
-    pub(crate) fn sent(&self, number: u32, part: PartSent) -> io::Result<()> {
+    pub(crate) fn sent(&self, number: u32, part: PartSent) {
         let mut kept = self.upload.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(upload) = kept.as_mut() {
             upload.parts.insert(number, part);
-            self.save(upload)?;
+            self.save(upload);
         }
-        Ok(())
     }
 
     /// Whether the service has this part already; gives what it calls it.
@@ -116,11 +115,12 @@ impl Record {
         }
     }
 
-    fn save(&self, upload: &Upload) -> io::Result<()> {
-        let Some(path) = &self.path else {
-            return Ok(());
-        };
-        write_private(path, &serde_json::to_vec(upload)?)
+    /// An older record that stays names less than was sent, or an upload that the service has
+    /// forgotten: both are found out.
+    fn save(&self, upload: &Upload) {
+        if let (Some(path), Ok(bytes)) = (&self.path, serde_json::to_vec(upload)) {
+            let _ = write_private(path, &bytes);
+        }
     }
 }
 
@@ -185,17 +185,15 @@ mod tests {
             part_size: 60,
             parts: BTreeMap::new(),
         };
-        find().start(upload).unwrap();
+        find().start(upload);
         let record = find();
-        record
-            .sent(
-                1,
-                PartSent {
-                    digest: "d1".into(),
-                    tag: "t1".into(),
-                },
-            )
-            .unwrap();
+        record.sent(
+            1,
+            PartSent {
+                digest: "d1".into(),
+                tag: "t1".into(),
+            },
+        );
         assert_eq!(find().tag(1, "d1").as_deref(), Some("t1"));
         assert_eq!(find().tag(1, "other"), None);
         assert_eq!(find().tag(2, "d1"), None);
@@ -215,6 +213,36 @@ mod tests {
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         find().end();
         assert_eq!(find().get(), None);
+    }
+
+    #[test]
+    fn without_a_place_for_the_record_an_upload_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        // A file where the folder should be: nobody can write below it, not even root.
+        fs::write(folder.path().join("state"), "").unwrap();
+        let environment = Environment {
+            state: Some(folder.path().join("state")),
+            ..Environment::fixed()
+        };
+        let record = Record::find(
+            &environment,
+            "s3:bucket",
+            &Name::new("big").unwrap(),
+            &vec![0],
+        );
+        record.start(Upload {
+            id: "u1".into(),
+            size: 1,
+            part_size: 1,
+            ..Upload::default()
+        });
+        let part = PartSent {
+            digest: "d1".into(),
+            tag: "t1".into(),
+        };
+        record.sent(1, part);
+        assert_eq!(record.tag(1, "d1").as_deref(), Some("t1"));
+        record.end();
     }
 
     #[test]

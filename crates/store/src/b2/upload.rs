@@ -11,8 +11,8 @@ use crate::digest::unhex;
 use crate::http::{Http, Method, Refusal, Request, Service, encode_path};
 use crate::resume::{PartSent, Record, Upload, parts};
 use crate::{
-    Content, Digest, DigestKind, Error, ErrorKind, Name, Object, Operation, Secret, digest_of,
-    in_parallel,
+    Content, Digest, DigestKind, Error, ErrorKind, Name, Object, Operation, Secret, Store as _,
+    digest_of, in_parallel,
 };
 
 /// Largest object that is sent in one request. Source: Backblaze recommends parts from 100 MB on.
@@ -171,7 +171,7 @@ impl B2 {
                     part_size: self.part_size(content.size(), part_min)?,
                     ..Upload::default()
                 };
-                record.start(upload.clone()).map_err(local)?;
+                record.start(upload.clone());
                 upload
             }
         };
@@ -190,13 +190,27 @@ impl B2 {
         )
         .and_then(|sha1s| {
             let arguments = json!({"fileId": upload.id, "partSha1Array": sha1s});
-            self.function("b2_finish_large_file", arguments, Operation::Write, name)?
-                .json::<super::File>()
+            match self.function("b2_finish_large_file", arguments, Operation::Write, name) {
+                // A large file is one no longer once it is finished: when the answer to that was
+                // lost, the object is there. Each part was confirmed; this is the whole's checksum.
+                Err(error)
+                    if error.doubtful
+                        && matches!(error.kind, ErrorKind::NotFound | ErrorKind::Invalid) =>
+                {
+                    let sha1 = digest_of(content, DigestKind::Sha1).map_err(local)?;
+                    let found = self
+                        .stat(name)
+                        .ok()
+                        .filter(|found| found.size == content.size() && found.digest == Some(sha1));
+                    found.ok_or(error)
+                }
+                answer => Ok(answer?.json::<super::File>()?.object(name.clone())),
+            }
         });
         match sent {
-            Ok(file) => {
+            Ok(object) => {
                 record.end();
-                Ok(file.object(name.clone()))
+                Ok(object)
             }
             Err(error) => {
                 // What passes may go on later; anything else would only leave parts to be paid for.
@@ -275,15 +289,13 @@ impl B2 {
             answer.json()
         })?;
         confirm(sent.content_sha1.as_deref(), sha1, name)?;
-        record
-            .sent(
-                number,
-                PartSent {
-                    digest: sha1.to_hex(),
-                    tag: String::new(),
-                },
-            )
-            .map_err(local)?;
+        record.sent(
+            number,
+            PartSent {
+                digest: sha1.to_hex(),
+                tag: String::new(),
+            },
+        );
         Ok(sha1.to_hex())
     }
 }

@@ -199,9 +199,7 @@ impl Drive {
             part_size: PART_SIZE,
             ..Upload::default()
         };
-        record
-            .start(upload)
-            .map_err(|error| Error::from_io(error, Operation::Write, name))?;
+        record.start(upload);
         self.send_rest(name, content, &address, Some(0))
     }
 

@@ -126,7 +126,6 @@ impl Dropbox {
         commit: &Value,
         record: &Record,
     ) -> Result<Metadata, Error> {
-        let local = |error| Error::from_io(error, Operation::Write, name);
         let upload = match record.get() {
             Some(upload) => upload,
             None => {
@@ -145,7 +144,7 @@ impl Dropbox {
                     part_size: PART_SIZE,
                     ..Upload::default()
                 };
-                record.start(upload.clone()).map_err(local)?;
+                record.start(upload.clone());
                 upload
             }
         };
@@ -166,7 +165,6 @@ impl Dropbox {
         record: &Record,
         upload: &Upload,
     ) -> Result<Metadata, Error> {
-        let local = |error| Error::from_io(error, Operation::Write, name);
         for (number, start, size) in parts(content.size(), upload.part_size) {
             let part = Part {
                 whole: content,
@@ -190,15 +188,13 @@ impl Dropbox {
             {
                 return Err(error);
             }
-            record
-                .sent(
-                    number,
-                    PartSent {
-                        digest: hash.to_hex(),
-                        tag: String::new(),
-                    },
-                )
-                .map_err(local)?;
+            record.sent(
+                number,
+                PartSent {
+                    digest: hash.to_hex(),
+                    tag: String::new(),
+                },
+            );
         }
         let cursor = json!({"session_id": upload.id, "offset": content.size()});
         let arguments = json!({"cursor": cursor, "commit": commit});

@@ -4,9 +4,10 @@ use super::{Method, S3, base64, confirm, unquote};
 use crate::content::Part;
 use crate::http::Request;
 use crate::resume::{PartSent, Record, Upload, parts};
+use crate::retry::same_bytes;
 use crate::{
-    Content, DigestKind, Error, ErrorKind, Name, Object, Operation, WriteMode, digest_of,
-    in_parallel, xml,
+    Content, DigestKind, Error, ErrorKind, Name, Object, Operation, Store as _, WriteMode,
+    digest_of, in_parallel, xml,
 };
 
 /// Largest object that is sent in one request.
@@ -46,7 +47,6 @@ impl S3 {
         mode: WriteMode,
         record: &Record,
     ) -> Result<Object, Error> {
-        let local = |error| Error::from_io(error, Operation::Write, name);
         let upload = match record.get() {
             Some(upload) => upload,
             None => {
@@ -62,7 +62,7 @@ impl S3 {
                     part_size,
                     ..Upload::default()
                 };
-                record.start(upload.clone()).map_err(local)?;
+                record.start(upload.clone());
                 upload
             }
         };
@@ -79,7 +79,20 @@ impl S3 {
                 Ok((number, tag))
             },
         )
-        .and_then(|tags| self.complete(name, &upload.id, &tags, mode));
+        .and_then(|tags| {
+            match self.complete(name, &upload.id, &tags, mode) {
+                // An upload ends when it is completed: when the answer to that was lost, the object
+                // is there. Its bytes tell, for services differ in the checksums they keep.
+                Err(error)
+                    if error.kind == ErrorKind::NotFound
+                        && error.doubtful
+                        && same_bytes(self, name, content).unwrap_or(false) =>
+                {
+                    Ok(self.stat(name)?.version)
+                }
+                result => result,
+            }
+        });
         match sent {
             Ok(version) => {
                 record.end();
@@ -142,15 +155,13 @@ impl S3 {
         let answer = self.call(&request)?;
         confirm(&answer, digest, name)?;
         let tag = answer.header("etag").map(unquote).unwrap_or_default();
-        record
-            .sent(
-                number,
-                PartSent {
-                    digest: digest.to_hex(),
-                    tag: tag.clone(),
-                },
-            )
-            .map_err(local)?;
+        record.sent(
+            number,
+            PartSent {
+                digest: digest.to_hex(),
+                tag: tag.clone(),
+            },
+        );
         Ok(PartSent {
             digest: base64(digest),
             tag,

@@ -89,6 +89,25 @@ fn big_objects_go_in_parts_and_on_after_a_failure() {
     assert_eq!(emulator.unfinished(), 0);
 }
 
+/// The second try is told that there is no such upload: it was finished by the first.
+#[test]
+fn a_big_object_is_done_though_the_last_answer_is_lost() {
+    let emulator = B2Emulator::start();
+    let (store, environment) = at(&emulator);
+    let bytes: Vec<u8> = (0..(101_u32 << 20) / 4)
+        .flat_map(u32::to_le_bytes)
+        .collect();
+    emulator
+        .faults
+        .next("b2_finish_large_file", Trouble::LoseAnswer);
+    store
+        .write(&name("big"), &bytes, WriteMode::Replace)
+        .unwrap();
+    assert!(emulator.object("pre fix/big").unwrap() == bytes);
+    assert_eq!((emulator.versions(), emulator.unfinished()), (1, 0));
+    assert_eq!(environment.counters.get("b2_start_large_file"), 1);
+}
+
 #[test]
 fn every_passing_fault_passes() {
     let emulator = B2Emulator::start();

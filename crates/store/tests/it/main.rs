@@ -8,6 +8,7 @@ mod dropbox;
 mod hostile;
 mod keyring;
 mod killed;
+mod lost;
 mod probe;
 mod router;
 mod s3;
