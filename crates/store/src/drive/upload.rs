@@ -1,7 +1,14 @@
 //! Uploads to Drive: whole when small, else in a session that goes on after a failure.
 //!
 //! The address of a session is a secret: whoever has it can write the file. It is kept with the
-//! other state, readable by its owner only, and never shown.
+//! other state, readable by its owner only, and never shown. Drive tells how many bytes a session
+//! has, but not which: so a session goes on only with the content that it was begun with.
+//!
+//! Drive tells the checksum only when the file is there. A new file that is damaged is deleted at
+//! once. One that is sent in place of another is sent again by who has patience; until that has
+//! worked, the damaged bytes have the name, and the error says so.
+
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
@@ -9,7 +16,7 @@ use super::{Drive, FIELDS, File};
 use crate::content::Part;
 use crate::digest::{Digest, unhex};
 use crate::http::{Answer, Method, Request, encode, origin};
-use crate::resume::{Record, Upload};
+use crate::resume::{PartSent, Record, Upload};
 use crate::{Content, DigestKind, Error, ErrorKind, Name, Object, Operation, digest_of};
 
 /// Largest object that is sent in one request. Source: Google's limit is 5 MB.
@@ -17,6 +24,9 @@ const SINGLE_MAX: u64 = 5_000_000;
 
 /// What one request of a session sends: a multiple of 256 KiB.
 const PART_SIZE: u64 = 16 << 20;
+
+/// Stands in the record for the content as a whole: parts are numbered from 1.
+const WHOLE: u32 = 0;
 
 /// Separates the parts of a small upload. The length of the metadata is bounded, and the content
 /// comes last: a content that holds this text is read right all the same, by its position.
@@ -35,7 +45,7 @@ impl Drive {
         let file = if content.size() <= SINGLE_MAX {
             self.send_whole(name, content, existing.first(), &parent)?
         } else {
-            self.send_session(name, content, existing.first(), &parent)?
+            self.send_session(name, content, digest, existing.first(), &parent)?
         };
         if file
             .md5_checksum
@@ -45,9 +55,23 @@ impl Drive {
             != Some(digest)
             || file.size() != Some(content.size())
         {
+            let why = if existing.is_empty() {
+                let request = self.request(
+                    Method::Delete,
+                    &format!("files/{}", encode(&file.id)),
+                    "drive delete",
+                    Operation::Write,
+                    name,
+                );
+                // What stays is found damaged by every read.
+                let _ = self.http.call(&self.account, &request);
+                "Drive has another checksum"
+            } else {
+                "Drive has another checksum; the damaged bytes have replaced the old ones"
+            };
             return Err(Error::new(ErrorKind::Corrupt, Operation::Write)
                 .on(name)
-                .because("Drive has another checksum"));
+                .because(why));
         }
         // Copies of the same bytes that an interrupted program left behind.
         for copy in existing.iter().skip(1) {
@@ -149,21 +173,23 @@ impl Drive {
         &self,
         name: &Name,
         content: &dyn Content,
+        digest: Digest,
         existing: Option<&File>,
         parent: &str,
     ) -> Result<File, Error> {
         let place = format!("gdrive:{}", self.root);
         let record = Record::find(&self.http.environment, &place, name, content);
-        let sent = match record.get() {
+        let same = record.tag(WHOLE, &digest.to_hex()).is_some();
+        let sent = match record.get().filter(|_| same) {
             Some(upload) => match self.send_rest(name, content, &upload.id, None) {
                 // Sessions end after a week.
                 Err(error) if error.kind == ErrorKind::NotFound => {
                     record.end();
-                    self.send_new(name, content, existing, parent, &record)
+                    self.send_new(name, content, digest, existing, parent, &record)
                 }
                 result => result,
             },
-            None => self.send_new(name, content, existing, parent, &record),
+            None => self.send_new(name, content, digest, existing, parent, &record),
         };
         if sent.as_ref().err().is_none_or(|error| !error.is_passing()) {
             record.end();
@@ -175,6 +201,7 @@ impl Drive {
         &self,
         name: &Name,
         content: &dyn Content,
+        digest: Digest,
         existing: Option<&File>,
         parent: &str,
         record: &Record,
@@ -197,7 +224,13 @@ impl Drive {
             id: address.clone(),
             size: content.size(),
             part_size: PART_SIZE,
-            ..Upload::default()
+            parts: BTreeMap::from([(
+                WHOLE,
+                PartSent {
+                    digest: digest.to_hex(),
+                    tag: String::new(),
+                },
+            )]),
         };
         record.start(upload);
         self.send_rest(name, content, &address, Some(0))

@@ -176,6 +176,44 @@ fn sessions_go_on_after_a_failure_and_start_over_when_forgotten() {
 }
 
 #[test]
+fn a_session_goes_on_with_its_own_content_only() {
+    let emulator = DriveEmulator::start();
+    let (_, mut environment, _state) = signed_in(&emulator);
+    environment.patience.total = Duration::ZERO;
+    let store = || open(&"gdrive:/x".parse().unwrap(), &environment).unwrap();
+    let (old, new) = (vec![1; 40 << 20], vec![2; 40 << 20]);
+    // The start of the session and a part go well.
+    emulator.faults.add(Fault {
+        on: "/upload/".into(),
+        skip: 2,
+        times: 100,
+        trouble: Trouble::CutRequest(1000),
+    });
+    store()
+        .write(&name("big"), &old, WriteMode::Replace)
+        .unwrap_err();
+    emulator.faults.clear();
+    store()
+        .write(&name("big"), &new, WriteMode::Replace)
+        .unwrap();
+    assert!(emulator.objects("big") == [new]);
+}
+
+#[test]
+fn a_new_file_that_arrives_damaged_does_not_stay() {
+    let emulator = DriveEmulator::start();
+    let (_, mut environment, _state) = signed_in(&emulator);
+    environment.patience.total = Duration::ZERO;
+    let store = open(&"gdrive:/x".parse().unwrap(), &environment).unwrap();
+    emulator.faults.next("/upload/", Trouble::FlipByte);
+    let error = store
+        .write(&name("a"), &vec![7; 100_000], WriteMode::Replace)
+        .unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Corrupt);
+    assert!(emulator.objects("a").is_empty());
+}
+
+#[test]
 fn two_files_of_one_name_are_told_unless_they_are_the_same() {
     let emulator = DriveEmulator::start();
     let (store, _environment, _state) = signed_in(&emulator);
