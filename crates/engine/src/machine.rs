@@ -9,7 +9,7 @@ use jiff::ZonedDateTime;
 
 use crate::layer::{self, Access, Layer};
 use crate::secret::Keeper;
-use crate::{Clock, Config, Places, Random, Surroundings, config};
+use crate::{Clock, Config, Places, Random, Stop, Surroundings, config};
 
 /// What the edge tells the engine about the machine. The engine itself looks nothing up.
 pub struct Machine {
@@ -27,6 +27,8 @@ pub struct Machine {
     pub surroundings: Surroundings,
     /// Gives random bytes.
     pub random: Random,
+    /// Asked for when the program is to end: stores wait for nothing then.
+    pub stop: Arc<Stop>,
 }
 
 impl Machine {
@@ -64,6 +66,8 @@ impl Machine {
         environment.home = Some(self.places.home.clone());
         environment.state = Some(self.places.state.clone());
         environment.keep = store::Keep::InKeyringElseFile;
+        let stop = Arc::clone(&self.stop);
+        environment.stopping = Arc::new(move || stop.is_requested());
         environment
     }
 
@@ -95,6 +99,7 @@ impl Machine {
             clock: Arc::clone(&self.clock),
             surroundings: self.surroundings,
             random: self.random,
+            stop: Arc::clone(&self.stop),
         }
     }
 

@@ -92,20 +92,20 @@ fn act(cli: &Cli, output: Output) -> Result<Exit, Ended> {
     if let Command::Borg(command) = &cli.command {
         return Ok(borg::run(command, output));
     }
-    let machine = machine()?;
+    let machine = machine(interrupt::listen()?)?;
     let config_file = cli.common.config.clone();
     let session = Session {
         config_file: config_file.unwrap_or_else(|| machine.places.config_file()),
         machine: &machine,
         output,
-        stop: &*interrupt::listen()?,
+        stop: &machine.stop,
         zone: TimeZone::system(),
     };
     commands::run(cli, &session)
 }
 
 /// What can be known of this machine by looking at it.
-fn machine() -> io::Result<Machine> {
+fn machine(stop: Arc<engine::Stop>) -> io::Result<Machine> {
     let no_home = || io::Error::other("cannot tell where the home directory is: HOME is not set");
     let home = env::home_dir()
         .filter(|home| home.is_absolute())
@@ -127,6 +127,7 @@ fn machine() -> io::Result<Machine> {
         clock: Arc::new(engine::clock::system),
         surroundings: engine::Surroundings::system(),
         random: engine::random::system,
+        stop,
     })
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::{Bandwidth, Counters, Keep, Patience, Secret, digest::hex};
+use crate::{Bandwidth, Counters, Error, Keep, Patience, Secret, digest::hex};
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -15,6 +15,9 @@ pub type Random = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
 
 /// Looks up an environment variable.
 pub type Variables = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// Tells whether somebody asked the program to end.
+pub type Stopping = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Surroundings of a store. Cheap to clone: clones share bandwidth and counters.
 #[derive(Clone)]
@@ -38,6 +41,9 @@ pub struct Environment {
     pub password: Option<Secret>,
     /// How long passing faults are put up with.
     pub patience: Patience,
+    /// Asked ten times a second while a store waits before it tries again: when it is true, the
+    /// wait ends, and the fault is reported.
+    pub stopping: Stopping,
     /// Limits on bytes per second.
     pub bandwidth: Arc<Bandwidth>,
     /// Counts requests.
@@ -133,11 +139,20 @@ impl Environment {
             keyring: "secret-tool".to_owned(),
             password: None,
             patience: Patience::default(),
+            stopping: Arc::new(|| false),
             bandwidth: Arc::default(),
             counters: Arc::default(),
             parallel: 4,
             endpoints: Endpoints::default(),
         }
+    }
+
+    /// [`Patience::run`] with this environment's patience, chance and wish to stop.
+    pub(crate) fn patiently<T>(
+        &self,
+        attempt: impl FnMut(u32) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.patience.run(&*self.random, &*self.stopping, attempt)
     }
 
     /// Twenty random hexadecimal digits: for names that nobody else uses.

@@ -60,7 +60,7 @@ pub use drive::Drive;
 pub use dropbox::{
     Changes, Dropbox, DropboxLink, DropboxRequest, FileHistory, Revision, RevisionChange,
 };
-pub use environment::{Clock, Endpoints, Environment, Random, Variables};
+pub use environment::{Clock, Endpoints, Environment, Random, Stopping, Variables};
 pub use error::{Error, ErrorKind, Operation};
 pub use faulty::{Fault, Faulty};
 pub use location::{BadLocation, Location, S3Location, Server};

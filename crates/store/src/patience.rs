@@ -18,14 +18,8 @@ pub struct Patience {
 }
 
 impl Default for Patience {
-    /// Half an hour, as fits a backup that runs by itself.
     fn default() -> Self {
-        Self {
-            total: Duration::from_secs(30 * 60),
-            wait_first: Duration::from_secs(1),
-            wait_max: Duration::from_secs(64),
-            stall: Duration::from_secs(90),
-        }
+        Self::PATIENT
     }
 }
 
@@ -33,6 +27,14 @@ impl Default for Patience {
 const CORRUPT_TRIES: u32 = 3;
 
 impl Patience {
+    /// Half an hour, as fits a backup that runs by itself. The default.
+    pub const PATIENT: Self = Self {
+        total: Duration::from_secs(30 * 60),
+        wait_first: Duration::from_secs(1),
+        wait_max: Duration::from_secs(64),
+        stall: Duration::from_secs(90),
+    };
+
     /// No second try: for tests, and for a person who waits.
     pub const NONE: Self = Self {
         total: Duration::ZERO,
@@ -42,7 +44,8 @@ impl Patience {
     };
 
     /// Calls `attempt` until it succeeds, fails for good, or patience ends. It is given the number
-    /// of the try, from 0.
+    /// of the try, from 0. When `stopping` is true, nothing is waited for any more; a first try is
+    /// made all the same, so that what was begun can be tidied up.
     ///
     /// # Errors
     ///
@@ -50,6 +53,7 @@ impl Patience {
     pub fn run<T>(
         &self,
         random: &(dyn Fn(&mut [u8]) + Send + Sync),
+        stopping: &(dyn Fn() -> bool + Send + Sync),
         mut attempt: impl FnMut(u32) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let mut first_failure = None;
@@ -64,11 +68,10 @@ impl Patience {
             }
             let since = *first_failure.get_or_insert_with(Instant::now);
             let wait = self.wait(number, error.retry_after, random);
-            if since.elapsed() + wait >= self.total {
+            if since.elapsed() + wait >= self.total || !pause(wait, stopping) {
                 error.gave_up = true;
                 return Err(error);
             }
-            std::thread::sleep(wait);
         }
         Err(Error::new(ErrorKind::Unavailable, crate::Operation::Open))
     }
@@ -92,6 +95,24 @@ impl Patience {
     }
 }
 
+/// How often it is asked whether to stop.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Sleeps, in slices. Gives `false`, early, when `stopping` is true.
+pub(crate) fn pause(wait: Duration, stopping: &(dyn Fn() -> bool + Send + Sync)) -> bool {
+    let until = Instant::now() + wait;
+    loop {
+        if stopping() {
+            return false;
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return true;
+        }
+        std::thread::sleep(left.min(LOOK));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +129,37 @@ mod tests {
         bytes.fill(255);
     }
 
+    fn never() -> bool {
+        false
+    }
+
+    #[test]
+    fn who_is_asked_to_stop_does_not_wait() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let asked = AtomicBool::new(false);
+        let begun = Instant::now();
+        let (error, tries) = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(200));
+                asked.store(true, Ordering::Relaxed);
+            });
+            let mut tries = 0;
+            let result = Patience {
+                wait_first: Duration::from_secs(600),
+                wait_max: Duration::from_secs(600),
+                ..Patience::default()
+            }
+            .run::<()>(&most, &|| asked.load(Ordering::Relaxed), |_| {
+                tries += 1;
+                Err(passing())
+            });
+            (result.unwrap_err(), tries)
+        });
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        assert!(error.gave_up);
+        assert_eq!(tries, 1);
+    }
+
     fn passing() -> Error {
         Error::new(ErrorKind::Busy, Operation::Read)
     }
@@ -115,7 +167,7 @@ mod tests {
     #[test]
     fn a_passing_fault_is_tried_again_and_a_lasting_one_is_not() {
         let mut tries = 0;
-        let result = QUICK.run(&most, |number| {
+        let result = QUICK.run(&most, &never, |number| {
             tries += 1;
             if number < 3 {
                 Err(passing())
@@ -125,7 +177,7 @@ mod tests {
         });
         assert_eq!((result.unwrap(), tries), (3, 4));
         let mut tries = 0;
-        let error = QUICK.run::<()>(&most, |_| {
+        let error = QUICK.run::<()>(&most, &never, |_| {
             tries += 1;
             Err(Error::new(ErrorKind::Denied, Operation::Read))
         });
@@ -136,13 +188,13 @@ mod tests {
     #[test]
     fn who_gave_up_is_not_asked_to_start_over() {
         let error = Patience::NONE
-            .run::<()>(&most, |_| Err(passing()))
+            .run::<()>(&most, &never, |_| Err(passing()))
             .unwrap_err();
         assert!(error.gave_up);
         let mut error = Some(error);
         let mut tries = 0;
         QUICK
-            .run::<()>(&most, |_| {
+            .run::<()>(&most, &never, |_| {
                 tries += 1;
                 Err(error.take().unwrap())
             })
@@ -159,7 +211,7 @@ mod tests {
         assert_eq!(patience.wait(60, None, &most), second * 64);
         assert_eq!(patience.wait(0, Some(second * 90), &most), second * 90);
         // A wait longer than all patience is not begun.
-        let error = QUICK.run::<()>(&most, |_| {
+        let error = QUICK.run::<()>(&most, &never, |_| {
             Err(Error {
                 retry_after: Some(second * 60),
                 ..passing()
@@ -172,7 +224,7 @@ mod tests {
     fn damaged_bytes_are_sent_three_times_at_most() {
         let mut tries = 0;
         QUICK
-            .run::<()>(&most, |_| {
+            .run::<()>(&most, &never, |_| {
                 tries += 1;
                 Err(Error::new(ErrorKind::Corrupt, Operation::Write))
             })

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::body::Verified;
 use crate::{
     Capabilities, Content, Environment, Error, ErrorKind, Folder, Name, Object, Operation,
-    Patience, Random, Range, Reading, Scope, Space, Store, WriteMode,
+    Patience, Random, Range, Reading, Scope, Space, Stopping, Store, WriteMode,
 };
 
 /// A [`Store`] around another, with [`Patience`].
@@ -24,11 +24,12 @@ pub struct Retry {
 struct Rules {
     patience: Patience,
     random: Random,
+    stopping: Stopping,
 }
 
 impl Rules {
     fn run<T>(&self, attempt: impl FnMut(u32) -> Result<T, Error>) -> Result<T, Error> {
-        self.patience.run(&*self.random, attempt)
+        self.patience.run(&*self.random, &*self.stopping, attempt)
     }
 }
 
@@ -39,6 +40,7 @@ impl Retry {
         let rules = Rules {
             patience: environment.patience,
             random: Arc::clone(&environment.random),
+            stopping: Arc::clone(&environment.stopping),
         };
         Self {
             inner,

@@ -59,6 +59,8 @@ fn environment(machine: &Machine) -> Environment {
     environment.variable = Arc::new(move |name| variable(name)?.into_string().ok());
     environment.home = Some(machine.places.home.clone());
     environment.state = Some(machine.places.state.clone());
+    let stop = Arc::clone(&machine.stop);
+    environment.stopping = Arc::new(move || stop.is_requested());
     environment
 }
 

@@ -100,6 +100,7 @@ impl Workshop {
                     metered: || METERED.get(),
                 },
                 random,
+                stop: Arc::default(),
             },
             config,
             shelves: layers

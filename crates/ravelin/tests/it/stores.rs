@@ -72,6 +72,33 @@ fn a_person_reads_what_protects_the_place_from_who_has_the_key() {
 }
 
 #[test]
+fn who_waits_for_a_place_out_of_reach_may_stop_it() {
+    let bench = Bench::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let mut child = std::process::Command::new(snapbox::cmd::cargo_bin!("ravelin"))
+        .args(["store", "test", "b2://bucket/laptop"])
+        .env_clear()
+        .env("HOME", bench.home())
+        .env("RAVELIN_ENDPOINT_B2", address)
+        .env("B2_APPLICATION_KEY_ID", "key")
+        .env("B2_APPLICATION_KEY", "secret")
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // The first try comes and is cut off; all others are refused, for two minutes.
+    drop(listener.accept().unwrap());
+    drop(listener);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let begun = std::time::Instant::now();
+    let _ =
+        testkit::run(std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]));
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(130));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(60));
+}
+
+#[test]
 fn what_is_no_place_is_told_with_the_page_that_helps() {
     let bench = Bench::new();
     bench

@@ -125,10 +125,7 @@ impl B2 {
 
     /// Addresses are for one try: with patience around getting one and using it.
     fn patiently<T>(&self, mut attempt: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
-        let environment = &self.http.environment;
-        environment
-            .patience
-            .run(&*environment.random, |_| attempt())
+        self.http.environment.patiently(|_| attempt())
     }
 
     /// Sends an object in parts. Parts that an earlier try sent are used again.

@@ -252,7 +252,7 @@ impl Drive {
         let environment = &self.http.environment;
         loop {
             // Patience is for each part, not for the whole.
-            let sent = environment.patience.run(&*environment.random, |_| {
+            let sent = environment.patiently(|_| {
                 let start = match at.take() {
                     Some(at) => at,
                     None => match self.position(name, address, total)? {

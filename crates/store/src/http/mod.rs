@@ -21,6 +21,7 @@ use ureq::{Agent, SendBody};
 pub(crate) use answer::{Answer, Refusal, parse_http_date};
 pub(crate) use request::{Body, Method, Request, encode, encode_path, origin};
 
+use crate::patience::pause;
 use crate::{Environment, Error, ErrorKind, Permits};
 
 /// Longest time for a connection to be made.
@@ -114,8 +115,7 @@ impl Http {
     ) -> Result<Answer, Error> {
         let mut renewed = false;
         let mut doubtful = false;
-        let patience = self.environment.patience;
-        patience.run(&*self.environment.random, |_| {
+        self.environment.patiently(|_| {
             let answer = self.renewing(service, request, &mut renewed);
             answer.map_err(|error| {
                 let error = Error { doubtful, ..error };
@@ -255,7 +255,7 @@ impl Http {
                 .unwrap_or_else(PoisonError::into_inner);
             let left = until.and_then(|until| until.checked_duration_since(Instant::now()));
             match left {
-                Some(left) if !left.is_zero() => std::thread::sleep(left),
+                Some(left) if !left.is_zero() && pause(left, &*self.environment.stopping) => {}
                 _ => return,
             }
         }

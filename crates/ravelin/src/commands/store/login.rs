@@ -44,6 +44,7 @@ pub(crate) fn run(arguments: &StoreLogin, session: &Session<'_>) -> Result<Exit,
         LoginService::Dropbox => Provider::Dropbox,
     };
     let mut environment = session.machine.store_environment();
+    environment.patience = super::PATIENCE;
     environment.keep = match arguments.keep {
         KeepIn::Auto => store::Keep::InKeyringElseFile,
         KeepIn::Keyring => store::Keep::InKeyring,

@@ -1,12 +1,11 @@
 //! `ravelin store test`
 
 use std::ops::ControlFlow;
-use std::time::Duration;
 
 use serde::Serialize;
 use store::conformance::{Check, Outcome};
 use store::probe::{Guard, Report, probe_watched};
-use store::{Environment, Location, Patience};
+use store::{Environment, Location};
 
 use crate::cli::StoreTest;
 use crate::commands::{Ended, Session};
@@ -14,19 +13,13 @@ use crate::exit::Exit;
 use crate::human;
 use crate::progress::Progress;
 
-/// How long passing faults are put up with while a person waits.
-const PATIENCE: Duration = Duration::from_secs(120);
-
 pub(crate) fn run(arguments: &StoreTest, session: &Session<'_>) -> Result<Exit, Ended> {
     let location: Location = arguments
         .location
         .parse()
         .map_err(engine::Error::BadStore)?;
     let mut environment: Environment = session.machine.store_environment();
-    environment.patience = Patience {
-        total: PATIENCE,
-        ..Patience::default()
-    };
+    environment.patience = super::PATIENCE;
     let progress = Progress::new(session.output.draws);
     let report = probe_watched(&location, &environment, &mut |what| {
         progress.say(what);
@@ -36,7 +29,12 @@ pub(crate) fn run(arguments: &StoreTest, session: &Session<'_>) -> Result<Exit, 
         ControlFlow::Continue(())
     });
     progress.finish();
-    let report = report.map_err(engine::Error::from)?;
+    let report = match report {
+        Ok(report) => report,
+        // What broke off because a person wants to stop is no failure of the place.
+        Err(_) if session.stop.is_requested() => return Ok(Exit::Interrupted),
+        Err(error) => return Err(engine::Error::from(error).into()),
+    };
     if session.output.json {
         session.output.json(&record(&location, &report))?;
     } else {
