@@ -56,7 +56,12 @@ fn main() -> Result<(), Box<dyn Error>> {
                 for turn in 0..contenders.len() {
                     let contender = &contenders[(number + turn) % contenders.len()];
                     // From the name follows the part of the disk.
-                    let name = format!("run-{number}-{}-{mode}-{}", contender.name(), id());
+                    let name = format!(
+                        "run-{number}-{}-{}-{mode}-{}",
+                        contender.name(),
+                        set.name(),
+                        id()
+                    );
                     let place = options.directory.join(name);
                     let job = Job {
                         set,
