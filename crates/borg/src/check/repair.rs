@@ -5,7 +5,7 @@
 //! - objects whose content is wrong are deleted, after they were read once more;
 //! - in files, missing chunks are replaced by zeros of the same length, and what they were is
 //!   written down; where such a chunk is there again, it is put back;
-//! - lists of files are written anew without what is lost of them;
+//! - lists of files are written anew without what is lost of them, and the former ones go;
 //! - archives of which nothing is left, or that were forged, go;
 //! - what nothing uses goes, unless parts of archives are lost: what they used may be needed
 //!   again when a lost segment comes back.
@@ -156,6 +156,7 @@ impl Checker {
             sealer: &sealer,
             archives: &mut self.archives,
             there,
+            replaced: Vec::new(),
             report,
         };
         for hurt in &found.hurt {
@@ -176,13 +177,22 @@ impl Checker {
                 }
             }
         }
-        let there = mender.there;
+        let Mender {
+            there, replaced, ..
+        } = mender;
         let index = self.archives.count_chunks()?;
         if found.orphans_are_certain {
             // What zeros stand for is not there, or it would have been put back.
             let mut useless: Vec<Id> = there.into_iter().collect();
             useless.retain(|id| *id != Id::MANIFEST && !index.contains(id));
             report.deleted_orphans = useless.len() as u64;
+            self.archives.delete_all(useless)?;
+        } else {
+            // All that could be read of these lists stands in those that took their place.
+            let mut useless: Vec<Id> = replaced;
+            useless.retain(|id| there.contains(id) && !index.contains(id));
+            useless.sort_unstable_by_key(|id| id.0);
+            useless.dedup();
             self.archives.delete_all(useless)?;
         }
         self.archives.commit(now, &sealer)?;
@@ -196,6 +206,8 @@ struct Mender<'a> {
     compressor: Compressor,
     /// The objects that there are.
     there: HashSet<Id>,
+    /// Archive objects and lists of files that were written anew.
+    replaced: Vec<Id>,
     report: &'a mut RepairReport,
 }
 
@@ -226,6 +238,8 @@ impl Mender<'_> {
             stream.add(&item, &mut |plain| self.ensure(plain).map(|chunk| chunk.id))?;
         }
         let ids = stream.flush(&mut |plain| self.ensure(plain).map(|chunk| chunk.id))?;
+        self.replaced.push(entry.id);
+        self.replaced.append(&mut archive.items);
         archive.items = ids.to_vec();
         let salt = match tam {
             Tam::Verified { salt } => salt,
