@@ -100,6 +100,11 @@ pub(crate) fn prune_backed_up(
         match prune(layer, context, quiet) {
             Ok(report) if report.removed.is_empty() => {}
             Ok(report) => pruned.push(report),
+            // Where nothing can be removed, nothing is left to be removed.
+            Err(Error::Layer {
+                source: layer::Error::NoUpkeep,
+                ..
+            }) if layer.keep == Keep::default() => {}
             Err(error) => {
                 let failure = explain(&error);
                 // Another program is at work; the next backup makes up for it.
