@@ -8,6 +8,7 @@
 mod borg;
 mod clouds;
 mod duplicity;
+mod mail;
 mod schema;
 
 use std::fs;
@@ -18,6 +19,7 @@ use std::time::Duration;
 pub use borg::{StockBorg, stock_borg};
 pub use clouds::{CloudPrograms, cloud_programs};
 pub use duplicity::{StockDuplicity, stock_duplicity};
+pub use mail::{MailLine, MailServer, mail_server};
 pub use schema::schema_faults;
 
 use crate::program::{find, install_packages, lock_file, said};
