@@ -1,5 +1,16 @@
 //! A repository opened with its key: its archives, and what can be done with them.
 
+mod delete;
+mod edit;
+mod info;
+mod keys;
+mod recreate;
+
+pub use delete::Deleted;
+pub use info::{ArchiveInfo, RepositoryInfo};
+pub use keys::{KeyForm, export_key, import_key};
+pub use recreate::Recreate;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +23,13 @@ use crate::chunk_index::ChunkIndex;
 use crate::counters_store::StoredCounters;
 use crate::sealer::Sealer;
 use crate::security::{Appearance, CacheMemory, SecurityDir, Trust};
+use crate::uses::{Use, Uses, size_of};
 use crate::{
     Access, Archive, ArchiveEntry, Backend, Buffer, Changes, ChunkRef, Compression, Compressor,
     Counters, Encryption, Error, Home, Host, Id, Item, ItemReader, Key, KeyStorage, Location,
-    Manifest, Object, OpenOptions, Opener, Passphrase, Random, RepositoryOptions, Sealed,
-    SystemRandom, TAM_SIZE, find_key_file, frame_put, key_file_text, read_key_file, save_file,
+    Manifest, Object, OpenOptions, Opener, Operation, Passphrase, Random, RepositoryOptions,
+    Sealed, SystemRandom, TAM_SIZE, find_key_file, frame_put, key_file_text, read_key_file,
+    save_file,
 };
 
 /// The archives of one repository, with everything that it takes to read and write them.
@@ -31,13 +44,13 @@ pub struct Archives {
     counter_floor: u64,
     /// How long to wait for locks.
     lock_wait: Duration,
-    home: Home,
+    pub(crate) home: Home,
     /// Where the repository is, as the stock program writes it.
     location: String,
     /// Whether reading the repository takes a secret.
     keeps_secret: bool,
     /// What has been written and is not committed.
-    transaction: Option<Changes>,
+    pub(crate) transaction: Option<Changes>,
 }
 
 impl Archives {
@@ -79,18 +92,15 @@ impl Archives {
                     .map_err(|source| Error::LocalState { path: file, source })?;
             }
         }
-        let mut archives = Self {
-            location: repository.location(),
+        let mut archives = Self::assemble(
             repository,
-            keeps_secret: encryption.keeps_secret(passphrase),
             key,
-            manifest: Manifest::default(),
-            manifest_id: Id::MANIFEST,
-            counter_floor: 0,
-            lock_wait: open_options.lock_wait,
-            home: home.clone(),
-            transaction: None,
-        };
+            home,
+            passphrase,
+            open_options.lock_wait,
+            0,
+            Manifest::default(),
+        );
         let sealer = archives.sealer(Compression::Lz4);
         archives.commit(now, &sealer)?;
         archives.remember()?;
@@ -113,22 +123,8 @@ impl Archives {
     ) -> Result<Self, Error> {
         let repository = Backend::open(&location.into(), options)?;
         let stored = repository.get(&Id::MANIFEST)?;
-        let encryption = Encryption::of_object(&stored)?;
         let security = SecurityDir::new(home.security_of(&repository.id()));
-        let key = match encryption.key_storage() {
-            KeyStorage::Nowhere => Key::plaintext(repository.id()),
-            storage => {
-                let blob = match storage {
-                    KeyStorage::Repository => repository.load_key()?.unwrap_or_default(),
-                    _ => {
-                        let file = find_key_file(&home.keys, &repository.id())?;
-                        read_key_file(&file, &repository.id())?
-                    }
-                };
-                let required = security.tam_was_required();
-                Key::from_blob(encryption, &blob, passphrase, required)?
-            }
-        };
+        let key = open_key(&repository, &stored, home, passphrase)?;
         let counter_floor = key.counter_after(&stored);
         let mut plain = Buffer::new();
         let sealed = Sealed {
@@ -143,21 +139,45 @@ impl Archives {
                 source,
             })?;
         let (manifest, _) = Manifest::open(&key, &plain, key.tam_required())?;
-        let archives = Self {
-            location: repository.location(),
-            manifest_id: key.id_hash(&plain),
+        let manifest_id = key.id_hash(&plain);
+        let mut archives = Self::assemble(
             repository,
-            keeps_secret: encryption.keeps_secret(passphrase),
             key,
-            manifest,
+            home,
+            passphrase,
+            options.lock_wait,
             counter_floor,
-            lock_wait: options.lock_wait,
-            home: home.clone(),
-            transaction: None,
-        };
+            manifest,
+        );
+        archives.manifest_id = manifest_id;
         let remembered = Cache::remembered(home, &archives.repository.id());
         security.check(&archives.appearance(), &remembered, trust)?;
+        archives.manifest.check_features(Operation::Read)?;
         Ok(archives)
+    }
+
+    /// From the parts; what is remembered is not compared.
+    pub(crate) fn assemble(
+        repository: Backend,
+        key: Key,
+        home: &Home,
+        passphrase: &Passphrase,
+        lock_wait: Duration,
+        counter_floor: u64,
+        manifest: Manifest,
+    ) -> Self {
+        Self {
+            location: repository.location().to_string(),
+            repository,
+            keeps_secret: key.encryption().keeps_secret(passphrase),
+            key,
+            manifest,
+            manifest_id: Id::MANIFEST,
+            counter_floor,
+            lock_wait,
+            home: home.clone(),
+            transaction: None,
+        }
     }
 
     /// All archives, oldest first.
@@ -181,8 +201,12 @@ impl Archives {
     pub fn archive(&self, name: &[u8]) -> Result<Archive, Error> {
         let entry = self.manifest.archives.get(name.as_bstr());
         let entry = entry.ok_or_else(|| Error::NoArchive { name: name.into() })?;
-        let plain = self.read(&entry.id)?;
-        let (archive, _) = Archive::open(&self.key, &plain, false)
+        self.parse(&self.read(&entry.id)?)
+    }
+
+    /// Reads an archive object; one without authentication is accepted, a forged one is not.
+    pub(crate) fn parse(&self, plain: &[u8]) -> Result<Archive, Error> {
+        let (archive, _) = Archive::open(&self.key, plain, false)
             .map_err(|source| Error::ArchiveTam { source })?;
         Ok(archive)
     }
@@ -221,32 +245,13 @@ impl Archives {
         mut receive: impl FnMut(Item) -> Result<(), Error>,
         mut damaged: impl FnMut(Error),
     ) -> Result<(), Error> {
-        let mut reader = ItemReader::new();
+        let mut items = ItemsAroundDamage::new(archive);
         self.prefetch_ids(&archive.items);
-        for id in &archive.items {
-            match self.read(id) {
-                Ok(chunk) => reader.push(&chunk),
-                Err(error) if error.is_damage() => {
-                    reader.push(&[]);
-                    reader.skip();
-                    damaged(error);
-                    continue;
-                }
-                Err(error) => return Err(error),
+        while let Some(found) = items.next(self)? {
+            match found {
+                Ok(item) => receive(item)?,
+                Err(error) => damaged(error),
             }
-            loop {
-                match reader.next_item() {
-                    Ok(Some(item)) => receive(item)?,
-                    Ok(None) => break,
-                    Err(source) => {
-                        reader.skip();
-                        damaged(Error::Items { source });
-                    }
-                }
-            }
-        }
-        if let Err(source) = reader.finish() {
-            damaged(Error::Items { source });
         }
         Ok(())
     }
@@ -269,6 +274,11 @@ impl Archives {
     ///
     /// [`Error::Object`] when it is not what belongs under this id; those of [`Backend::get`].
     pub fn read(&self, id: &Id) -> Result<Buffer, Error> {
+        self.read_stored(id).map(|(plain, _)| plain)
+    }
+
+    /// The plain bytes of an object, checked, and how many bytes it takes in the repository.
+    pub(crate) fn read_stored(&self, id: &Id) -> Result<(Buffer, u32), Error> {
         let stored = self.repository.get(id)?;
         let mut opener = Opener::new().map_err(|source| Error::Memory { source })?;
         let mut plain = Buffer::new();
@@ -280,7 +290,7 @@ impl Archives {
         self.key
             .open(sealed, &mut opener, &mut plain)
             .map_err(|source| Error::Object { id: *id, source })?;
-        Ok(plain)
+        Ok((plain, size_of(stored.len())))
     }
 
     /// The mode of its key.
@@ -319,22 +329,13 @@ impl Archives {
 
     /// Counts the references of all chunks from all archives.
     pub(crate) fn count_chunks(&self) -> Result<ChunkIndex, Error> {
+        let mut uses = Uses::new(self);
+        for entry in self.manifest.archives.values() {
+            uses.add(&entry.id)?;
+        }
         let mut index = ChunkIndex::default();
-        let size = |plain: &[u8]| u32::try_from(plain.len()).unwrap_or(u32::MAX);
-        for (name, entry) in self.list() {
-            let archive = self.archive(name)?;
-            let mut metadata = vec![entry.id];
-            metadata.extend_from_slice(&archive.items);
-            for id in &metadata {
-                let csize = u32::try_from(self.repository.get(id)?.len()).unwrap_or(u32::MAX);
-                index.add(id, size(&self.read(id)?), csize);
-            }
-            self.items(&archive, |item| {
-                for chunk in item.chunks.iter().flatten() {
-                    index.add(&chunk.id, chunk.size, chunk.csize);
-                }
-                Ok(())
-            })?;
+        for Use { chunk, count } in uses.iter() {
+            index.add_many(&chunk.id, chunk.size, chunk.csize, count);
         }
         Ok(index)
     }
@@ -416,7 +417,7 @@ impl Archives {
         }
     }
 
-    fn appearance(&self) -> Appearance {
+    pub(crate) fn appearance(&self) -> Appearance {
         let timestamp = self.manifest.timestamp.as_ref();
         Appearance {
             location: self.location.clone(),
@@ -424,6 +425,12 @@ impl Archives {
             encrypted: self.keeps_secret,
             manifest_timestamp: timestamp.map_or_else(String::new, |time| time.as_str().into()),
         }
+    }
+
+    /// Takes hold of this machine's cache, whatever is in it, to put something else there.
+    pub(crate) fn cache_to_fill(&self, host: &Host) -> Result<Cache, Error> {
+        let id = self.repository.id();
+        Cache::open(&self.home, &id, &self.manifest_id, host, self.lock_wait)
     }
 
     /// Takes hold of this machine's cache; counts references anew if it is not up to date.
@@ -435,6 +442,79 @@ impl Archives {
         }
         Ok(cache)
     }
+}
+
+/// The items of an archive, and in the place of those that are lost: why.
+pub(crate) struct ItemsAroundDamage {
+    /// The chunks that were not read yet.
+    chunks: std::vec::IntoIter<Id>,
+    reader: ItemReader,
+}
+
+impl ItemsAroundDamage {
+    pub(crate) fn new(archive: &Archive) -> Self {
+        Self {
+            chunks: archive.items.clone().into_iter(),
+            reader: ItemReader::new(),
+        }
+    }
+
+    /// The next item, or the next damage.
+    ///
+    /// # Errors
+    ///
+    /// What is no damage, such as a disk that does not answer.
+    pub(crate) fn next(
+        &mut self,
+        archives: &Archives,
+    ) -> Result<Option<Result<Item, Error>>, Error> {
+        let malformed = |source| Error::Items { source };
+        loop {
+            match self.reader.next_item() {
+                Ok(Some(item)) => return Ok(Some(Ok(item))),
+                Ok(None) => {}
+                Err(source) => return Ok(Some(Err(malformed(source)))),
+            }
+            let Some(id) = self.chunks.next() else {
+                let is_cut = self.reader.finish();
+                if !self.reader.give_up() {
+                    return Ok(None);
+                }
+                if let Err(source) = is_cut {
+                    return Ok(Some(Err(malformed(source))));
+                }
+                continue;
+            };
+            match archives.read(&id) {
+                Ok(chunk) => self.reader.push(&chunk),
+                Err(error) if error.is_damage() => {
+                    self.reader.lose_chunk();
+                    return Ok(Some(Err(error)));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Opens the key that goes with a stored object.
+pub(crate) fn open_key(
+    repository: &Backend,
+    stored: &[u8],
+    home: &Home,
+    passphrase: &Passphrase,
+) -> Result<Key, Error> {
+    let encryption = Encryption::of_object(stored)?;
+    let blob = match encryption.key_storage() {
+        KeyStorage::Nowhere => return Ok(Key::plaintext(repository.id())),
+        KeyStorage::Repository => repository.load_key()?.unwrap_or_default(),
+        KeyStorage::File => {
+            let file = find_key_file(&home.keys, &repository.id())?;
+            read_key_file(&file, &repository.id())?
+        }
+    };
+    let required = SecurityDir::new(home.security_of(&repository.id())).tam_was_required();
+    Ok(Key::from_blob(encryption, &blob, passphrase, required)?)
 }
 
 /// Random bytes for the authentication of one piece of metadata.

@@ -86,12 +86,12 @@ impl Backend {
         }
     }
 
-    /// Where it is, as the stock program writes it.
+    /// Where it is; shown as the stock program writes it.
     #[must_use]
-    pub fn location(&self) -> String {
+    pub fn location(&self) -> Location {
         match self {
-            Self::Local(repository) => repository.path().to_string_lossy().into_owned(),
-            Self::Remote(remote) => remote.location().to_string(),
+            Self::Local(repository) => Location::Local(repository.path().to_owned()),
+            Self::Remote(remote) => Location::Ssh(remote.location().clone()),
         }
     }
 

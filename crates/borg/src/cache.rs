@@ -152,6 +152,18 @@ impl Cache {
             .map_err(|source| self.error(source))
     }
 
+    /// Writes the chunk references for a manifest that has been committed, and leaves what is
+    /// known of files as it is.
+    pub(crate) fn save_chunks(
+        &mut self,
+        manifest: &Id,
+        remember: &CacheMemory,
+        chunks: &mut ChunkIndex,
+    ) -> Result<(), Error> {
+        self.write(manifest, remember, chunks)
+            .map_err(|source| self.error(source))
+    }
+
     /// Writes what is known of files, and leaves the rest of the cache as outdated as it is.
     pub(crate) fn save_files(&mut self, fresh: &FreshFiles) -> Result<(), Error> {
         self.write_files(fresh)

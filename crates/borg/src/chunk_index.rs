@@ -63,16 +63,23 @@ impl ChunkIndex {
     }
 
     /// Counts one use of a chunk whose sizes are known from an archive.
+    #[cfg(test)]
     pub(crate) fn add(&mut self, id: &Id, size: u32, csize: u32) {
+        self.add_many(id, size, csize, 1);
+    }
+
+    /// The same for several uses.
+    pub(crate) fn add_many(&mut self, id: &Id, size: u32, csize: u32, count: u32) {
+        let count = count.min(VALUE_MAX);
         let known = self.0.update(id, |[references, known_size, known_csize]| {
-            *references = references.saturating_add(1).min(VALUE_MAX);
+            *references = references.saturating_add(count).min(VALUE_MAX);
             // An archive that was made without a cache knows no stored sizes.
             if csize != 0 {
                 (*known_size, *known_csize) = (size, csize);
             }
         });
         if !known {
-            self.0.insert(id, [1, size, csize]);
+            self.0.insert(id, [count, size, csize]);
         }
     }
 
@@ -85,10 +92,15 @@ impl ChunkIndex {
     /// Counts one use less. Says whether that was the last: the chunk is forgotten then, and may
     /// be deleted.
     pub(crate) fn remove_reference(&mut self, id: &Id) -> bool {
+        self.remove_references(id, 1)
+    }
+
+    /// The same for several uses.
+    pub(crate) fn remove_references(&mut self, id: &Id, count: u32) -> bool {
         let mut is_last = false;
         self.0.update(id, |[references, ..]| {
             if *references < VALUE_MAX {
-                *references = references.saturating_sub(1);
+                *references = references.saturating_sub(count);
                 is_last = *references == 0;
             }
         });

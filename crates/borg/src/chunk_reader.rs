@@ -3,7 +3,7 @@
 //! Authentication codes of a batch and the ids of the one before it are computed at once, which for
 //! BLAKE2b takes half the time of one after the other.
 
-use crate::{Archives, BadObject, Buffer, ChunkRef, Error, Fetched, Opener};
+use crate::{Archives, BadObject, Buffer, ChunkRef, Error, Fetched, Id, Opener};
 
 /// Bytes of plain content in a batch of several chunks.
 const BATCH_BYTES: u64 = 6 << 20;
@@ -39,13 +39,31 @@ impl ReadBatch {
     }
 }
 
+/// An object that is to be read, and its sizes where they are known.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    id: Id,
+    size: Option<u32>,
+    csize: Option<u32>,
+}
+
+impl From<&ChunkRef> for Wanted {
+    fn from(chunk: &ChunkRef) -> Self {
+        Self {
+            id: chunk.id,
+            size: Some(chunk.size),
+            csize: Some(chunk.csize),
+        }
+    }
+}
+
 /// Reads chunks of one repository. One a thread.
 pub struct ChunkReader<'a> {
     archives: &'a Archives,
     opener: Opener,
     stored: Vec<Buffer>,
     /// The batch that was asked for last, and what could not be fetched of it.
-    behind: Vec<(ChunkRef, Option<Error>)>,
+    behind: Vec<(Wanted, Option<Error>)>,
 }
 
 impl<'a> ChunkReader<'a> {
@@ -72,9 +90,14 @@ impl<'a> ChunkReader<'a> {
     ///
     /// What one chunk suffers from, [`Error::ObjectNotFound`], [`Error::Damaged`],
     /// [`Error::Object`] or [`Error::ChunkSize`], is handed out in its place.
-    pub fn read(
+    pub fn read(&mut self, next: &[ChunkRef], deliver: impl FnMut(usize, Result<&[u8], Error>)) {
+        let next: Vec<Wanted> = next.iter().map(Wanted::from).collect();
+        self.read_wanted(&next, deliver);
+    }
+
+    fn read_wanted(
         &mut self,
-        next: &[ChunkRef],
+        next: &[Wanted],
         mut deliver: impl FnMut(usize, Result<&[u8], Error>),
     ) {
         let Self {
@@ -85,36 +108,37 @@ impl<'a> ChunkReader<'a> {
         } = self;
         stored.resize_with(stored.len().max(next.len()), Buffer::new);
         Buffer::release(stored);
+        let size = |size: Option<u32>| size.and_then(|size| usize::try_from(size).ok());
+        let sized = next.iter().map(|wanted| (wanted.id, size(wanted.csize)));
         // Over a connection, all of them are under way at once.
-        archives.prefetch(next);
+        archives.repository.prefetch(sized.clone());
         let mut failures = Vec::with_capacity(next.len());
         let mut fetched: Vec<Fetched<'_>> = next
             .iter()
+            .zip(sized)
             .zip(stored.iter_mut())
-            .map(|(chunk, buffer)| {
-                let csize = usize::try_from(chunk.csize).ok();
-                let stored = archives.repository.get_into(&chunk.id, csize, buffer);
-                let (stored, failure) = match stored {
+            .map(|((wanted, (id, csize)), buffer)| {
+                let (stored, failure) = match archives.repository.get_into(&id, csize, buffer) {
                     Ok(stored) => (stored, None),
                     Err(error) => (&mut [][..], Some(error)),
                 };
                 failures.push(failure);
                 Fetched {
-                    id: chunk.id,
+                    id,
                     stored,
-                    size_hint: usize::try_from(chunk.size).ok(),
+                    size_hint: size(wanted.size),
                 }
             })
             .collect();
         archives
             .key
             .open_many(&mut fetched, opener, |index, opened| {
-                let Some((chunk, failure)) = behind.get_mut(index) else {
+                let Some((wanted, failure)) = behind.get_mut(index) else {
                     return;
                 };
                 let result = match failure.take() {
                     Some(error) => Err(error),
-                    None => checked(chunk, opened),
+                    None => checked(wanted, opened),
                 };
                 deliver(index, result);
             });
@@ -130,19 +154,30 @@ impl<'a> ChunkReader<'a> {
         self.read(batch, |_, _| {});
         self.read(&[], deliver);
     }
+
+    /// The same for objects of which nothing is known but their ids.
+    pub(crate) fn read_objects(
+        &mut self,
+        ids: &[Id],
+        deliver: impl FnMut(usize, Result<&[u8], Error>),
+    ) {
+        let unknown = |id: &Id| Wanted {
+            id: *id,
+            size: None,
+            csize: None,
+        };
+        let wanted: Vec<Wanted> = ids.iter().map(unknown).collect();
+        self.read_wanted(&wanted, |_, _| {});
+        self.read_wanted(&[], deliver);
+    }
 }
 
-fn checked<'p>(chunk: &ChunkRef, opened: Result<&'p [u8], BadObject>) -> Result<&'p [u8], Error> {
-    let id = chunk.id;
+fn checked<'p>(wanted: &Wanted, opened: Result<&'p [u8], BadObject>) -> Result<&'p [u8], Error> {
+    let id = wanted.id;
     let plain = opened.map_err(|source| Error::Object { id, source })?;
     let found = u32::try_from(plain.len()).unwrap_or(u32::MAX);
-    if found == chunk.size {
-        Ok(plain)
-    } else {
-        Err(Error::ChunkSize {
-            id,
-            known: chunk.size,
-            found,
-        })
+    match wanted.size {
+        Some(known) if known != found => Err(Error::ChunkSize { id, known, found }),
+        _ => Ok(plain),
     }
 }

@@ -7,7 +7,7 @@ use bstr::BString;
 use tree::TreePath;
 
 use crate::repository::Damage;
-use crate::{BadManifest, BadObject, BadTam, Id, KeyError, Malformed, UnknownEncryption};
+use crate::{BadManifest, BadObject, BadPaper, BadTam, Id, KeyError, Malformed, UnknownEncryption};
 
 /// What can go wrong with a Borg repository.
 #[derive(Debug, thiserror::Error)]
@@ -191,6 +191,12 @@ pub enum Error {
     /// The key cannot be had.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// What was typed from paper is not the key.
+    #[error("the key on paper was not typed as it stands there")]
+    Paper {
+        /// Which line to look at again.
+        source: BadPaper,
+    },
     /// The manifest cannot be trusted, or is not one.
     #[error(transparent)]
     Manifest(#[from] BadManifest),

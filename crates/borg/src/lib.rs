@@ -5,6 +5,7 @@ mod archives;
 mod backend;
 mod buffer;
 mod cache;
+mod check;
 mod chunk_index;
 mod chunk_reader;
 mod chunker;
@@ -22,6 +23,7 @@ mod intake;
 mod integrity;
 mod item;
 mod item_stream;
+mod keep;
 mod key;
 mod location;
 mod lock;
@@ -35,11 +37,18 @@ mod sealer;
 mod security;
 mod tam;
 mod timestamp;
+mod uses;
 
 pub use archive::{Archive, Totals};
-pub use archives::Archives;
+pub use archives::{
+    ArchiveInfo, Archives, Deleted, KeyForm, Recreate, RepositoryInfo, export_key, import_key,
+};
 pub use backend::{Backend, Changes};
 pub use buffer::Buffer;
+pub use check::{
+    CheckReport, CheckStep, Checker, Hurt, HurtArchive, HurtFile, ManifestState, RepairReport,
+    RepositoryState,
+};
 pub use chunk_reader::{ChunkReader, ReadBatch};
 pub use chunker::{BadChunkerParams, Chunk, Chunker, ChunkerParams, is_zero};
 pub use compress::{
@@ -52,10 +61,11 @@ pub use host::Host;
 pub use id::{BadId, Id};
 pub use intake::{Intake, NewArchive, Statistics};
 pub use item::{BadItem, ChunkRef, ITEM_KEYS, Item, ItemOptions, ItemReader};
+pub use keep::{Keep, Period, Reason, checkpoint_of, keep};
 pub use key::{
-    BadObject, Counters, ENTRY_HEADER_SIZE, Encryption, Fetched, Key, KeyError, KeyStorage, Object,
-    Opener, Passphrase, Reservation, Sealed, UnknownEncryption, find_key_file, key_file_text,
-    new_key_file, plan_reservation, read_key_file,
+    BadObject, BadPaper, Counters, ENTRY_HEADER_SIZE, Encryption, Fetched, Key, KeyError,
+    KeyStorage, Object, Opener, Passphrase, Reservation, Sealed, UnknownEncryption, find_key_file,
+    key_file_text, new_key_file, plan_reservation, read_key_file,
 };
 pub use location::{BadLocation, Location, SshLocation};
 pub use lock::Lock;

@@ -22,6 +22,8 @@ pub struct Trust {
     pub unknown_unencrypted: bool,
     /// It was last seen at another place: it has been moved there on purpose.
     pub relocated: bool,
+    /// It shows an older state than was seen: it was set back on purpose.
+    pub replayed: bool,
 }
 
 /// What a repository shows of itself when it is opened.
@@ -101,7 +103,7 @@ impl SecurityDir {
         if [cache.key_type.as_ref(), remembered_type]
             .into_iter()
             .flatten()
-            .any(|remembered| *remembered != key_type)
+            .any(|remembered| !is_same_key(remembered, &key_type))
         {
             return Err(Error::KeyTypeChanged {
                 location: shown.location.clone(),
@@ -112,13 +114,16 @@ impl SecurityDir {
             .iter()
             .chain(cache.manifest_timestamp.iter())
             .max();
-        if let Some(newest) = newest.filter(|newest| **newest > shown.manifest_timestamp) {
+        let is_replay = newest.is_some_and(|newest| *newest > shown.manifest_timestamp);
+        if let Some(newest) = newest.filter(|_| is_replay && !trust.replayed) {
             return Err(Error::Replayed {
                 remembered: newest.clone(),
                 found: shown.manifest_timestamp.clone(),
             });
         }
-        if !known {
+        // A program that has moved the key may have been killed before it remembered that.
+        let key_moved = remembered_type.is_some_and(|remembered| *remembered != key_type);
+        if !known || key_moved {
             self.save(shown)?;
         } else if moved {
             self.write(LOCATION, &shown.location)?;
@@ -156,6 +161,16 @@ impl SecurityDir {
             .and_then(|()| save_file::write(&path, text.as_bytes()))
             .map_err(|source| Error::LocalState { path, source })
     }
+}
+
+/// Whether two types of key differ in nothing but where the key is kept. It was shown to open the
+/// repository either way.
+fn is_same_key(one: &str, other: &str) -> bool {
+    const SIBLINGS: [[&str; 2]; 2] = [["0", "3"], ["4", "5"]];
+    one == other
+        || SIBLINGS
+            .iter()
+            .any(|siblings| siblings.contains(&one) && siblings.contains(&other))
 }
 
 #[derive(Debug, Default)]
@@ -236,6 +251,7 @@ mod tests {
             Trust {
                 unknown_unencrypted: true,
                 relocated: true,
+                replayed: true,
             },
         );
         assert!(matches!(result, Err(Error::KeyTypeChanged { .. })));

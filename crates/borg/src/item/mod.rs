@@ -14,6 +14,7 @@ use crate::Id;
 use crate::msgpack::Others;
 
 pub use convert::{BadItem, ItemOptions};
+pub(crate) use read::read_chunks;
 pub use reader::ItemReader;
 
 /// One object of a file system, in Borg's words.

@@ -73,6 +73,27 @@ impl Item {
     }
 }
 
+/// The content of an item, without reading the rest of it; `None` when it has none. And whether a
+/// repair has put zeros into it.
+///
+/// # Errors
+///
+/// [`Malformed`] when it is no map, or names its content twice or not as a list of chunks.
+pub(crate) fn read_chunks(bytes: &[u8]) -> Result<(Option<Vec<ChunkRef>>, bool), Malformed> {
+    let mut reader = Reader::new(bytes);
+    let (mut content, mut is_repaired) = (None, false);
+    for _ in 0..reader.map()? {
+        match reader.raw()? {
+            b"chunks" => fill(&mut content, chunks(&mut reader)?, "chunks")?,
+            key => {
+                is_repaired |= key == b"chunks_healthy";
+                reader.skip()?;
+            }
+        }
+    }
+    Ok((content, is_repaired))
+}
+
 /// Nanoseconds. Numbers beyond 64 bits were written as their bytes, lowest first; they are
 /// moved to the nearest moment that can be told.
 fn time(reader: &mut Reader<'_>) -> Result<tree::Time, Malformed> {

@@ -46,9 +46,24 @@ impl ItemReader {
         self.buffer.extend_from_slice(chunk);
     }
 
-    /// Goes on behind something that is missing or that cannot be understood: from the next bytes
-    /// on that are an item.
-    pub fn skip(&mut self) {
+    /// A chunk is missing here: what is unfinished stays so, and the next item is the first that
+    /// begins behind it.
+    pub fn lose_chunk(&mut self) {
+        self.buffer.clear();
+        self.taken = 0;
+        self.lost = true;
+    }
+
+    /// No further chunk comes: what looked like the beginning of an item is none, and items may
+    /// stand behind it. False when nothing is left to look at.
+    pub fn give_up(&mut self) -> bool {
+        let is_left = self.taken < self.buffer.len();
+        self.pass_over();
+        is_left
+    }
+
+    /// Goes on from the next bytes that are an item.
+    fn pass_over(&mut self) {
         self.taken = (self.taken + 1).min(self.buffer.len());
         self.lost = true;
     }
@@ -87,36 +102,51 @@ impl ItemReader {
     ///
     /// # Errors
     ///
-    /// [`Malformed`] when no item can begin here; nothing behind this can be found then.
+    /// [`Malformed`] when no item can begin here. Called again, it goes on at the next place where
+    /// one can.
     pub fn next_encoded(&mut self) -> Result<Option<&[u8]>, Malformed> {
         if self.lost && !self.find_item() {
             return Ok(None);
         }
         let rest = self.buffer.get(self.taken..).unwrap_or_default();
-        let Some(length) = self.scanner.scan(rest)? else {
-            if rest.len() > ITEM_SIZE_MAX {
-                let limit = ITEM_SIZE_MAX;
-                return Err(Malformed::TooLong { limit });
-            }
-            return Ok(None);
+        let length = match self.scanner.scan(rest) {
+            Ok(None) if rest.len() > ITEM_SIZE_MAX => Err(Malformed::TooLong {
+                limit: ITEM_SIZE_MAX,
+            }),
+            scanned => scanned,
         };
-        self.scanner = Scanner::new();
-        self.taken += length;
-        Ok(rest.get(..length))
+        match length {
+            Ok(Some(length)) => {
+                let start = self.taken;
+                self.scanner = Scanner::new();
+                self.taken += length;
+                Ok(self.buffer.get(start..self.taken))
+            }
+            Ok(None) => Ok(None),
+            Err(error) => {
+                self.pass_over();
+                Err(error)
+            }
+        }
     }
 
     /// The next item, or `None` when the next chunk is needed for it.
     ///
     /// # Errors
     ///
-    /// Those of [`Self::next_encoded`] and of [`Item::read`]. After the latter, the items behind
-    /// the bad one can still be read.
+    /// Those of [`Self::next_encoded`] and of [`Item::read`]. Called again, it goes on behind what
+    /// is bad.
     pub fn next_item(&mut self) -> Result<Option<Item>, Malformed> {
         self.next_encoded()?.map(Item::read).transpose()
     }
 
-    /// Makes sure that the last chunk ended with an item: otherwise items are missing. After a
-    /// [`Self::skip`] without another item it is known that they are.
+    /// The bytes of which no item was made yet.
+    pub(crate) fn rest(&self) -> &[u8] {
+        self.buffer.get(self.taken..).unwrap_or_default()
+    }
+
+    /// Makes sure that the last chunk ended with an item: otherwise items are missing. Behind
+    /// damage without another item it is known that they are.
     ///
     /// # Errors
     ///
@@ -148,24 +178,67 @@ fn begins_item(bytes: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    #[test]
-    fn behind_a_gap_the_next_whole_item_is_found() {
-        let good = stream();
-        let third = good.len() / 3;
-        for lost in 1..good.len() {
-            let mut reader = ItemReader::new();
-            reader.skip();
-            // In pieces, as chunks come.
-            let mut count = 0;
-            for chunk in good[lost..].chunks(7) {
-                reader.push(chunk);
-                while reader.next_item().unwrap().is_some() {
-                    count += 1;
+    /// What comes of these chunks, a lost one among them: the first letters of the paths, and how
+    /// many places were no item.
+    fn salvaged(chunks: &[Option<&[u8]>]) -> (String, u32) {
+        let (mut names, mut gaps) = (String::new(), 0);
+        let mut reader = ItemReader::new();
+        let mut take = |reader: &mut ItemReader| {
+            loop {
+                match reader.next_item() {
+                    Ok(Some(item)) => names.push_str(&item.path.to_string()[..1]),
+                    Ok(None) => break,
+                    Err(_) => gaps += 1,
                 }
             }
-            reader.finish().unwrap();
-            assert_eq!(count, (good.len() - lost) / third, "{lost}");
+        };
+        for chunk in chunks {
+            match chunk {
+                Some(chunk) => reader.push(chunk),
+                None => reader.lose_chunk(),
+            }
+            take(&mut reader);
         }
+        let is_cut = reader.finish().is_err();
+        while reader.give_up() {
+            take(&mut reader);
+        }
+        (names, gaps + u32::from(is_cut))
+    }
+
+    #[test]
+    fn behind_a_lost_chunk_the_next_whole_item_is_found_wherever_it_was_cut() {
+        let good = stream();
+        let one = good.len() / 3;
+        for from in 0..one {
+            for to in from + 1..=2 * one {
+                let chunks = [Some(&good[..from]), None, Some(&good[to..])];
+                let expected = if to <= one { "bc" } else { "c" };
+                assert_eq!(salvaged(&chunks), (expected.into(), 0), "{from}..{to}");
+                // In pieces, as chunks come.
+                let mut pieces = vec![None];
+                pieces.extend(good[to..].chunks(7).map(Some));
+                assert_eq!(salvaged(&pieces), (expected.into(), 0), "{to}..");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_item_are_passed_over_and_counted() {
+        let one = stream().len() / 3;
+        let (first, rest) = (&stream()[..one], &stream()[one..]);
+        for nonsense in [
+            b"\xc1 nonsense \x81\xa4path".as_slice(),
+            // No item, though it is well spelt.
+            b"\x81\xa4path\xa1x",
+        ] {
+            let all = [first, nonsense, rest].concat();
+            assert_eq!(salvaged(&[Some(&all)]), ("abc".into(), 1));
+        }
+        // What claims to be longer than all that there is hides nothing.
+        let long = [first, b"\x81\xa4path\xc6\0\xff\xff\xff", rest].concat();
+        assert_eq!(salvaged(&[Some(&long)]), ("abc".into(), 1));
+        assert_eq!(salvaged(&[None, Some(&long)]), ("abc".into(), 1));
     }
 
     fn stream() -> Vec<u8> {

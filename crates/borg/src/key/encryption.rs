@@ -116,6 +116,21 @@ impl Encryption {
         }
     }
 
+    /// The mode that differs in nothing but where the key is kept, if there is one.
+    pub(crate) fn with_storage(self, storage: KeyStorage) -> Option<Self> {
+        match (self, storage) {
+            (Self::Repokey | Self::Keyfile, KeyStorage::Repository) => Some(Self::Repokey),
+            (Self::Repokey | Self::Keyfile, KeyStorage::File) => Some(Self::Keyfile),
+            (Self::RepokeyBlake2 | Self::KeyfileBlake2, KeyStorage::Repository) => {
+                Some(Self::RepokeyBlake2)
+            }
+            (Self::RepokeyBlake2 | Self::KeyfileBlake2, KeyStorage::File) => {
+                Some(Self::KeyfileBlake2)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether stored objects are encrypted.
     #[must_use]
     pub fn encrypts(self) -> bool {

@@ -11,6 +11,7 @@ mod file;
 mod hash;
 mod object;
 mod open;
+pub(crate) mod paper;
 mod passphrase;
 
 use std::fmt;
@@ -27,6 +28,7 @@ pub use encryption::{Encryption, KeyStorage, UnknownEncryption};
 pub use file::{find_key_file, key_file_text, new_key_file, read_key_file};
 pub use object::{ENTRY_HEADER_SIZE, Object};
 pub use open::{BadObject, Fetched, Opener, Sealed};
+pub use paper::BadPaper;
 pub use passphrase::Passphrase;
 
 use crate::{Id, Random};
@@ -153,6 +155,22 @@ impl Key {
     #[must_use]
     pub fn encryption(&self) -> Encryption {
         self.0.encryption
+    }
+
+    /// The same key in a repository that keeps it elsewhere.
+    pub(crate) fn with_encryption(&self, encryption: Encryption) -> Self {
+        let secrets = &self.0.secrets;
+        Self::new(
+            encryption,
+            Secrets {
+                repository_id: secrets.repository_id,
+                enc_key: secrets.enc_key.clone(),
+                enc_hmac_key: secrets.enc_hmac_key.clone(),
+                id_key: secrets.id_key.clone(),
+                chunk_seed: secrets.chunk_seed,
+                tam_required: secrets.tam_required,
+            },
+        )
     }
 
     /// Which repository the key says it belongs to.

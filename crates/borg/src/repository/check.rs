@@ -32,6 +32,8 @@ pub struct Checked {
     pub object_count: usize,
     /// Damaged places, in the order of the log.
     pub damages: Vec<DamagedPlace>,
+    /// Segments without any bytes: something has emptied them.
+    pub empty_segments: Vec<u32>,
     /// The index on the disk is missing, damaged or of another transaction.
     pub index_missing: bool,
     /// Where the index on the disk differs from the log.
@@ -65,6 +67,7 @@ impl Checked {
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.damages.is_empty()
+            && self.empty_segments.is_empty()
             && self.index_differences.is_empty()
             && !matches!(self.tail, Some(Tail::CommitDamaged { .. }))
     }
@@ -174,7 +177,10 @@ impl Checked {
                 damage: *damage,
                 skipped: *skipped,
             }),
-            Event::End { size, .. } => {
+            Event::End { segment, size } => {
+                if *size == 0 {
+                    self.empty_segments.push(*segment);
+                }
                 self.segment_count += 1;
                 self.bytes += size;
             }

@@ -54,6 +54,26 @@ impl Repository {
         if self.get_free_nonce()? != expected {
             return Err(Error::NonceConflict);
         }
+        self.write_free_nonce(next_free)
+    }
+
+    /// Puts a value into the place of one that is [garbled](Error::NonceGarbled). It must be beyond
+    /// everything that was ever used.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ReadOnly`], [`Error::Io`].
+    pub(crate) fn replace_garbled_nonce(&self, next_free: u64) -> Result<(), Error> {
+        if self.access != Access::Write {
+            return Err(self.read_only());
+        }
+        match self.get_free_nonce() {
+            Err(Error::NonceGarbled { .. }) => self.write_free_nonce(next_free),
+            found => found.map(drop),
+        }
+    }
+
+    fn write_free_nonce(&self, next_free: u64) -> Result<(), Error> {
         let path = self.path.join(FILE);
         let text = format!("{next_free:016x}");
         save_file::write_with_mode(&path, text.as_bytes(), self.file_mode)

@@ -108,6 +108,13 @@ impl Repository {
             repaired.commit_written = Some(commit);
             self.look_again()?;
         }
+        for segment in self.segments.list()? {
+            // Nothing can be had from an empty one, and other programs stumble over it.
+            if self.segments.size(segment)? == 0 {
+                self.segments.remove(segment)?;
+                self.look_again()?;
+            }
+        }
         let end = read(&self.end).clone();
         let mut replayed = replay::load(&self.path, &self.segments, &end, true)?;
         if let (Some(transaction), Some(usage)) = (end.transaction, &replayed.usage) {

@@ -5,4 +5,8 @@
 extern crate ravelin_borg as borg;
 
 mod codec;
+mod damage;
 mod intake;
+mod keys;
+mod upkeep;
+mod workshop;

@@ -88,7 +88,7 @@ pub(super) fn open(
         // the place of another.
         let trust = Trust {
             unknown_unencrypted: !encryption.keeps_secret(&passphrase),
-            relocated: false,
+            ..Trust::default()
         };
         let opened = Archives::open(&location, &home, &options, &passphrase, trust);
         let opened = match opened {

@@ -1,0 +1,134 @@
+//! How much archives and the repository hold, and how much of that is stored once.
+
+use std::collections::HashMap;
+
+use bstr::BStr;
+
+use super::Archives;
+use crate::item::ItemReader;
+use crate::uses::{Use, Uses};
+use crate::{Archive, Error, Host, Id, Totals};
+
+/// An archive with its statistics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveInfo {
+    /// What it says about itself.
+    pub archive: Archive,
+    /// What its object is stored under.
+    pub id: Id,
+    /// Sums over its files.
+    pub totals: Totals,
+    /// Stored bytes of the content that no other archive has: what deleting it would free, but for
+    /// its metadata.
+    pub unique_csize: u64,
+}
+
+/// Sums over all archives of a repository, as its chunks are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RepositoryInfo {
+    /// How many chunks there would be without deduplication.
+    pub total_chunks: u64,
+    /// Plain bytes of the files of all archives.
+    pub total_size: u64,
+    /// Bytes that they would take without deduplication.
+    pub total_csize: u64,
+    /// How many different chunks there are.
+    pub unique_chunks: u64,
+    /// Plain bytes of these.
+    pub unique_size: u64,
+    /// Stored bytes of these.
+    pub unique_csize: u64,
+}
+
+impl Archives {
+    /// An archive with its statistics.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoArchive`]; what cannot be read of its metadata.
+    pub fn archive_info(&self, name: &BStr, host: &Host) -> Result<ArchiveInfo, Error> {
+        let entry = self.manifest.archives.get(name);
+        let entry = entry.ok_or_else(|| Error::NoArchive { name: name.into() })?;
+        let mut cache = self.cache(host)?;
+        let index = cache.take_chunks();
+        let mut uses = Uses::new(self);
+        let archive = uses.add(&entry.id)?.archive;
+        // A chunk may come in several stretches.
+        let mut own: HashMap<Id, u32> = HashMap::new();
+        for Use { chunk, count } in uses.content() {
+            let known = own.entry(chunk.id).or_default();
+            *known = known.saturating_add(count);
+        }
+        let unique_csize = own
+            .iter()
+            .filter_map(|(id, count)| index.get(id).filter(|known| known.references == *count))
+            .map(|known| u64::from(known.csize))
+            .sum();
+        let totals = match archive.totals {
+            Some(totals) => totals,
+            None => self.count_files(&archive)?,
+        };
+        Ok(ArchiveInfo {
+            archive,
+            id: entry.id,
+            totals,
+            unique_csize,
+        })
+    }
+
+    /// Sums over all archives.
+    ///
+    /// # Errors
+    ///
+    /// Those of this machine's cache, of counting references when it is not up to date, and of
+    /// reading what archives say about themselves.
+    pub fn repository_info(&self, host: &Host) -> Result<RepositoryInfo, Error> {
+        let mut cache = self.cache(host)?;
+        let mut info = RepositoryInfo::default();
+        for (_, [references, size, csize]) in cache.take_chunks().0.iter() {
+            let (size, csize) = (u64::from(size), u64::from(csize));
+            info.total_chunks += u64::from(references);
+            info.unique_chunks += 1;
+            info.unique_size += size;
+            info.unique_csize += csize;
+        }
+        for (name, _) in self.list() {
+            let archive = self.archive(name)?;
+            let totals = match archive.totals {
+                Some(totals) => totals,
+                None => self.count_files(&archive)?,
+            };
+            info.total_size += totals.size;
+            info.total_csize += totals.csize;
+        }
+        Ok(info)
+    }
+
+    /// Sums over the files of an archive that is too old to know them.
+    fn count_files(&self, archive: &Archive) -> Result<Totals, Error> {
+        let damaged = |source| Error::Items { source };
+        let mut totals = Totals::default();
+        let mut reader = ItemReader::new();
+        for id in &archive.items {
+            reader.push(&self.read(id)?);
+            while let Some(item) = reader.next_item().map_err(damaged)? {
+                let Some(chunks) = &item.chunks else {
+                    continue;
+                };
+                let size: u64 = chunks.iter().map(|chunk| u64::from(chunk.size)).sum();
+                let csize: u64 = chunks.iter().map(|chunk| u64::from(chunk.csize)).sum();
+                if item.part.is_some() {
+                    totals.size_parts += size;
+                    totals.csize_parts += csize;
+                    totals.nfiles_parts += 1;
+                } else {
+                    totals.size += size;
+                    totals.csize += csize;
+                    totals.nfiles += 1;
+                }
+            }
+        }
+        reader.finish().map_err(damaged)?;
+        Ok(totals)
+    }
+}
