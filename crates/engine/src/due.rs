@@ -21,6 +21,7 @@ use crate::report::{Outcome, Report};
 use crate::run::{record_failure, run};
 use crate::status::status;
 use crate::turn::{Turn, Work};
+use crate::upkeep::{NotPruned, PruneReport, prune_backed_up};
 use crate::verify::{VerifyReport, verify};
 use crate::wait::{self, Wait, Waiting, reason_to_wait};
 use crate::{Error, Schedule, config, metrics, notify};
@@ -33,6 +34,10 @@ const VERIFY_RETRY: SignedDuration = SignedDuration::from_hours(6);
 pub struct Due {
     /// The backup; `None` when no layer was due and ready.
     pub backup: Option<Report>,
+    /// The layers of which old snapshots were removed after it.
+    pub pruned: Vec<PruneReport>,
+    /// Those of which they could not be removed.
+    pub not_pruned: Vec<NotPruned>,
     /// The verifications, one for each depth that was due.
     pub verify: Vec<VerifyReport>,
     /// The drill; `None` when none was due.
@@ -62,6 +67,7 @@ impl Due {
             _ if has(Outcome::Stopped) => Some(Outcome::Stopped),
             _ if all.iter().all(|&outcome| outcome == Outcome::Failed) => Some(Outcome::Failed),
             _ if has(Outcome::Failed) || has(Outcome::Partial) => Some(Outcome::Partial),
+            _ if !self.not_pruned.is_empty() => Some(Outcome::Partial),
             _ if has(Outcome::Skipped) => Some(Outcome::Skipped),
             _ => Some(Outcome::Good),
         }
@@ -108,6 +114,8 @@ pub fn run_due(context: Context<'_>, watch: Watch<'_>) -> Result<Due, Error> {
     } = plan;
     let mut due = Due {
         backup: made.report,
+        pruned: made.pruned,
+        not_pruned: made.not_pruned,
         verify,
         drill,
         waiting,
@@ -126,6 +134,8 @@ struct Made {
     /// `None` when a hook put it off.
     report: Option<Report>,
     wait: Option<Wait>,
+    pruned: Vec<PruneReport>,
+    not_pruned: Vec<NotPruned>,
     faults: Vec<HookFault>,
     /// Pairs the pings of its begin and its end.
     ping: Option<String>,
@@ -171,6 +181,10 @@ fn make(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Made, Err
     let outcome = report
         .as_ref()
         .map_or(Outcome::Failed, |report| report.outcome);
+    if let Ok(report) = &report {
+        // Hooks for the end may take the store away.
+        (made.pruned, made.not_pruned) = prune_backed_up(report, context, watch);
+    }
     made.faults = hooks.after(Some(outcome));
     made.report = Some(report?);
     Ok(made)
@@ -194,6 +208,8 @@ pub fn back_up(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Du
     let mut due = Due {
         waiting: waiting.collect(),
         backup: made.report,
+        pruned: made.pruned,
+        not_pruned: made.not_pruned,
         verify: Vec::new(),
         drill: None,
         not_due: Vec::new(),

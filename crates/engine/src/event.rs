@@ -104,6 +104,17 @@ pub enum Event {
         /// What was found, one sentence each; empty when all is well.
         findings: Vec<String>,
     },
+    /// Old snapshots of a layer were removed.
+    Pruned {
+        /// Which layer.
+        layer: String,
+        /// When it was finished.
+        at: Timestamp,
+        /// The snapshots that are gone.
+        removed: Vec<String>,
+        /// Bytes of the store that were freed; `None` where only a server knows.
+        freed_bytes: Option<u64>,
+    },
     /// Files came back from a layer.
     Restored {
         /// Which layer.
@@ -164,6 +175,8 @@ pub enum Verb {
     Restore,
     /// Brings some files back to see whether that works.
     Drill,
+    /// Removes old snapshots.
+    Prune,
 }
 
 /// What was found in the sources.

@@ -25,6 +25,7 @@ pub enum Code {
     ConfigExists,
     NoSuchLayer,
     NoSuchSnapshot,
+    SnapshotExists,
     NoSuchPath,
     BadPath,
     NothingToBackUp,
@@ -37,6 +38,7 @@ pub enum Code {
     RepositoryLocked,
     WrongPassphrase,
     KeyUnusable,
+    NotAllowed,
     RepositoryDamaged,
     RepositoryUnknown,
     NotARepository,
@@ -70,7 +72,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of docs/errors.md.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 50] = [
         Self::ConfigMissing,
         Self::ConfigUnreadable,
         Self::ConfigOpen,
@@ -78,6 +80,7 @@ impl Code {
         Self::ConfigExists,
         Self::NoSuchLayer,
         Self::NoSuchSnapshot,
+        Self::SnapshotExists,
         Self::NoSuchPath,
         Self::BadPath,
         Self::NothingToBackUp,
@@ -90,6 +93,7 @@ impl Code {
         Self::RepositoryLocked,
         Self::WrongPassphrase,
         Self::KeyUnusable,
+        Self::NotAllowed,
         Self::RepositoryDamaged,
         Self::RepositoryUnknown,
         Self::NotARepository,
@@ -176,6 +180,11 @@ impl Code {
                 "The layer has no snapshot of this name.",
                 "`ravelin snapshots` lists them; `latest`, `latest~1` and dates are understood.",
             ),
+            Self::SnapshotExists => (
+                "snapshot-exists",
+                "The layer has a snapshot of this name already.",
+                "Choose another name; `ravelin snapshots` lists those that are taken.",
+            ),
             Self::NoSuchPath => (
                 "no-such-path",
                 "The snapshot does not hold this path.",
@@ -234,17 +243,22 @@ impl Code {
             Self::KeyUnusable => (
                 "key-unusable",
                 "The key of the repository is missing or damaged.",
-                "Restore it from a copy: `borg key import`.",
+                "Put a copy back: `ravelin key import`.",
+            ),
+            Self::NotAllowed => (
+                "not-allowed",
+                "The repository only allows to add.",
+                "Do it where the repository is kept, without that restriction.",
             ),
             Self::RepositoryDamaged => (
                 "repository-damaged",
                 "Something that is stored in the repository is not what was written.",
-                "Run `ravelin verify --data` to see what is affected; back up to another layer before anything is repaired.",
+                "`ravelin repair --dry-run` says which snapshots and files are affected and what could be mended; back up to another layer before anything is.",
             ),
             Self::RepositoryUnknown => (
                 "repository-unknown",
                 "The repository is not the one that this machine remembers: it was moved, replaced or rolled back.",
-                "If you moved it, open it once with `borg list STORE` and confirm. If it shows an older state than this machine has seen, restore what you need and make a new repository; if you did neither, somebody else has.",
+                "If you did that, say so with `ravelin repair --trust`; if you did not, somebody else has, and newer snapshots may be missing.",
             ),
             Self::NotARepository => (
                 "not-a-repository",
@@ -578,6 +592,7 @@ fn of_layer(error: &layer::Error) -> (Code, Option<Next>) {
     match error {
         layer::Error::KindNotRunnable { .. } => (Code::KindNotRunnable, None),
         layer::Error::StoreNotRunnable { .. } => (Code::StoreNotRunnable, None),
+        layer::Error::NoUpkeep => (Code::KindNotRunnable, None),
         layer::Error::NotCreated { .. } => (Code::LayerNotCreated, None),
         layer::Error::NotEncrypted { .. } => (Code::RepositoryUnknown, None),
         layer::Error::Secret(error) => of_secret(error),
@@ -618,6 +633,9 @@ fn of_borg(error: &borg::Error) -> Code {
         | E::Manifest(borg::BadManifest::Future | borg::BadManifest::Features { .. }) => {
             Code::NotARepository
         }
+        E::ArchiveExists { .. } => Code::SnapshotExists,
+        E::Paper { .. } => Code::KeyUnusable,
+        E::AppendOnly { .. } | E::ReadOnly { .. } => Code::NotAllowed,
         E::UnknownUnencrypted { .. }
         | E::Relocated { .. }
         | E::KeyTypeChanged { .. }

@@ -14,6 +14,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tree::{Entry, Restore, RestoreError, Step, TreePath};
 
+use crate::keys::Keys;
+use crate::upkeep::{Repair, Upkeep};
 use crate::{Machine, Selection, config, secret};
 
 /// One open layer.
@@ -100,6 +102,11 @@ pub trait Layer: Send {
         depth: Depth,
         on_step: &mut dyn FnMut(VerifyStep) -> ControlFlow<()>,
     ) -> Result<Verification, Error>;
+
+    /// What keeps the layer in order over the years, if its kind can do that here.
+    fn upkeep(&mut self) -> Option<&mut dyn Upkeep> {
+        None
+    }
 }
 
 /// Takes in one snapshot, step by step.
@@ -189,6 +196,46 @@ pub fn open(
         config::Kind::Drop { .. } => Err(Error::KindNotRunnable {
             kind: layer.kind.name(),
         }),
+    }
+}
+
+/// Opens a layer to examine and mend it, in whatever state it is. With `trusted`, it was moved or
+/// set back to an older state on purpose.
+///
+/// # Errors
+///
+/// When it cannot be opened even so, or layers of its kind cannot be mended.
+pub fn open_damaged(
+    layer: &config::Layer,
+    write: bool,
+    trusted: bool,
+    machine: &Machine,
+) -> Result<Box<dyn Repair>, Error> {
+    match &layer.kind {
+        config::Kind::Borg {
+            encryption,
+            lock_wait,
+            ..
+        } if layer.is_runnable() => {
+            borg::open_damaged(layer, *encryption, *lock_wait, write, trusted, machine)
+        }
+        _ => Err(Error::NoUpkeep),
+    }
+}
+
+/// The key of a layer.
+///
+/// # Errors
+///
+/// When its passphrase cannot be had, or layers of its kind have no key of their own.
+pub fn keys(layer: &config::Layer, machine: &Machine) -> Result<Box<dyn Keys>, Error> {
+    match &layer.kind {
+        config::Kind::Borg {
+            encryption,
+            lock_wait,
+            ..
+        } if layer.is_runnable() => borg::keys(layer, *encryption, *lock_wait, machine),
+        _ => Err(Error::NoUpkeep),
     }
 }
 
@@ -334,6 +381,9 @@ pub enum Error {
         /// The mode of the configuration.
         configured: String,
     },
+    /// This cannot be done with layers of this kind, or in this place.
+    #[error("this cannot be done with this layer")]
+    NoUpkeep,
     /// Nothing stands at the store.
     #[error("there is no layer at {store} yet")]
     NotCreated {

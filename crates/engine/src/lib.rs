@@ -14,6 +14,7 @@ mod explain;
 mod glob;
 pub mod history;
 mod hook;
+pub mod keys;
 pub mod layer;
 mod machine;
 pub mod metrics;
@@ -40,6 +41,7 @@ pub mod stock;
 mod surroundings;
 pub mod timer;
 mod turn;
+pub mod upkeep;
 mod verify;
 pub mod wait;
 

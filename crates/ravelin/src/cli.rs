@@ -73,6 +73,23 @@ pub(crate) enum Command {
     Drill(Drill),
     /// Tell people what there is to be told: that a layer is late, failed, or good again
     Notify(Notify),
+    /// Remove the snapshots that the `keep` rules do not keep, and free their space
+    Prune(Prune),
+    /// Delete snapshots, whatever the rules say
+    Delete(Delete),
+    /// Free the space of what was deleted
+    Compact(Compact),
+    /// Give a snapshot another name
+    Rename(Rename),
+    /// Write a remark about a snapshot, or show it
+    Comment(Comment),
+    /// Say how much a layer or a snapshot holds and takes
+    Info(Info),
+    /// Say what is damaged, and mend what can be mended
+    Repair(Repair),
+    /// Change, copy or move the key of a layer
+    #[command(subcommand)]
+    Key(Key),
     /// Say whether the files are protected
     Status,
     /// Which files does one layer have that another lacks?
@@ -335,6 +352,142 @@ pub(crate) struct Notify {
     /// Send a test to everybody
     #[arg(long)]
     pub(crate) test: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Prune {
+    /// The layers to prune [default: all that have rules]
+    #[arg(value_name = "LAYER")]
+    pub(crate) layers: Vec<String>,
+    /// Only show what stays, by which rule, and what would go
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    #[command(flatten)]
+    pub(crate) of: OfLayer,
+    /// Names, `latest`, `latest~1` for the one before, or dates
+    #[arg(required = true, value_name = "SNAPSHOT")]
+    pub(crate) snapshots: Vec<String>,
+    /// Only show what would go
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Compact {
+    /// Which layer [default: the first of the configuration]
+    #[arg(value_name = "LAYER")]
+    pub(crate) layer: Option<String>,
+    /// Only show what would be freed
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rename {
+    #[command(flatten)]
+    pub(crate) of: OfLayer,
+    /// A name, `latest`, `latest~1` for the one before, or a date
+    pub(crate) snapshot: String,
+    /// The new name. `keep` rules pass over snapshots whose names are not those that Ravelin gives
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Comment {
+    #[command(flatten)]
+    pub(crate) of: OfLayer,
+    /// A name, `latest`, `latest~1` for the one before, or a date
+    pub(crate) snapshot: String,
+    /// The remark [default: show the one that there is]
+    pub(crate) text: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Info {
+    #[command(flatten)]
+    pub(crate) of: OfLayer,
+    /// A name, `latest`, `latest~1` for the one before, or a date [default: the whole layer]
+    pub(crate) snapshot: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Repair {
+    /// Which layer [default: the first of the configuration]
+    #[arg(value_name = "LAYER")]
+    pub(crate) layer: Option<String>,
+    /// Only say what is damaged and what would be done
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+    /// Read every byte back, not only the structure
+    #[arg(long)]
+    pub(crate) data: bool,
+    /// Believe a layer that was moved, or set back to an older state, on purpose
+    #[arg(long)]
+    pub(crate) trust: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Lock the key with another passphrase
+    ChangePassphrase(ChangePassphrase),
+    /// Write a copy of the key for a safe place. It is locked with the passphrase
+    Export(ExportKey),
+    /// Put a copy of the key back
+    Import(ImportKey),
+    /// Keep the key in the repository, or in a file of this machine
+    Move(MoveKey),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChangePassphrase {
+    #[command(flatten)]
+    pub(crate) of: OfLayer,
+    /// A file with the new passphrase, readable by its owner only
+    #[arg(long, value_name = "FILE", required_unless_present = "new_env")]
+    pub(crate) new_file: Option<PathBuf>,
+    /// An environment variable with the new passphrase
+    #[arg(long, value_name = "NAME", conflicts_with = "new_file")]
+    pub(crate) new_env: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportKey {
+    #[command(flatten)]
+    pub(crate) of: OfLayer,
+    /// As lines to be printed and typed again
+    #[arg(long)]
+    pub(crate) paper: bool,
+    /// Into this new file [default: stdout]
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportKey {
+    #[command(flatten)]
+    pub(crate) of: OfLayer,
+    /// The copy, in either form; `-` for stdin
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MoveKey {
+    #[command(flatten)]
+    pub(crate) of: OfLayer,
+    /// Where to
+    #[arg(value_enum)]
+    pub(crate) to: KeyPlace,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum KeyPlace {
+    /// With the data: the passphrase is all that it takes to restore
+    Repository,
+    /// In a file of this machine: it takes that file and the passphrase
+    File,
 }
 
 #[derive(Debug, Args)]

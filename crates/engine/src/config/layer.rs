@@ -57,6 +57,12 @@ impl Layer {
         }
     }
 
+    /// Whether this version acts on its `keep` rules.
+    #[must_use]
+    pub fn is_prunable(&self) -> bool {
+        matches!(self.kind, Kind::Borg { .. }) && self.is_runnable()
+    }
+
     /// The store as the place of a Borg repository.
     pub(crate) fn borg_location(&self) -> Option<borg::Location> {
         if self.store.starts_with('/') {

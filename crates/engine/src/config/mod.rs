@@ -180,7 +180,7 @@ impl Config {
                     layer.store
                 ));
             }
-            if !layer.keep.is_everything() {
+            if !layer.keep.is_everything() && !layer.is_prunable() {
                 notes.push(format!(
                     "`keep` of layer `{name}` is not acted on yet: all snapshots stay"
                 ));

@@ -2,7 +2,10 @@
 
 mod content;
 mod intake;
+mod keys;
+mod repair;
 mod restore;
+mod upkeep;
 mod verify;
 
 use std::collections::HashMap;
@@ -42,74 +45,47 @@ pub(super) fn open(
     access: Access,
     machine: &Machine,
 ) -> Result<Box<dyn Layer>, Error> {
-    let variable = |name: &str| (machine.variable)(name);
-    let text = |name: &str| variable(name).and_then(|value| value.into_string().ok());
-    let location = layer
-        .borg_location()
-        .ok_or_else(|| Error::StoreNotRunnable {
-            store: layer.store.clone(),
-        })?
-        .through(text("BORG_RSH"), text("BORG_REMOTE_PATH"));
-    let home = Home::from_environment(&machine.places.home, variable);
-    let host = match text("BORG_HOST_ID") {
-        Some(id) if !id.is_empty() => Host::named(id),
-        _ => Host::this_machine(),
-    };
-    let passphrase = match &layer.passphrase {
-        Some(reference) => machine.keeper().fetch(reference)?.expose().into(),
-        None => String::new(),
-    };
-    let passphrase = Passphrase::new(passphrase);
-    let not_created = || Error::NotCreated {
-        store: layer.store.clone(),
-    };
+    let way = Way::new(layer, encryption, lock_wait, machine)?;
     let archives = if access == Access::Create {
         let options = new_repository(machine.random)?;
         let now = machine.now().timestamp();
-        Archives::create(
-            &location,
-            &home,
-            &host,
-            encryption,
-            &passphrase,
-            &options,
-            now,
-        )?
+        let Way {
+            location,
+            home,
+            host,
+            passphrase,
+            ..
+        } = &way;
+        Archives::create(location, home, host, encryption, passphrase, &options, now)?
     } else {
         let access = match access {
             Access::Read | Access::Cold => borg::Access::Read,
             Access::Write | Access::Create => borg::Access::Write,
         };
-        let options = OpenOptions {
-            lock_wait,
-            ..OpenOptions::new(access, &host)
+        let options = way.options(access);
+        let open = |options: &OpenOptions| {
+            Archives::open(
+                &way.location,
+                &way.home,
+                options,
+                &way.passphrase,
+                way.trust(),
+            )
         };
-        // The configuration says by name that this one is not encrypted: nobody has put it into
-        // the place of another.
-        let trust = Trust {
-            unknown_unencrypted: !encryption.keeps_secret(&passphrase),
-            ..Trust::default()
-        };
-        let opened = Archives::open(&location, &home, &options, &passphrase, trust);
-        let opened = match opened {
+        let opened = match open(&options) {
             // What cannot be written can be read without a lock: nobody else can write it either.
             Err(BorgError::Io { source, .. })
                 if options.access == borg::Access::Read
                     && source.kind() == io::ErrorKind::ReadOnlyFilesystem =>
             {
-                let options = OpenOptions {
+                open(&OpenOptions {
                     access: borg::Access::NoLock,
                     ..options
-                };
-                Archives::open(&location, &home, &options, &passphrase, trust)
+                })
             }
             opened => opened,
         };
-        opened.map_err(|error| match error {
-            BorgError::DoesNotExist { .. } => not_created(),
-            BorgError::NotARepository { .. } if is_empty_folder(&location) => not_created(),
-            error => Error::Borg(error),
-        })?
+        opened.map_err(|error| way.explain(error))?
     };
     if encryption.encrypts() && !archives.encryption().encrypts() {
         return Err(Error::NotEncrypted {
@@ -118,7 +94,7 @@ pub(super) fn open(
     }
     Ok(Box::new(BorgLayer {
         archives: Some(archives),
-        host,
+        host: way.host,
         compression: compression.clone(),
     }))
 }
@@ -130,6 +106,107 @@ fn is_empty_folder(location: &Location) -> bool {
     };
     path.read_dir()
         .is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// Opens the repository of a layer that may be damaged.
+pub(super) fn open_damaged(
+    layer: &config::Layer,
+    encryption: Encryption,
+    lock_wait: Duration,
+    write: bool,
+    trusted: bool,
+    machine: &Machine,
+) -> Result<Box<dyn crate::upkeep::Repair>, Error> {
+    let way = Way::new(layer, encryption, lock_wait, machine)?;
+    repair::open(&way, write, trusted)
+}
+
+/// The key of the repository of a layer.
+pub(super) fn keys(
+    layer: &config::Layer,
+    encryption: Encryption,
+    lock_wait: Duration,
+    machine: &Machine,
+) -> Result<Box<dyn crate::keys::Keys>, Error> {
+    let way = Way::new(layer, encryption, lock_wait, machine)?;
+    Ok(Box::new(keys::BorgKeys(way)))
+}
+
+/// What it takes to reach a repository.
+struct Way {
+    location: Location,
+    store: String,
+    home: Home,
+    host: Host,
+    passphrase: Passphrase,
+    encryption: Encryption,
+    lock_wait: Duration,
+}
+
+impl Way {
+    fn new(
+        layer: &config::Layer,
+        encryption: Encryption,
+        lock_wait: Duration,
+        machine: &Machine,
+    ) -> Result<Self, Error> {
+        let variable = |name: &str| (machine.variable)(name);
+        let text = |name: &str| variable(name).and_then(|value| value.into_string().ok());
+        let location = layer
+            .borg_location()
+            .ok_or_else(|| Error::StoreNotRunnable {
+                store: layer.store.clone(),
+            })?;
+        let host = match text("BORG_HOST_ID") {
+            Some(id) if !id.is_empty() => Host::named(id),
+            _ => Host::this_machine(),
+        };
+        let passphrase = match &layer.passphrase {
+            Some(reference) => machine.keeper().fetch(reference)?.expose().into(),
+            None => String::new(),
+        };
+        Ok(Self {
+            location: location.through(text("BORG_RSH"), text("BORG_REMOTE_PATH")),
+            store: layer.store.clone(),
+            home: Home::from_environment(&machine.places.home, variable),
+            host,
+            passphrase: Passphrase::new(passphrase),
+            encryption,
+            lock_wait,
+        })
+    }
+
+    fn options(&self, access: borg::Access) -> OpenOptions {
+        OpenOptions {
+            lock_wait: self.lock_wait,
+            ..OpenOptions::new(access, &self.host)
+        }
+    }
+
+    fn trust(&self) -> Trust {
+        Trust {
+            // The configuration says by name that this one is not encrypted: nobody has put it
+            // into the place of another.
+            unknown_unencrypted: !self.encryption.keeps_secret(&self.passphrase),
+            ..Trust::default()
+        }
+    }
+
+    fn explain(&self, error: BorgError) -> Error {
+        match error {
+            BorgError::DoesNotExist { .. } => self.not_created(),
+            BorgError::NotARepository { .. } if is_empty_folder(&self.location) => {
+                self.not_created()
+            }
+            error => Error::Borg(error),
+        }
+    }
+
+    fn not_created(&self) -> Error {
+        Error::NotCreated {
+            store: self.store.clone(),
+        }
+    }
 }
 
 fn new_repository(random: Random) -> Result<RepositoryOptions, Error> {
@@ -248,7 +325,9 @@ fn fingerprint(chunks: &[ChunkRef]) -> Fingerprint {
 impl Layer for BorgLayer {
     fn snapshots(&mut self) -> Result<Vec<Snapshot>, Error> {
         let list = self.archives()?.list();
-        let finished = list.into_iter().filter(|(name, _)| !is_checkpoint(name));
+        let finished = list
+            .into_iter()
+            .filter(|(name, _)| borg::checkpoint_of(name).is_none());
         let snapshots = finished.map(|(name, entry)| Snapshot {
             name: name.to_str_lossy().into_owned(),
             id: entry.id.to_string(),
@@ -333,6 +412,10 @@ impl Layer for BorgLayer {
         intake::begin(archives, self, new)
     }
 
+    fn upkeep(&mut self) -> Option<&mut dyn crate::upkeep::Upkeep> {
+        Some(self)
+    }
+
     fn verify(
         &mut self,
         depth: Depth,
@@ -342,36 +425,9 @@ impl Layer for BorgLayer {
     }
 }
 
-/// Whether an archive is what an interrupted run left, by the name that Borg gives it.
-fn is_checkpoint(name: &[u8]) -> bool {
-    let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-    match name.rfind(".checkpoint") {
-        Some(at) => {
-            let rest = name.get(at + ".checkpoint".len()..).unwrap_or_default();
-            rest.is_empty() || rest.strip_prefix(b".").is_some_and(is_number)
-        }
-        None => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn checkpoints_are_told_by_their_names() {
-        for name in ["nas.checkpoint", "nas.checkpoint.12"] {
-            assert!(is_checkpoint(name.as_bytes()), "{name}");
-        }
-        for name in [
-            "nas",
-            "nas.checkpoints",
-            "nas.checkpoint.x",
-            "nas.checkpoint.",
-        ] {
-            assert!(!is_checkpoint(name.as_bytes()), "{name}");
-        }
-    }
 
     #[test]
     fn contents_are_told_apart_by_their_chunks_and_their_order() {

@@ -1,9 +1,9 @@
 //! `ravelin backup`
 
-use engine::{HookFault, LayerResult, Plan, Report, Wanted};
+use engine::{Due, HookFault, LayerResult, Plan, Report, Wanted};
 use serde::Serialize;
 
-use super::{Ended, Session, notify};
+use super::{Ended, Session, notify, prune};
 use crate::cli::Backup;
 use crate::exit::Exit;
 use crate::human;
@@ -52,10 +52,11 @@ pub(crate) fn run(arguments: &Backup, session: &Session<'_>) -> Result<Exit, End
             session.output.json(report)?;
         } else {
             tell(report, session);
+            prune::tell_all(&due.pruned, &due.not_pruned, session);
         }
         tell_hooks(&due.hooks, session);
         notify::tell(&due.undelivered, session);
-        Ok(with_hooks(Exit::of_report(report), &due.hooks))
+        Ok(with_hooks(exit(report, &due), &due.hooks))
     })
 }
 
@@ -73,6 +74,15 @@ pub(super) fn tell_hooks(faults: &[HookFault], session: &Session<'_>) {
 pub(super) fn with_hooks(exit: Exit, faults: &[HookFault]) -> Exit {
     match exit {
         Exit::Good if !faults.is_empty() => Exit::Skipped,
+        exit => exit,
+    }
+}
+
+/// How the program ends after a backup: one that stands is not made a failure by old snapshots that
+/// could not be removed.
+pub(super) fn exit(report: &Report, due: &Due) -> Exit {
+    match Exit::of_report(report) {
+        Exit::Good if !due.not_pruned.is_empty() => Exit::Partial,
         exit => exit,
     }
 }

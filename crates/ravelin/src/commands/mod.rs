@@ -2,17 +2,25 @@
 
 mod backup;
 mod cat;
+mod comment;
+mod compact;
 mod compare;
 mod config;
+mod delete;
 mod diff;
 mod drill;
 mod drop;
 mod explain;
 mod find;
+mod info;
 mod init;
+mod key;
 mod ls;
 mod notify;
+mod prune;
 mod quickstart;
+mod rename;
+mod repair;
 mod restore;
 mod run;
 mod runbook;
@@ -29,6 +37,7 @@ use std::path::PathBuf;
 
 use engine::browse::OpenedLayer;
 use engine::layer::{Access, Layer};
+use engine::upkeep::Upkeep;
 use engine::{Config, Context, Machine, Snapshot, Stop};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -92,6 +101,14 @@ pub(crate) fn run(cli: &Cli, session: &Session<'_>) -> Result<Exit, Ended> {
         Command::Verify(arguments) => verify::run(arguments, session),
         Command::Drill(arguments) => drill::run(arguments, session),
         Command::Notify(arguments) => notify::run(arguments, session),
+        Command::Prune(arguments) => prune::run(arguments, session),
+        Command::Delete(arguments) => delete::run(arguments, session),
+        Command::Compact(arguments) => compact::run(arguments, session),
+        Command::Rename(arguments) => rename::run(arguments, session),
+        Command::Comment(arguments) => comment::run(arguments, session),
+        Command::Info(arguments) => info::run(arguments, session),
+        Command::Repair(arguments) => repair::run(arguments, session),
+        Command::Key(which) => key::run(which, session),
         Command::Status => status::run(session),
         Command::Compare(arguments) => compare::run(arguments, session),
         Command::Runbook => runbook::run(session),
@@ -133,10 +150,20 @@ impl Session<'_> {
         of: &OfLayer,
         work: impl FnOnce(&mut Opened) -> Result<T, Ended>,
     ) -> Result<T, Ended> {
+        self.with_open(of.layer.as_deref(), Access::Read, work)
+    }
+
+    /// Opens a layer, by default the first, and does something with it.
+    pub(crate) fn with_open<T>(
+        &self,
+        name: Option<&str>,
+        access: Access,
+        work: impl FnOnce(&mut Opened) -> Result<T, Ended>,
+    ) -> Result<T, Ended> {
         let config = self.config()?;
-        let layer = engine::choose_layer(&config, of.layer.as_deref())?;
+        let layer = engine::choose_layer(&config, name)?;
         let name = layer.name.clone();
-        let opened = engine::layer::open(layer, Access::Read, self.machine);
+        let opened = engine::layer::open(layer, access, self.machine);
         let layer = opened.map_err(engine::Error::of_layer(&name))?;
         work(&mut Opened { name, layer })
     }
@@ -152,6 +179,18 @@ impl Opened {
     /// Says which layer an error is about.
     pub(crate) fn check<T>(&self, result: Result<T, engine::layer::Error>) -> Result<T, Ended> {
         Ok(result.map_err(engine::Error::of_layer(&self.name))?)
+    }
+
+    /// Does something that keeps the layer in order.
+    pub(crate) fn upkeep<T>(
+        &mut self,
+        work: impl FnOnce(&mut dyn Upkeep) -> Result<T, engine::layer::Error>,
+    ) -> Result<T, Ended> {
+        let done = match self.layer.upkeep() {
+            Some(upkeep) => work(upkeep),
+            None => Err(engine::layer::Error::NoUpkeep),
+        };
+        self.check(done)
     }
 
     /// The snapshot that a person means.

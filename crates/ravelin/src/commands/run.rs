@@ -2,11 +2,12 @@
 
 use engine::drill::DrillReport;
 use engine::notify::Undelivered;
+use engine::upkeep::{NotPruned, PruneReport};
 use engine::wait::Waiting;
 use engine::{Due, HookFault, Report, VerifyReport, Wanted};
 use serde::Serialize;
 
-use super::{Ended, Session, backup, drill, notify, verify};
+use super::{Ended, Session, backup, drill, notify, prune, verify};
 use crate::cli::Run;
 use crate::exit::Exit;
 use crate::human;
@@ -46,6 +47,8 @@ pub(crate) fn run(arguments: &Run, session: &Session<'_>) -> Result<Exit, Ended>
 #[derive(Serialize)]
 struct DueRecord<'a> {
     backup: Option<&'a Report>,
+    pruned: &'a [PruneReport],
+    not_pruned: &'a [NotPruned],
     verify: &'a [VerifyReport],
     drill: Option<&'a DrillReport>,
     waiting: &'a [Waiting],
@@ -59,6 +62,8 @@ impl<'a> DueRecord<'a> {
     fn new(due: &'a Due) -> Self {
         Self {
             backup: due.backup.as_ref(),
+            pruned: &due.pruned,
+            not_pruned: &due.not_pruned,
             verify: &due.verify,
             drill: due.drill.as_ref(),
             waiting: &due.waiting,
@@ -81,6 +86,7 @@ fn tell(due: &Due, before: &[Waiting], session: &Session<'_>) {
     if let Some(report) = &due.backup {
         backup::tell(report, session);
     }
+    prune::tell_all(&due.pruned, &due.not_pruned, session);
     for report in &due.verify {
         verify::tell(report, session);
     }
@@ -113,7 +119,7 @@ fn exit(due: &Due) -> Exit {
         .as_ref()
         .filter(|_| due.verify.is_empty() && due.drill.is_none());
     match (due.outcome(), only_backup) {
-        (Some(_), Some(report)) => Exit::of_report(report),
+        (Some(_), Some(report)) => backup::exit(report, due),
         (Some(outcome), None) => Exit::of_outcome(outcome),
         (None, _) if due.waiting.is_empty() => Exit::Good,
         (None, _) => Exit::Waiting,

@@ -1,0 +1,130 @@
+//! Keeping layers in order over the years: what stays, what goes, what is damaged.
+//!
+//! Everything here is a plan first, which can be shown, and then an act.
+
+mod prune;
+mod repair;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::layer::{Error, Snapshot};
+
+pub(crate) use prune::prune_backed_up;
+pub use prune::{NotPruned, PlannedSnapshot, PrunePlan, PruneReport, prune, prune_plan};
+pub use repair::{
+    Examination, HurtFile, HurtSnapshot, Mended, Repair, RepairOptions, RepairReport, repair,
+};
+
+/// What a layer must be able to do to be kept in order. A kind that cannot has none of it.
+pub trait Upkeep {
+    /// All snapshots, those that were not finished too, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn all_snapshots(&mut self) -> Result<Vec<Snapshot>, Error>;
+
+    /// What deleting these snapshots would free. Nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// When one of them does not exist or cannot be read.
+    fn delete_plan(&mut self, names: &[String]) -> Result<Deleted, Error>;
+
+    /// Deletes snapshots and what only they used: all of it, or when it fails nothing.
+    ///
+    /// # Errors
+    ///
+    /// When one of them does not exist or cannot be read, and those of writing.
+    fn delete(&mut self, names: &[String], now: Timestamp) -> Result<Deleted, Error>;
+
+    /// What [`Self::compact`] would rewrite; `None` where only a server knows.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn compact_plan(&mut self) -> Result<Option<Compacted>, Error>;
+
+    /// Frees the space of what was deleted; `None` where only a server knows how much.
+    ///
+    /// # Errors
+    ///
+    /// Those of writing. Nothing that counts is lost.
+    fn compact(&mut self, now: Timestamp) -> Result<Option<Compacted>, Error>;
+
+    /// Gives a snapshot another name.
+    ///
+    /// # Errors
+    ///
+    /// When another one has that name, and those of writing.
+    fn rename(&mut self, snapshot: &Snapshot, name: &str, now: Timestamp) -> Result<(), Error>;
+
+    /// Replaces the remark of a snapshot.
+    ///
+    /// # Errors
+    ///
+    /// Those of writing.
+    fn set_comment(&mut self, snapshot: &Snapshot, text: &str, now: Timestamp)
+    -> Result<(), Error>;
+
+    /// Sums over all snapshots.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn statistics(&mut self) -> Result<LayerStatistics, Error>;
+
+    /// What one snapshot holds.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn snapshot_statistics(&mut self, snapshot: &Snapshot) -> Result<SnapshotStatistics, Error>;
+}
+
+/// What was deleted, or would be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Deleted {
+    /// Snapshots.
+    pub snapshots: u64,
+    /// Bytes of the store that nothing uses any more; they are free after a compaction.
+    pub unused_bytes: u64,
+}
+
+/// What a compaction did, or would do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Compacted {
+    /// Files of the store that were rewritten without what nothing uses.
+    pub files: u64,
+    /// Bytes that were freed.
+    pub freed_bytes: u64,
+}
+
+/// Sums over all snapshots of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct LayerStatistics {
+    /// Snapshots.
+    pub snapshots: u64,
+    /// Bytes of all snapshots as they were read.
+    pub bytes: u64,
+    /// Bytes of these that differ from each other.
+    pub unique_bytes: u64,
+    /// Bytes that they take in the store.
+    pub stored_bytes: u64,
+    /// Different pieces.
+    pub unique_pieces: u64,
+}
+
+/// What one snapshot holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct SnapshotStatistics {
+    /// What a person wrote about it.
+    pub comment: String,
+    /// Regular files.
+    pub files: u64,
+    /// Bytes of content.
+    pub bytes: u64,
+    /// Bytes of the store that no other snapshot uses: what deleting it would free.
+    pub own_stored_bytes: u64,
+}

@@ -1,0 +1,33 @@
+//! `ravelin compact`
+
+use engine::layer::Access;
+
+use super::{Ended, Session};
+use crate::cli::Compact;
+use crate::exit::Exit;
+use crate::human;
+
+pub(crate) fn run(arguments: &Compact, session: &Session<'_>) -> Result<Exit, Ended> {
+    // What can be freed is known to who may write only.
+    session.with_open(arguments.layer.as_deref(), Access::Write, |opened| {
+        let now = session.machine.now().timestamp();
+        let compacted = opened.upkeep(|upkeep| match arguments.dry_run {
+            true => upkeep.compact_plan(),
+            false => upkeep.compact(now),
+        })?;
+        let freed = compacted.map(|compacted| human::size(compacted.freed_bytes));
+        if session.output.json {
+            session.output.json(&compacted)?;
+            return Ok(Exit::Good);
+        }
+        match (arguments.dry_run, freed) {
+            (true, Some(freed)) => session.output.say(&format!("about {freed} would be freed")),
+            (true, None) => session
+                .output
+                .say("only the server knows what would be freed"),
+            (false, Some(freed)) => session.output.tell(&format!("{freed} freed")),
+            (false, None) => session.output.tell("the server has freed what it could"),
+        }
+        Ok(Exit::Good)
+    })
+}

@@ -1,0 +1,236 @@
+//! Snapshots come and go, damage is named and mended, the key is copied: as a person does it.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use testkit::StockBorg;
+
+use crate::bench::Bench;
+
+const PASSPHRASE: &str = "a passphrase";
+
+fn bench(more: &str) -> Bench {
+    let bench = Bench::new();
+    let file = bench.file("passphrase", PASSPHRASE);
+    fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
+    configure(&bench, more);
+    bench.file("source/same", &"same".repeat(5000));
+    bench.ravelin(["init"]).assert().success();
+    bench
+}
+
+fn configure(bench: &Bench, more: &str) {
+    bench.file(
+        ".config/ravelin/ravelin.toml",
+        &format!(
+            "[[source]]\npaths = [\"~/source\"]\n\n[layer.disk]\nkind = \"borg\"\n\
+             store = \"~/repository\"\npassphrase = {{ file = \"~/passphrase\" }}\n{more}"
+        ),
+    );
+}
+
+/// The stock program, which shares nothing but the repository.
+fn stock() -> Option<StockBorg> {
+    let stock = testkit::stock_borg()?.with_passphrase(PASSPHRASE);
+    Some(stock.with_env("BORG_RELOCATED_REPO_ACCESS_IS_OK", "yes"))
+}
+
+fn repository(bench: &Bench) -> PathBuf {
+    bench.home().join("repository")
+}
+
+fn json(bench: &Bench, arguments: &[&str]) -> serde_json::Value {
+    let output = bench.ravelin(arguments.iter().copied()).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+}
+
+fn names(bench: &Bench) -> Vec<String> {
+    let listed = json(bench, &["snapshots", "--json"]);
+    let list = listed["snapshots"].as_array().unwrap();
+    list.iter()
+        .map(|snapshot| snapshot["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn a_backup_removes_what_the_rules_do_not_keep_and_leaves_what_others_made() {
+    let Some(stock) = stock() else {
+        return;
+    };
+    let bench = bench("keep = { last = 2 }\n");
+    let archive = format!("{}::by-hand", repository(&bench).display());
+    let source = bench.home().join("source");
+    stock.run(["create", &archive, source.to_str().unwrap()]);
+    for number in 0..4 {
+        bench.file("source/changed", &format!("{number}").repeat(50_000));
+        bench.ravelin(["backup"]).assert().success();
+    }
+    let left = names(&bench);
+    assert_eq!(left.len(), 3, "{left:?}");
+    assert!(left.contains(&"by-hand".to_owned()), "{left:?}");
+    configure(&bench, "keep = { last = 1 }\n");
+    let plan = json(&bench, &["prune", "--dry-run", "--json"]);
+    assert_eq!(plan[0]["left_alone"], 1, "{plan}");
+    assert_eq!(plan[0]["snapshots"][0]["kept_by"], serde_json::Value::Null);
+    assert_eq!(plan[0]["snapshots"][1]["kept_by"], "last 1");
+    assert_eq!(names(&bench), left, "a dry run changes nothing");
+    bench.ravelin(["prune"]).assert().success();
+    assert_eq!(names(&bench).len(), 2);
+    stock.run([
+        "check",
+        "--verify-data",
+        repository(&bench).to_str().unwrap(),
+    ]);
+}
+
+#[test]
+fn snapshots_are_deleted_renamed_and_remarked_upon() {
+    let bench = bench("");
+    for number in 0..3 {
+        bench.file("source/changed", &format!("{number}").repeat(50_000));
+        bench.ravelin(["backup"]).assert().success();
+    }
+    let before = names(&bench);
+    bench
+        .ravelin(["delete", "--dry-run", "latest"])
+        .assert()
+        .success();
+    assert_eq!(names(&bench), before);
+    bench
+        .ravelin(["delete", "latest", "latest~1"])
+        .assert()
+        .success();
+    assert_eq!(names(&bench), before[..1]);
+    bench.ravelin(["compact"]).assert().success();
+    bench
+        .ravelin(["rename", "latest", "before the move"])
+        .assert()
+        .success();
+    bench
+        .ravelin(["comment", "before the move", "to be kept"])
+        .assert()
+        .success();
+    bench
+        .ravelin(["comment", "before the move"])
+        .assert()
+        .success()
+        .stdout_eq("to be kept\n");
+    let info = json(&bench, &["info", "before the move", "--json"]);
+    assert_eq!(info["comment"], "to be kept");
+    assert_eq!(info["files"], 2);
+    let sums = json(&bench, &["info", "--json"]);
+    assert_eq!(sums["snapshots"], 1);
+    bench.ravelin(["verify", "--data"]).assert().success();
+}
+
+#[test]
+fn damage_is_named_by_snapshot_and_file_and_mended() {
+    let Some(stock) = stock() else {
+        return;
+    };
+    let bench = bench("");
+    let noise = testkit::Random::new(3).noise(300_000);
+    fs::write(bench.home().join("source/noise"), noise).unwrap();
+    bench.ravelin(["backup"]).assert().success();
+    // The largest segment holds hardly anything but that file.
+    let mut segments: Vec<_> = fs::read_dir(repository(&bench).join("data/0"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    segments.sort_by_key(|path| fs::metadata(path).unwrap().len());
+    let segment = segments.pop().unwrap();
+    let mut bytes = fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+
+    let output = bench
+        .ravelin(["repair", "--dry-run", "--data", "--json"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    // Events come first, a line each.
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let found: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert_eq!(found["mended"], serde_json::Value::Null);
+    let files = found["hurt"][0]["files"].as_array().unwrap();
+    assert_eq!(files.len(), 1, "{found}");
+    assert!(files[0]["path"].as_str().unwrap().ends_with("source/noise"));
+
+    bench.ravelin(["repair", "--data"]).assert().success();
+    stock.run([
+        "check",
+        "--verify-data",
+        repository(&bench).to_str().unwrap(),
+    ]);
+    // Backed up again, it is whole again.
+    bench.ravelin(["backup"]).assert().success();
+    bench.ravelin(["repair"]).assert().success();
+    bench.ravelin(["verify", "--data"]).assert().success();
+    bench
+        .ravelin(["repair", "--dry-run", "--data"])
+        .assert()
+        .success();
+}
+
+#[test]
+fn an_older_state_is_noticed_and_believed_when_a_person_says_so() {
+    let bench = bench("");
+    bench.ravelin(["backup"]).assert().success();
+    let (now, before) = (repository(&bench), bench.home().join("before"));
+    let copy = |from: &PathBuf, to: &PathBuf| {
+        let _ = fs::remove_dir_all(to);
+        drop(testkit::run(
+            std::process::Command::new("cp").arg("-a").args([from, to]),
+        ));
+    };
+    copy(&now, &before);
+    bench.file("source/new", "new");
+    bench.ravelin(["backup"]).assert().success();
+    copy(&before, &now);
+    for arguments in [["snapshots"], ["backup"], ["repair"]] {
+        let output = bench.ravelin(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("[repository-unknown]"), "{said}");
+        assert!(said.contains("ravelin repair --trust"), "{said}");
+    }
+    bench.ravelin(["repair", "--trust"]).assert().success();
+    assert_eq!(names(&bench).len(), 1);
+    bench.ravelin(["backup"]).assert().success();
+    bench.ravelin(["verify", "--data"]).assert().success();
+}
+
+#[test]
+fn a_copy_of_the_key_brings_a_lost_one_back() {
+    let bench = bench("encryption = \"keyfile-blake2\"\n");
+    bench.ravelin(["backup"]).assert().success();
+    bench
+        .ravelin(["key", "export", "key.txt"])
+        .assert()
+        .success();
+    let paper = bench
+        .ravelin(["key", "export", "--paper"])
+        .output()
+        .unwrap();
+    bench.file("paper.txt", std::str::from_utf8(&paper.stdout).unwrap());
+    for copy in ["key.txt", "paper.txt"] {
+        fs::remove_dir_all(bench.home().join(".config/borg/keys")).unwrap();
+        let output = bench.ravelin(["snapshots"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("[key-unusable]"), "{said}");
+        bench.ravelin(["key", "import", copy]).assert().success();
+        assert_eq!(names(&bench).len(), 1);
+    }
+    // A copy is never written over something.
+    bench
+        .ravelin(["key", "export", "key.txt"])
+        .assert()
+        .failure();
+    bench
+        .ravelin(["key", "move", "repository"])
+        .assert()
+        .success();
+    assert_eq!(names(&bench).len(), 1);
+}

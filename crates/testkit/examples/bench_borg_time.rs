@@ -1,0 +1,285 @@
+//! Measures what a repository takes over time: listing, checking, one file, pruning.
+//!
+//! ```console
+//! $ bash benches/borg-time.sh --files 10000 --snapshots 100
+//! ```
+//!
+//! Our program makes the snapshots; then both programs do each step on copies of one state of
+//! repository and caches, in turns. The table shows medians; a ratio above 1 says how many times
+//! less ours took.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for the terminal"
+)]
+
+use std::error::Error;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use ravelin_testkit::{Random, StockBorg, Usage, measure, run};
+
+type Failure = Box<dyn Error>;
+
+const PASSPHRASE: &str = "known to both";
+
+/// Snapshots that pruning keeps.
+const KEPT: &str = "10";
+
+struct Options {
+    files: usize,
+    snapshots: usize,
+    runs: usize,
+    directory: PathBuf,
+}
+
+impl Options {
+    fn from_arguments(arguments: impl Iterator<Item = String>) -> Result<Self, Failure> {
+        let mut options = Self {
+            files: 10_000,
+            snapshots: 100,
+            runs: 3,
+            directory: "target/bench-time".into(),
+        };
+        let mut arguments = arguments;
+        while let Some(name) = arguments.next() {
+            let value = arguments.next().ok_or("a value is missing")?;
+            match name.as_str() {
+                "--files" => options.files = value.parse()?,
+                "--snapshots" => options.snapshots = value.parse()?,
+                "--runs" => options.runs = value.parse()?,
+                "--directory" => options.directory = value.into(),
+                _ => return Err(format!("unknown option {name}").into()),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Where things are; both programs see the same repository, caches and keys.
+struct Place {
+    home: PathBuf,
+    /// Copies of repository and Borg's directories as they are before a step that changes them.
+    pristine: PathBuf,
+    stock: StockBorg,
+    program: PathBuf,
+}
+
+impl Place {
+    fn repository(&self) -> PathBuf {
+        self.home.join("repository")
+    }
+
+    fn ravelin(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        self.stock.settle(&mut command);
+        command
+            .args(arguments)
+            .env("HOME", &self.home)
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("XDG_STATE_HOME")
+            .current_dir(&self.home);
+        command
+    }
+
+    fn configure(&self, more: &str) -> Result<(), Failure> {
+        let folder = self.home.join(".config/ravelin");
+        fs::create_dir_all(&folder)?;
+        let passphrase = self.home.join("passphrase");
+        fs::write(&passphrase, PASSPHRASE)?;
+        fs::set_permissions(&passphrase, fs::Permissions::from_mode(0o600))?;
+        fs::write(
+            folder.join("ravelin.toml"),
+            format!(
+                "[[source]]\npaths = [\"~/source\"]\n\n[layer.disk]\nkind = \"borg\"\n\
+                 store = \"~/repository\"\npassphrase = {{ file = \"~/passphrase\" }}\n{more}"
+            ),
+        )?;
+        Ok(())
+    }
+
+    fn save(&self) {
+        let _ = fs::remove_dir_all(&self.pristine);
+        copy(&self.repository(), &self.pristine.join("repository"));
+        copy(self.stock.base_dir(), &self.pristine.join("base"));
+    }
+
+    fn reset(&self) {
+        for (from, to) in [
+            ("repository", self.repository()),
+            ("base", self.stock.base_dir().to_owned()),
+        ] {
+            let _ = fs::remove_dir_all(&to);
+            copy(&self.pristine.join(from), &to);
+        }
+        drop(run(&mut Command::new("sync")));
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    if let Some(parent) = to.parent() {
+        let _ = fs::create_dir_all(parent);
+    }
+    drop(run(Command::new("cp").arg("-a").args([from, to])));
+}
+
+/// A step: what it is called, the commands of ours, and those of stock Borg.
+struct Step {
+    name: &'static str,
+    changes: bool,
+    ours: Vec<Vec<String>>,
+    theirs: Vec<Vec<String>>,
+}
+
+fn main() -> Result<(), Failure> {
+    let options = Options::from_arguments(std::env::args().skip(1))?;
+    let stock = ravelin_testkit::stock_borg()
+        .ok_or("stock Borg cannot be had")?
+        .with_passphrase(PASSPHRASE);
+    let directory = std::path::absolute(&options.directory)?;
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory)?;
+    let place = Place {
+        home: directory.join("home"),
+        pristine: directory.join("pristine"),
+        stock,
+        program: std::path::absolute("target/release/ravelin")?,
+    };
+    make(&place, &options)?;
+    place.save();
+    let repository = place.repository();
+    let repository = repository.to_str().ok_or("a path that is no text")?;
+    let list = place.stock.run(["list", "--short", repository]);
+    let latest = list.lines().last().ok_or("no archive")?;
+    let archive = format!("{repository}::{latest}");
+    let file = format!("{}/source/000/7", place.home.display());
+    let in_archive = file.trim_start_matches('/');
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let steps = [
+        Step {
+            name: "list",
+            changes: false,
+            ours: vec![words(&["snapshots"])],
+            theirs: vec![words(&["list", repository])],
+        },
+        Step {
+            name: "info",
+            changes: false,
+            ours: vec![words(&["info", "latest"])],
+            theirs: vec![words(&["info", &archive])],
+        },
+        Step {
+            name: "one file",
+            changes: false,
+            ours: vec![words(&["cat", "latest", &file])],
+            theirs: vec![words(&["extract", "--stdout", &archive, in_archive])],
+        },
+        Step {
+            name: "check with data",
+            changes: false,
+            ours: vec![words(&["repair", "--dry-run", "--data"])],
+            theirs: vec![words(&["check", "--verify-data", repository])],
+        },
+        Step {
+            name: "prune and compact",
+            changes: true,
+            ours: vec![words(&["prune"])],
+            theirs: vec![
+                words(&["prune", "--keep-last", KEPT, repository]),
+                words(&["compact", repository]),
+            ],
+        },
+    ];
+    println!(
+        "| {} files, {} snapshots | Borg s | ours s | ratio | Borg MiB | ours MiB |",
+        options.files, options.snapshots
+    );
+    println!("|---|--:|--:|--:|--:|--:|");
+    for step in &steps {
+        let mut ours = Vec::new();
+        let mut theirs = Vec::new();
+        for number in 0..options.runs {
+            for turn in 0..2 {
+                if step.changes {
+                    place.reset();
+                }
+                if (number + turn) % 2 == 0 {
+                    ours.push(all(&step.ours, |words| {
+                        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+                        place.ravelin(&words)
+                    })?);
+                } else {
+                    theirs.push(all(&step.theirs, |words| place.stock.command(words))?);
+                }
+            }
+        }
+        let (ours, theirs) = (median(ours), median(theirs));
+        println!(
+            "| {} | {:.3} | {:.3} | {:.1} | {} | {} |",
+            step.name,
+            theirs.0.as_secs_f64(),
+            ours.0.as_secs_f64(),
+            theirs.0.as_secs_f64() / ours.0.as_secs_f64(),
+            theirs.1 >> 20,
+            ours.1 >> 20,
+        );
+    }
+    fs::remove_dir_all(&directory)?;
+    Ok(())
+}
+
+/// The repository with its snapshots.
+fn make(place: &Place, options: &Options) -> Result<(), Failure> {
+    let mut random = Random::new(1);
+    let source = place.home.join("source");
+    for number in 0..options.files {
+        let folder = source.join(format!("{:03}", number / 1000));
+        if number % 1000 == 0 {
+            fs::create_dir_all(&folder)?;
+        }
+        let text = format!("file {number} {:016x}\n", random.next_u64()).repeat(20);
+        fs::write(folder.join((number % 1000).to_string()), text)?;
+    }
+    place.configure("")?;
+    drop(run(&mut place.ravelin(&["init"])));
+    for snapshot in 0..options.snapshots {
+        for _ in 0..20 {
+            let number = random.index(options.files);
+            let file = source.join(format!("{:03}/{}", number / 1000, number % 1000));
+            fs::write(file, random.noise(5000))?;
+        }
+        drop(run(&mut place.ravelin(&["backup"])));
+        if snapshot % 20 == 0 {
+            eprintln!("{snapshot} snapshots");
+        }
+    }
+    place.configure(&format!("keep = {{ last = {KEPT} }}\n"))
+}
+
+/// Runs commands one after the other; gives the time of all and the largest memory.
+fn all(
+    list: &[Vec<String>],
+    command: impl Fn(&[String]) -> Command,
+) -> Result<(Duration, u64), Failure> {
+    let mut sum = (Duration::ZERO, 0);
+    for words in list {
+        let mut command = command(words);
+        command.stdout(std::process::Stdio::null());
+        let used: Usage = measure(&mut command)?;
+        if !used.status.success() {
+            return Err(format!("{words:?} ended with {}", used.status).into());
+        }
+        sum.0 += used.wall;
+        sum.1 = sum.1.max(used.peak_memory);
+    }
+    Ok(sum)
+}
+
+fn median(mut list: Vec<(Duration, u64)>) -> (Duration, u64) {
+    list.sort();
+    list.get(list.len() / 2).copied().unwrap_or_default()
+}
