@@ -16,6 +16,7 @@ mod info;
 mod init;
 mod key;
 mod ls;
+mod mount;
 mod notify;
 mod prune;
 mod quickstart;
@@ -28,6 +29,7 @@ mod schedule;
 mod snapshots;
 mod status;
 mod store;
+mod tar;
 mod verify;
 
 pub(crate) use drop::explain as explain_drop;
@@ -116,6 +118,9 @@ pub(crate) fn run(cli: &Cli, session: &Session<'_>) -> Result<Exit, Ended> {
         Command::Store(which) => store::run(which, session),
         Command::Schedule(which) => schedule::run(which, session),
         Command::Config(which) => config::run(which, session),
+        Command::Tar(which) => tar::run(which, session),
+        Command::Mount(arguments) => mount::run(arguments, session),
+        Command::Umount(arguments) => mount::unmount(arguments, session),
         // They need no configuration and have ended before.
         Command::Borg(_) => Ok(Exit::Good),
     }
@@ -188,7 +193,9 @@ impl Opened {
     ) -> Result<T, Ended> {
         let done = match self.layer.upkeep() {
             Some(upkeep) => work(upkeep),
-            None => Err(engine::layer::Error::NoUpkeep),
+            None => Err(engine::layer::Error::Unsupported {
+                what: "be changed in this way",
+            }),
         };
         self.check(done)
     }
