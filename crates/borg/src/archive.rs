@@ -4,7 +4,7 @@ use bstr::BString;
 
 use crate::msgpack::{Malformed, MapWriter, Others, Reader, fill, required};
 use crate::tam::{self, BadTam, Purpose, TAM_SIZE, Tam};
-use crate::{ChunkerParams, Id, Key, Timestamp};
+use crate::{ChunkRef, ChunkerParams, Id, Key, Timestamp};
 
 /// Most words of a command line that are kept apart; far more than a system can pass.
 const WORDS_MAX: usize = 1 << 18;
@@ -58,6 +58,31 @@ pub struct Totals {
     pub csize_parts: u64,
     /// Number of parts of files.
     pub nfiles_parts: u64,
+}
+
+impl Totals {
+    /// Counts a file.
+    pub(crate) fn add_file(&mut self, chunks: &[ChunkRef]) {
+        let (size, csize) = sizes(chunks);
+        self.size += size;
+        self.csize += csize;
+        self.nfiles += 1;
+    }
+
+    /// Counts so many parts of a file, and the chunks of all of them.
+    pub(crate) fn add_parts(&mut self, chunks: &[ChunkRef], parts: u64) {
+        let (size, csize) = sizes(chunks);
+        self.size_parts += size;
+        self.csize_parts += csize;
+        self.nfiles_parts += parts;
+    }
+}
+
+/// Plain and stored bytes.
+pub(crate) fn sizes(chunks: &[ChunkRef]) -> (u64, u64) {
+    chunks.iter().fold((0, 0), |(size, csize), chunk| {
+        (size + u64::from(chunk.size), csize + u64::from(chunk.csize))
+    })
 }
 
 /// Version of the archive object.

@@ -115,16 +115,9 @@ impl Archives {
                 let Some(chunks) = &item.chunks else {
                     continue;
                 };
-                let size: u64 = chunks.iter().map(|chunk| u64::from(chunk.size)).sum();
-                let csize: u64 = chunks.iter().map(|chunk| u64::from(chunk.csize)).sum();
-                if item.part.is_some() {
-                    totals.size_parts += size;
-                    totals.csize_parts += csize;
-                    totals.nfiles_parts += 1;
-                } else {
-                    totals.size += size;
-                    totals.csize += csize;
-                    totals.nfiles += 1;
+                match item.part {
+                    Some(_) => totals.add_parts(chunks, 1),
+                    None => totals.add_file(chunks),
                 }
             }
         }

@@ -152,23 +152,9 @@ impl Maker<'_> {
                 (Some(_), None) => self.cut(archives, index, &chunks)?,
                 _ => self.keep(archives, index, &chunks)?,
             };
-            let size = chunks
-                .iter()
-                .map(|chunk| u64::from(chunk.size))
-                .sum::<u64>();
-            let csize = chunks
-                .iter()
-                .map(|chunk| u64::from(chunk.csize))
-                .sum::<u64>();
-            let totals = &mut self.totals;
-            if item.part.is_some() {
-                totals.size_parts += size;
-                totals.csize_parts += csize;
-                totals.nfiles_parts += 1;
-            } else {
-                totals.size += size;
-                totals.csize += csize;
-                totals.nfiles += 1;
+            match item.part {
+                Some(_) => self.totals.add_parts(&chunks, 1),
+                None => self.totals.add_file(&chunks),
             }
             item.chunks = Some(chunks);
         }

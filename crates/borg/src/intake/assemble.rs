@@ -20,6 +20,7 @@ use jiff::{SignedDuration, Timestamp as Moment};
 
 use super::batch::Mark;
 use super::seal::{SealedBatch, SealedChunk, Workshop};
+use crate::archive::sizes;
 use crate::cache::Cache;
 use crate::chunk_index::ChunkIndex;
 use crate::files_cache::{FileState, FreshFiles, PathHash};
@@ -195,7 +196,7 @@ impl Assembler {
             })
             .collect::<Result<Vec<_>, Error>>()?;
         drop(index);
-        self.count(&chunks);
+        self.statistics.totals.add_file(&chunks);
         item.size = Some(sizes(&chunks).0);
         item.chunks = Some(chunks);
         self.add(&item)
@@ -213,13 +214,10 @@ impl Assembler {
             for chunk in &open.chunks {
                 index.add_reference(&chunk.id, None)?;
             }
-            let (size, csize) = sizes(&open.chunks);
             let totals = &mut self.statistics.totals;
-            totals.size_parts += size;
-            totals.csize_parts += csize;
-            totals.nfiles_parts += open.parts;
+            totals.add_parts(&open.chunks, open.parts);
         }
-        self.count(&open.chunks);
+        self.statistics.totals.add_file(&open.chunks);
         self.statistics.unique_csize += open.unique_csize;
         if settled {
             let (path, state) = open.memory;
@@ -244,14 +242,6 @@ impl Assembler {
             }
         }
         Ok(())
-    }
-
-    fn count(&mut self, chunks: &[ChunkRef]) {
-        let (size, csize) = sizes(chunks);
-        let totals = &mut self.statistics.totals;
-        totals.size += size;
-        totals.csize += csize;
-        totals.nfiles += 1;
     }
 
     fn add(&mut self, item: &Item) -> Result<(), Error> {
@@ -373,13 +363,6 @@ fn now(time: Moment, began: Instant) -> Moment {
         .ok()
         .and_then(|passed| time.checked_add(passed).ok())
         .unwrap_or(time)
-}
-
-/// Plain and stored bytes.
-fn sizes(chunks: &[ChunkRef]) -> (u64, u64) {
-    chunks.iter().fold((0, 0), |(size, csize), chunk| {
-        (size + u64::from(chunk.size), csize + u64::from(chunk.csize))
-    })
 }
 
 fn lock(index: &Mutex<ChunkIndex>) -> std::sync::MutexGuard<'_, ChunkIndex> {
