@@ -238,19 +238,8 @@ pub fn drill(
             result,
         });
     }
-    let good = reports
-        .iter()
-        .filter(|report| report.result.is_good())
-        .count();
-    let outcome = if watch.stop.is_requested() {
-        Outcome::Stopped
-    } else if good == reports.len() {
-        Outcome::Good
-    } else if good == 0 {
-        Outcome::Failed
-    } else {
-        Outcome::Partial
-    };
+    let good = reports.iter().filter(|report| report.result.is_good());
+    let outcome = Outcome::of_layers(good.count(), reports.len(), watch.stop.is_requested());
     let finished = clock();
     tell(Event::Finished {
         at: finished,

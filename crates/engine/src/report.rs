@@ -75,6 +75,21 @@ pub enum Outcome {
     Stopped,
 }
 
+impl Outcome {
+    /// How an operation ended that was stopped, or in which so many of its layers are good.
+    pub(crate) fn of_layers(good: usize, all: usize, stopped: bool) -> Self {
+        if stopped {
+            Self::Stopped
+        } else if good == all {
+            Self::Good
+        } else if good == 0 {
+            Self::Failed
+        } else {
+            Self::Partial
+        }
+    }
+}
+
 /// The objects that could not be handled.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Problems {
