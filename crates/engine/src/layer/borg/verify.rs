@@ -263,7 +263,7 @@ struct Shared<'a> {
 }
 
 /// What came of reading some chunks.
-struct ReadBatch {
+struct BatchFindings {
     chunks: usize,
     bytes: u64,
     hurt: Vec<(Id, String)>,
@@ -271,11 +271,11 @@ struct ReadBatch {
 
 impl Shared<'_> {
     /// Reads batches until there are no more, or nobody wants the results.
-    fn read(&self, mut reader: ChunkReader<'_>, results: &Sender<ReadBatch>) {
+    fn read(&self, mut reader: ChunkReader<'_>, results: &Sender<BatchFindings>) {
         let mut behind: &[ChunkRef] = &[];
         loop {
             let batch = self.take();
-            let mut read = ReadBatch {
+            let mut read = BatchFindings {
                 chunks: behind.len(),
                 bytes: 0,
                 hurt: Vec::new(),
