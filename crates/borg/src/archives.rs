@@ -15,7 +15,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bstr::ByteSlice;
+use bstr::{BString, ByteSlice};
 use jiff::Timestamp as Moment;
 
 use crate::cache::Cache;
@@ -328,16 +328,29 @@ impl Archives {
     }
 
     /// Counts the references of all chunks from all archives.
-    pub(crate) fn count_chunks(&self) -> Result<ChunkIndex, Error> {
+    ///
+    /// What a damaged archive uses is not known. So that nothing of it is ever deleted, no chunk
+    /// has a last use then, until a repair has made an end of the damage.
+    ///
+    /// # Errors
+    ///
+    /// What is no damage, such as a disk that does not answer.
+    pub(crate) fn count_chunks(&self) -> Result<Count, Error> {
         let mut uses = Uses::new(self);
-        for entry in self.manifest.archives.values() {
-            uses.add(&entry.id)?;
+        let mut damaged = Vec::new();
+        for (name, entry) in &self.manifest.archives {
+            match uses.add(&entry.id) {
+                Ok(_) => {}
+                Err(error) if error.is_damage() => damaged.push((name.clone(), error)),
+                Err(error) => return Err(error),
+            }
         }
         let mut index = ChunkIndex::default();
         for Use { chunk, count } in uses.iter() {
+            let count = if damaged.is_empty() { count } else { u32::MAX };
             index.add_many(&chunk.id, chunk.size, chunk.csize, count);
         }
-        Ok(index)
+        Ok(Count { index, damaged })
     }
 
     fn transaction(&mut self) -> Result<&Changes, Error> {
@@ -441,6 +454,23 @@ impl Archives {
             cache.replace_chunks(self.count_chunks()?);
         }
         Ok(cache)
+    }
+}
+
+/// What all archives use.
+pub(crate) struct Count {
+    pub(crate) index: ChunkIndex,
+    /// Those that could not be read to their end, and why.
+    pub(crate) damaged: Vec<(BString, Error)>,
+}
+
+impl Count {
+    /// The references, if nothing is damaged.
+    pub(crate) fn whole(self) -> Result<ChunkIndex, Error> {
+        match self.damaged.into_iter().next() {
+            None => Ok(self.index),
+            Some((_, error)) => Err(error),
+        }
     }
 }
 

@@ -16,6 +16,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bstr::BString;
+
+use crate::archives::Count;
 use crate::chunk_index::ChunkIndex;
 use crate::files_cache::{FilesCache, FreshFiles};
 use crate::hash_index::HashIndex;
@@ -52,6 +55,8 @@ pub(crate) struct Cache {
     config: Ini,
     /// Which chunks the archives use. `None` until they are counted.
     chunks: Option<ChunkIndex>,
+    /// Archives that could not be read when the chunks were counted; `None` if they were not.
+    unreadable: Option<Vec<BString>>,
     /// Which files the last backups saw.
     files: Arc<FilesCache>,
     /// Held until the end.
@@ -111,7 +116,8 @@ impl Cache {
             .and_then(|bytes| FilesCache::read(&bytes).ok())
             .unwrap_or_default();
         Ok(Self {
-            chunks: chunks.map(ChunkIndex),
+            chunks: chunks.map(ChunkIndex::from),
+            unreadable: None,
             files: Arc::new(files),
             path,
             config,
@@ -125,8 +131,15 @@ impl Cache {
     }
 
     /// Takes chunk references that were counted from all archives.
-    pub(crate) fn replace_chunks(&mut self, chunks: ChunkIndex) {
-        self.chunks = Some(chunks);
+    pub(crate) fn replace_chunks(&mut self, count: Count) {
+        self.chunks = Some(count.index);
+        self.unreadable = Some(count.damaged.into_iter().map(|(name, _)| name).collect());
+    }
+
+    /// The archives that could not be read when the chunks were counted; `None` if they were
+    /// counted earlier.
+    pub(crate) fn unreadable(&self) -> Option<&[BString]> {
+        self.unreadable.as_deref()
     }
 
     /// Hands out the chunk references. [`Self::save`] gets them back.
@@ -198,7 +211,7 @@ impl Cache {
     ) -> io::Result<()> {
         let aside = self.path.join("chunks.new");
         let mut file = File::create(&aside)?;
-        let digests = chunks.0.save(&mut file, CHUNKS)?;
+        let digests = chunks.save(&mut file, CHUNKS)?;
         fs::rename(&aside, self.path.join(CHUNKS))?;
         self.config.set("integrity", CHUNKS, &digests.to_json());
         let manifest = manifest.to_string();

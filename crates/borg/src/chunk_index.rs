@@ -3,12 +3,21 @@
 //! The table has the layout of Borg's chunks cache (docs/formats/borg.md#caches): reference
 //! count, plain size, stored size.
 
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+
 use crate::hash_index::{HashIndex, VALUE_MAX};
+use crate::integrity::Digests;
 use crate::{Error, Id};
 
 /// Reference counts and sizes of all chunks that the archives of a repository use.
 #[derive(Default)]
-pub(crate) struct ChunkIndex(pub(crate) HashIndex<3>);
+pub(crate) struct ChunkIndex {
+    table: HashIndex<3>,
+    /// Those of them that the repository has lost: used, but not there.
+    lost: HashSet<Id>,
+}
 
 /// What is known about one chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,20 +30,47 @@ pub(crate) struct ChunkEntry {
     pub(crate) csize: u32,
 }
 
-impl ChunkIndex {
-    pub(crate) fn get(&self, id: &Id) -> Option<ChunkEntry> {
-        self.0.get(id).map(|[references, size, csize]| ChunkEntry {
+impl From<[u32; 3]> for ChunkEntry {
+    fn from([references, size, csize]: [u32; 3]) -> Self {
+        Self {
             references,
             size,
             csize,
-        })
+        }
+    }
+}
+
+impl From<HashIndex<3>> for ChunkIndex {
+    fn from(table: HashIndex<3>) -> Self {
+        Self {
+            table,
+            lost: HashSet::new(),
+        }
+    }
+}
+
+impl ChunkIndex {
+    pub(crate) fn get(&self, id: &Id) -> Option<ChunkEntry> {
+        self.table.get(id).map(ChunkEntry::from)
     }
 
+    /// Whether it is used, and there.
     pub(crate) fn contains(&self, id: &Id) -> bool {
-        self.0.contains(id)
+        self.table.contains(id) && !self.lost.contains(id)
     }
 
-    /// Counts one use more. With a `size`, an unknown chunk becomes known; says whether it did.
+    /// All chunks with what is known about them, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Id, ChunkEntry)> {
+        self.table.iter().map(|(id, value)| (id, value.into()))
+    }
+
+    /// Takes note that the repository has lost a chunk: the next use of it stores it again.
+    pub(crate) fn lose(&mut self, id: Id) {
+        self.lost.insert(id);
+    }
+
+    /// Counts one use more. With a `size`, an unknown or lost chunk becomes known; says whether it
+    /// did, and has to be stored.
     ///
     /// # Errors
     ///
@@ -42,7 +78,7 @@ impl ChunkIndex {
     /// with another one: two contents cannot have one id.
     pub(crate) fn add_reference(&mut self, id: &Id, size: Option<usize>) -> Result<bool, Error> {
         let mut known_size = None;
-        self.0.update(id, |[references, known, _]| {
+        self.table.update(id, |[references, known, _]| {
             *references = references.saturating_add(1).min(VALUE_MAX);
             known_size = Some(*known);
         });
@@ -50,7 +86,7 @@ impl ChunkIndex {
         match (known_size, size) {
             (None, None) => Err(Error::ChunkUnknown { id: *id }),
             (None, Some(size)) => {
-                self.0.insert(id, [1, size, 0]);
+                self.table.insert(id, [1, size, 0]);
                 Ok(true)
             }
             (Some(known), Some(size)) if known != size => Err(Error::ChunkSize {
@@ -58,7 +94,8 @@ impl ChunkIndex {
                 known,
                 found: size,
             }),
-            (Some(_), _) => Ok(false),
+            (Some(_), Some(_)) => Ok(self.lost.remove(id)),
+            (Some(_), None) => Ok(false),
         }
     }
 
@@ -71,22 +108,29 @@ impl ChunkIndex {
     /// The same for several uses.
     pub(crate) fn add_many(&mut self, id: &Id, size: u32, csize: u32, count: u32) {
         let count = count.min(VALUE_MAX);
-        let known = self.0.update(id, |[references, known_size, known_csize]| {
-            *references = references.saturating_add(count).min(VALUE_MAX);
-            // An archive that was made without a cache knows no stored sizes.
-            if csize != 0 {
-                (*known_size, *known_csize) = (size, csize);
-            }
-        });
+        let known = self
+            .table
+            .update(id, |[references, known_size, known_csize]| {
+                *references = references.saturating_add(count).min(VALUE_MAX);
+                // An archive that was made without a cache knows no stored sizes.
+                if csize != 0 {
+                    (*known_size, *known_csize) = (size, csize);
+                }
+            });
         if !known {
-            self.0.insert(id, [count, size, csize]);
+            self.table.insert(id, [count, size, csize]);
         }
+    }
+
+    /// Writes it; see [`HashIndex::save`].
+    pub(crate) fn save(&mut self, file: &mut File, name: &str) -> io::Result<Digests> {
+        self.table.save(file, name)
     }
 
     /// Sets how many bytes the chunk takes in the repository.
     pub(crate) fn set_csize(&mut self, id: &Id, csize: usize) {
         let csize = u32::try_from(csize).unwrap_or(u32::MAX);
-        self.0.update(id, |[_, _, known]| *known = csize);
+        self.table.update(id, |[_, _, known]| *known = csize);
     }
 
     /// Counts one use less. Says whether that was the last: the chunk is forgotten then, and may
@@ -98,14 +142,14 @@ impl ChunkIndex {
     /// The same for several uses.
     pub(crate) fn remove_references(&mut self, id: &Id, count: u32) -> bool {
         let mut is_last = false;
-        self.0.update(id, |[references, ..]| {
+        self.table.update(id, |[references, ..]| {
             if *references < VALUE_MAX {
                 *references = references.saturating_sub(count);
                 is_last = *references == 0;
             }
         });
         if is_last {
-            self.0.remove(id);
+            self.table.remove(id);
         }
         is_last
     }
@@ -142,7 +186,7 @@ mod tests {
     #[test]
     fn a_count_at_its_limit_stays_there() {
         let mut index = ChunkIndex::default();
-        index.0.insert(&CHUNK, [VALUE_MAX, 10, 5]);
+        index.table.insert(&CHUNK, [VALUE_MAX, 10, 5]);
         index.add_reference(&CHUNK, Some(10)).unwrap();
         assert!(!index.remove_reference(&CHUNK));
         assert_eq!(index.get(&CHUNK).unwrap().references, VALUE_MAX);

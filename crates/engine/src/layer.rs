@@ -133,6 +133,12 @@ pub trait Intake: Send + Sync {
         None
     }
 
+    /// Earlier snapshots that were found damaged at the beginning, by their names. Nobody looked
+    /// for them: that others are not among them says nothing.
+    fn damaged(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Why [`take`](Self::take) failed, when the reason lies deeper than the step at which it
     /// showed: writers that work ahead fail behind the back of who hands them steps.
     fn failure(self: Box<Self>, shown: Error) -> Error {

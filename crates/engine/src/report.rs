@@ -49,6 +49,8 @@ pub enum LayerResult {
         snapshot: String,
         /// What it took.
         statistics: Statistics,
+        /// Earlier snapshots of the layer that were found damaged on the way.
+        damaged: Vec<String>,
     },
     /// There is no new snapshot.
     Failed {
@@ -65,7 +67,8 @@ pub enum LayerResult {
 pub enum Outcome {
     /// Everything was done.
     Good,
-    /// Every layer is good, but some files were left out: the problems name them.
+    /// Every layer is good, but some files were left out, which the problems name, or an earlier
+    /// snapshot was found damaged.
     Skipped,
     /// Some layers are good, some failed.
     Partial,
@@ -118,13 +121,16 @@ impl Report {
         };
         let stopped = count(|result| matches!(result, LayerResult::Stopped));
         let failed = count(|result| matches!(result, LayerResult::Failed { .. }));
+        let hurt = count(
+            |result| matches!(result, LayerResult::Done { damaged, .. } if !damaged.is_empty()),
+        );
         if stopped > 0 {
             Outcome::Stopped
         } else if failed == layers.len() {
             Outcome::Failed
         } else if failed > 0 {
             Outcome::Partial
-        } else if problems.count > 0 {
+        } else if problems.count > 0 || hurt > 0 {
             Outcome::Skipped
         } else {
             Outcome::Good
@@ -153,9 +159,13 @@ mod tests {
             .map(|&result| LayerReport {
                 layer: "disk".to_owned(),
                 result: match result {
-                    "done" => LayerResult::Done {
+                    "done" | "hurt" => LayerResult::Done {
                         snapshot: "s".to_owned(),
                         statistics: Statistics::default(),
+                        damaged: match result {
+                            "hurt" => vec!["r".to_owned()],
+                            _ => Vec::new(),
+                        },
                     },
                     "failed" => LayerResult::Failed {
                         failure: Explanation::of_code(Code::Unexpected),
@@ -175,6 +185,7 @@ mod tests {
     fn the_outcome_is_the_worst_that_happened() {
         assert_eq!(outcome(&["done", "done"], 0), Outcome::Good);
         assert_eq!(outcome(&["done"], 1), Outcome::Skipped);
+        assert_eq!(outcome(&["done", "hurt"], 0), Outcome::Skipped);
         assert_eq!(outcome(&["done", "failed"], 1), Outcome::Partial);
         assert_eq!(outcome(&["failed", "failed"], 0), Outcome::Failed);
         assert_eq!(outcome(&["failed", "stopped"], 0), Outcome::Stopped);

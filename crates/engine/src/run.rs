@@ -128,6 +128,7 @@ fn feed(
     let clock = || context.machine.now();
     let mut results: Vec<Option<LayerResult>> = vec![None; plan.layers.len()];
     let mut names = vec![String::new(); plan.layers.len()];
+    let mut damaged = vec![Vec::new(); plan.layers.len()];
     let fail = |index: usize, error: &layer::Error| {
         let layer = plan
             .layers
@@ -166,6 +167,7 @@ fn feed(
                 if let Some(own) = intake.snapshot() {
                     names[index] = own;
                 }
+                damaged[index] = intake.damaged();
                 watch.tell(Event::LayerStarted {
                     layer: plan.layers[index].name.clone(),
                     snapshot: names[index].clone(),
@@ -208,6 +210,7 @@ fn feed(
             Ok(statistics) => Some(LayerResult::Done {
                 snapshot: names[index].clone(),
                 statistics,
+                damaged: std::mem::take(&mut damaged[index]),
             }),
             Err(error) => fail(index, &error),
         };

@@ -33,7 +33,7 @@ impl Exit {
         ),
         (
             Self::Skipped,
-            "Backed up or restored, but some files were left out, or a hook failed; they are named.",
+            "Backed up or restored, but some files were left out, a hook failed, or an earlier snapshot was found damaged; they are named.",
         ),
         (Self::Partial, "Some layers are good, some failed."),
         (Self::Locked, "Another program holds the lock of the store."),

@@ -153,7 +153,7 @@ impl Archives {
             Some(released) => Some(released),
             // The cache knows fewer uses than there are: it is wrong, and nothing is deleted by
             // what it says.
-            None => release(&uses, self.count_chunks()?),
+            None => release(&uses, self.count_chunks()?.index),
         };
         let mut released = released.ok_or(Error::Stopped)?;
         released.deleted.archives = archives;

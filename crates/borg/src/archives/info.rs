@@ -85,12 +85,11 @@ impl Archives {
     pub fn repository_info(&self, host: &Host) -> Result<RepositoryInfo, Error> {
         let mut cache = self.cache(host)?;
         let mut info = RepositoryInfo::default();
-        for (_, [references, size, csize]) in cache.take_chunks().0.iter() {
-            let (size, csize) = (u64::from(size), u64::from(csize));
-            info.total_chunks += u64::from(references);
+        for (_, chunk) in cache.take_chunks().iter() {
+            info.total_chunks += u64::from(chunk.references);
             info.unique_chunks += 1;
-            info.unique_size += size;
-            info.unique_csize += csize;
+            info.unique_size += u64::from(chunk.size);
+            info.unique_csize += u64::from(chunk.csize);
         }
         for (name, _) in self.list() {
             let archive = self.archive(name)?;

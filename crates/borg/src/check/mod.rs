@@ -612,7 +612,7 @@ impl Checker {
             Ok(()) => {}
             Err(Error::Replayed { .. }) => {
                 let mut cache = archives.cache_to_fill(host)?;
-                let mut index = archives.count_chunks()?;
+                let mut index = archives.count_chunks()?.whole()?;
                 cache.save_chunks(&archives.manifest_id, &archives.memory(), &mut index)?;
             }
             Err(error) => return Err(error),

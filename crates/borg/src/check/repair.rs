@@ -180,7 +180,7 @@ impl Checker {
         let Mender {
             there, replaced, ..
         } = mender;
-        let index = self.archives.count_chunks()?;
+        let index = self.archives.count_chunks()?.whole()?;
         if found.orphans_are_certain {
             // What zeros stand for is not there, or it would have been put back.
             let mut useless: Vec<Id> = there.into_iter().collect();

@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use bstr::BString;
 use crossbeam_channel::{Sender, bounded};
 use tree::{Block, Body, Ending, Entry, Step};
 
@@ -202,6 +203,7 @@ pub struct Intake {
     cutter: Mutex<Cutter>,
     assembler: Option<JoinHandle<Result<Assembler, Error>>>,
     workers: Vec<JoinHandle<()>>,
+    unreadable: Vec<BString>,
 }
 
 impl Intake {
@@ -215,7 +217,15 @@ impl Intake {
             return Err(Error::ArchiveExists { name: new.name });
         }
         let mut cache = archives.cache(host)?;
-        let index = Arc::new(Mutex::new(cache.take_chunks()));
+        let mut index = cache.take_chunks();
+        let unreadable = cache.unreadable().map(<[BString]>::to_vec);
+        if unreadable.is_some() {
+            // An archive may use what is lost; a new one stores it again.
+            for id in archives.missing(index.iter().map(|(id, _)| id))? {
+                index.lose(id);
+            }
+        }
+        let index = Arc::new(Mutex::new(index));
         let sealer = archives.sealer(new.compression.clone());
         let key = archives.key.clone();
         let known = KnownFiles {
@@ -277,7 +287,15 @@ impl Intake {
             known,
             assembler: Some(assembler),
             workers,
+            unreadable: unreadable.unwrap_or_default(),
         })
+    }
+
+    /// Archives that were found damaged at the beginning. They are looked through only when this
+    /// machine's cache is lost or outdated, so this is no proof that the others are whole.
+    #[must_use]
+    pub fn unreadable(&self) -> &[BString] {
+        &self.unreadable
     }
 
     /// Whether the content of this regular file is needed.

@@ -191,6 +191,42 @@ fn a_lost_list_of_files_costs_its_snapshot_and_no_other() {
 }
 
 #[test]
+fn a_backup_goes_on_beside_a_damaged_snapshot_when_the_cache_is_lost() {
+    let Some(shop) = Workshop::new(Encryption::RepokeyBlake2) else {
+        return;
+    };
+    let source = three_snapshots(&shop);
+    let items = shop.open().archive(b"a-1").unwrap().items;
+    let lost = chunks_of(&shop, "a-2", "same");
+    shop.lose(&items);
+    shop.lose(&lost);
+    fs::remove_dir_all(shop.home().cache_of(&shop.open().backend().id())).unwrap();
+    shop.back_up("a-3", source.path(), hour(101));
+    // What "a-1" uses is not known, so what only "a-0" is known to use stays.
+    let host = Host::this_machine();
+    let deleted = shop
+        .open()
+        .delete_archives(&["a-0".into()], &host, hour(102));
+    assert_eq!(deleted.unwrap().chunks, 0);
+    // The new snapshot is whole, and has brought back what the others had lost.
+    let report = shop.check();
+    let hurt: Vec<_> = report
+        .hurt
+        .iter()
+        .map(|hurt| hurt.name.to_string())
+        .collect();
+    assert_eq!(hurt, ["a-1"], "{report:?}");
+    shop.repair(hour(103));
+    shop.repair(hour(104));
+    shop.judge();
+    let deleted = shop
+        .open()
+        .delete_archives(&["a-2".into()], &host, hour(105));
+    assert!(deleted.unwrap().chunks > 0, "a repair counts anew");
+    shop.judge();
+}
+
+#[test]
 fn a_lost_archive_object_is_reported_and_goes() {
     let Some(shop) = Workshop::new(Encryption::RepokeyBlake2) else {
         return;

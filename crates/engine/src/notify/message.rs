@@ -197,12 +197,20 @@ fn of_backup(report: &Report) -> String {
             LayerResult::Done {
                 snapshot,
                 statistics,
-            } => text.push_str(&format!(
-                "{name}: {snapshot}, {}, {} bytes, {} new\n",
-                counted(statistics.files, "file"),
-                statistics.bytes,
-                statistics.added_bytes
-            )),
+                damaged,
+            } => {
+                text.push_str(&format!(
+                    "{name}: {snapshot}, {}, {} bytes, {} new\n",
+                    counted(statistics.files, "file"),
+                    statistics.bytes,
+                    statistics.added_bytes
+                ));
+                for snapshot in damaged {
+                    text.push_str(&format!(
+                        "{name}: the earlier snapshot {snapshot} is damaged\n"
+                    ));
+                }
+            }
             LayerResult::Failed { failure } => {
                 text.push_str(&format!("{name}: failed: {}\n", explained(failure)));
             }

@@ -191,12 +191,20 @@ pub(super) fn tell(report: &Report, session: &Session<'_>) {
             LayerResult::Done {
                 snapshot,
                 statistics,
-            } => session.output.tell(&format!(
-                "{name}: backed up as {snapshot}\n  {}, {}, {} new, in {took}",
-                human::count(statistics.files, "file"),
-                human::size(statistics.bytes),
-                human::size(statistics.added_bytes),
-            )),
+                damaged,
+            } => {
+                session.output.tell(&format!(
+                    "{name}: backed up as {snapshot}\n  {}, {}, {} new, in {took}",
+                    human::count(statistics.files, "file"),
+                    human::size(statistics.bytes),
+                    human::size(statistics.added_bytes),
+                ));
+                for snapshot in damaged {
+                    session.output.say(&format!(
+                        "{name}: the earlier snapshot {snapshot} is damaged\n  next: `ravelin repair {name} --dry-run` says what can be mended"
+                    ));
+                }
+            }
             LayerResult::Failed { failure } => {
                 session
                     .output

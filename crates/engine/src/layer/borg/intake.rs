@@ -48,6 +48,11 @@ impl Intake for BorgIntake<'_> {
         Ok(self.intake.take(step)?)
     }
 
+    fn damaged(&self) -> Vec<String> {
+        let unreadable = self.intake.unreadable().iter();
+        unreadable.map(ToString::to_string).collect()
+    }
+
     fn failure(self: Box<Self>, shown: Error) -> Error {
         // Only where the writer behind has stopped is there a deeper reason, and then a commit
         // cannot but tell it.
