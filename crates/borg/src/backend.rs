@@ -3,6 +3,7 @@
 //! Archives, intake and caches speak to this and never ask where the bytes go. What only a
 //! repository of this machine can tell is behind [`Backend::local`].
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -140,23 +141,23 @@ impl Backend {
         }
     }
 
-    /// Reads an object into memory that can be used again.
+    /// Reads an object behind what stands in `buffer`; see [`Repository::append`].
     ///
     /// # Errors
     ///
-    /// As [`Repository::get_into`].
-    pub fn get_into<'b>(
+    /// As [`Repository::append`].
+    pub fn append(
         &self,
         id: &Id,
         csize: Option<usize>,
-        buffer: &'b mut Buffer,
-    ) -> Result<&'b mut [u8], Error> {
+        buffer: &mut Buffer,
+    ) -> Result<Range<usize>, Error> {
         match self {
-            Self::Local(repository) => repository.get_into(id, csize, buffer),
+            Self::Local(repository) => repository.append(id, csize, buffer),
             Self::Remote(remote) => {
-                buffer.clear();
+                let start = buffer.len();
                 buffer.extend_from_slice(&remote.get(id)?);
-                Ok(buffer)
+                Ok(start..buffer.len())
             }
         }
     }

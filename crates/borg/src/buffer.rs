@@ -1,6 +1,7 @@
 //! Memory that is used over and over.
 
-use std::ops::{Deref, DerefMut};
+use std::mem;
+use std::ops::{Deref, DerefMut, Range};
 
 /// Capacities are rounded up to a multiple of this, smaller ones to a power of two, so that a pool
 /// of buffers soon stops growing.
@@ -8,9 +9,6 @@ const GRAIN: usize = 64 * 1024;
 
 /// Least capacity.
 const CAPACITY_MIN: usize = 4 * 1024;
-
-/// Bytes that the buffers of a batch keep together.
-const KEPT_MAX: usize = 8 << 20;
 
 /// Bytes that grow and shrink without being set to zero again.
 ///
@@ -47,26 +45,19 @@ impl Buffer {
         self.advance(bytes.len());
     }
 
-    /// Lets go of memory that a batch of large chunks has left, beyond what is worth keeping:
-    /// memory that is new costs as much as copying into it.
-    pub(crate) fn release(batch: &mut [Self]) {
-        let mut kept = 0;
-        for buffer in batch {
-            kept += buffer.capacity();
-            if kept > KEPT_MAX {
-                kept -= buffer.capacity();
-                buffer.shrink(0);
-            }
-        }
-    }
-
-    /// Forgets the content, and keeps no more than so many bytes of memory.
-    pub(crate) fn shrink(&mut self, capacity: usize) {
-        self.end = 0;
-        if self.bytes.len() > capacity {
-            self.bytes.truncate(capacity);
-            self.bytes.shrink_to_fit();
-        }
+    /// Several parts of what was written, which follow each other; those that do not are empty.
+    pub(crate) fn parts_mut(&mut self, places: &[Range<usize>]) -> impl Iterator<Item = &mut [u8]> {
+        let (mut rest, mut passed) = (&mut **self, 0);
+        places
+            .iter()
+            .map(move |place| {
+                let skipped = place.start.checked_sub(passed)?;
+                let (_, behind) = mem::take(&mut rest).split_at_mut_checked(skipped)?;
+                let (part, behind) = behind.split_at_mut_checked(place.len())?;
+                (rest, passed) = (behind, place.start + place.len());
+                Some(part)
+            })
+            .map(Option::unwrap_or_default)
     }
 
     /// How many bytes it can hold without asking for memory.
@@ -142,5 +133,14 @@ mod tests {
         buffer.clear();
         assert!(buffer.is_empty());
         assert!(buffer.capacity() >= 200_004);
+    }
+    #[test]
+    fn parts_are_those_that_were_asked_for() {
+        let mut buffer = Buffer::new();
+        buffer.extend_from_slice(b"one, two, three");
+        let parts: Vec<_> = buffer.parts_mut(&[0..3, 5..8, 8..8, 10..15]).collect();
+        assert_eq!(parts, [&b"one"[..], b"two", b"", b"three"]);
+        let parts: Vec<_> = buffer.parts_mut(&[4..99, 1..2]).collect();
+        assert_eq!(parts, [b"", b""]);
     }
 }

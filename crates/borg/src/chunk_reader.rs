@@ -61,7 +61,8 @@ impl From<&ChunkRef> for Wanted {
 pub struct ChunkReader<'a> {
     archives: &'a Archives,
     opener: Opener,
-    stored: Vec<Buffer>,
+    /// The objects of a batch, one behind the other.
+    stored: Buffer,
     /// The batch that was asked for last, and what could not be fetched of it.
     behind: Vec<(Wanted, Option<Error>)>,
 }
@@ -76,7 +77,7 @@ impl<'a> ChunkReader<'a> {
         Ok(Self {
             archives,
             opener: Opener::new().map_err(|source| Error::Memory { source })?,
-            stored: Vec::new(),
+            stored: Buffer::new(),
             behind: Vec::new(),
         })
     }
@@ -106,28 +107,29 @@ impl<'a> ChunkReader<'a> {
             stored,
             behind,
         } = self;
-        stored.resize_with(stored.len().max(next.len()), Buffer::new);
-        Buffer::release(stored);
+        stored.clear();
         let size = |size: Option<u32>| size.and_then(|size| usize::try_from(size).ok());
         let sized = next.iter().map(|wanted| (wanted.id, size(wanted.csize)));
         // Over a connection, all of them are under way at once.
         archives.repository.prefetch(sized.clone());
+        let mut places = Vec::with_capacity(next.len());
         let mut failures = Vec::with_capacity(next.len());
-        let mut fetched: Vec<Fetched<'_>> = next
-            .iter()
-            .zip(sized)
-            .zip(stored.iter_mut())
-            .map(|((wanted, (id, csize)), buffer)| {
-                let (stored, failure) = match archives.repository.get_into(&id, csize, buffer) {
-                    Ok(stored) => (stored, None),
-                    Err(error) => (&mut [][..], Some(error)),
-                };
-                failures.push(failure);
-                Fetched {
-                    id,
-                    stored,
-                    size_hint: size(wanted.size),
-                }
+        for (id, csize) in sized {
+            let end = stored.len();
+            let (place, failure) = match archives.repository.append(&id, csize, stored) {
+                Ok(place) => (place, None),
+                Err(error) => (end..end, Some(error)),
+            };
+            places.push(place);
+            failures.push(failure);
+        }
+        let mut fetched: Vec<Fetched<'_>> = stored
+            .parts_mut(&places)
+            .zip(next)
+            .map(|(stored, wanted)| Fetched {
+                id: wanted.id,
+                stored,
+                size_hint: size(wanted.size),
             })
             .collect();
         archives

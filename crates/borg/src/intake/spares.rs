@@ -1,7 +1,7 @@
 //! Memory of chunks and of objects that were written, kept for the next ones.
 //!
-//! Small objects and large chunks are kept. Large objects are not: few would fit the next chunk,
-//! and while they wait for it they are the largest memory there is.
+//! New memory costs as much as copying into it. But what waits for a chunk that it fits is memory,
+//! too: so a few of each kind are kept, and none that is larger than usual.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,8 +14,14 @@ const SMALL_SIZE: usize = 64 << 10;
 /// Most small objects kept.
 const SMALL_COUNT: usize = 128;
 
+/// Most large objects kept.
+const LARGE_COUNT: usize = 3;
+
+/// Most room in each of them, what compression adds at worst included.
+const LARGE_SIZE: usize = 3 << 20;
+
 /// Most large chunks kept.
-const CHUNK_COUNT: usize = 2;
+const CHUNK_COUNT: usize = 3;
 
 /// As much of a large chunk is kept: a usual one.
 const CHUNK_SIZE: usize = 2 << 20;
@@ -26,7 +32,8 @@ pub(super) struct Spares(Mutex<Shelves>);
 
 #[derive(Default)]
 struct Shelves {
-    objects: Vec<Object>,
+    small: Vec<Object>,
+    large: Vec<Object>,
     /// Of chunks that were cut out of streams.
     plain: Vec<Vec<u8>>,
 }
@@ -35,18 +42,32 @@ impl Spares {
     /// An object for a chunk of so many plain bytes; with memory, if one is free.
     pub(super) fn take(&self, size: usize) -> Object {
         // What compression adds at worst, and what stands in front.
-        let is_small = size + size / 8 + 1024 <= SMALL_SIZE;
-        is_small
-            .then(|| self.lock().objects.pop())
-            .flatten()
-            .unwrap_or_default()
+        let needed = size + size / 8 + 1024;
+        let mut shelves = self.lock();
+        let free = if needed <= SMALL_SIZE {
+            shelves.small.pop()
+        } else {
+            let mut large = shelves.large.iter();
+            large
+                .position(|object| object.capacity() >= needed)
+                .map(|index| shelves.large.swap_remove(index))
+        };
+        free.unwrap_or_default()
     }
 
-    /// Keeps the memory of an object, unless it is large or enough is kept.
+    /// Keeps the memory of an object, unless it is too large or enough is kept.
     pub(super) fn put(&self, object: Object) {
+        let capacity = object.capacity();
         let mut shelves = self.lock();
-        if object.capacity() <= SMALL_SIZE && shelves.objects.len() < SMALL_COUNT {
-            shelves.objects.push(object);
+        let (shelf, count) = if capacity <= SMALL_SIZE {
+            (&mut shelves.small, SMALL_COUNT)
+        } else if capacity <= LARGE_SIZE {
+            (&mut shelves.large, LARGE_COUNT)
+        } else {
+            return;
+        };
+        if shelf.len() < count {
+            shelf.push(object);
         }
     }
 

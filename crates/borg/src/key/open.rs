@@ -6,6 +6,7 @@
 //! its own authentication takes that place.
 
 use std::io;
+use std::ops::Range;
 
 use aes::cipher::StreamCipher;
 use subtle::ConstantTimeEq;
@@ -72,13 +73,24 @@ pub struct Opener {
     /// The batch that [`Key::open_many`] was given last.
     batch: Vec<Opened>,
     /// Its plain bytes, which nobody has seen yet: their ids are not compared.
-    plains: Vec<Buffer>,
+    plains: Buffer,
 }
 
 /// An object whose MAC was checked and which was decrypted.
 struct Opened {
     id: Id,
-    result: Result<(), BadObject>,
+    /// Where its plain bytes stand.
+    result: Result<Range<usize>, BadObject>,
+}
+
+impl Opened {
+    /// Its plain bytes; nothing if there are none.
+    fn plain<'a>(&self, plains: &'a Buffer) -> &'a [u8] {
+        let range = self.result.as_ref().ok();
+        range
+            .and_then(|range| plains.get(range.clone()))
+            .unwrap_or_default()
+    }
 }
 
 impl Opener {
@@ -92,7 +104,7 @@ impl Opener {
             decompressor: Decompressor::new()?,
             decrypted: Buffer::new(),
             batch: Vec::new(),
-            plains: Vec::new(),
+            plains: Buffer::new(),
         })
     }
 }
@@ -138,10 +150,12 @@ impl Key {
         let envelopes = next.iter().map(|fetched| self.envelope(fetched.stored));
         let envelopes: Vec<_> = envelopes.collect();
         let (macs, ids) = self.hashes(&envelopes, opener);
-        let batch = opener.batch.iter().zip(ids).zip(&opener.plains);
-        for (index, ((opened, id), plain)) in batch.enumerate() {
-            let result = opened.result.and_then(|()| self.compare(opened.id, id));
-            deliver(index, result.map(|()| &**plain));
+        for (index, (opened, id)) in opener.batch.iter().zip(ids).enumerate() {
+            let result = match &opened.result {
+                Ok(_) => self.compare(opened.id, id),
+                Err(bad) => Err(*bad),
+            };
+            deliver(index, result.map(|()| opened.plain(&opener.plains)));
         }
         let authentic: Vec<Result<u64, BadObject>> = envelopes
             .into_iter()
@@ -154,9 +168,6 @@ impl Key {
                 }
             })
             .collect();
-        let length = opener.plains.len().max(next.len());
-        opener.plains.resize_with(length, Buffer::new);
-        Buffer::release(&mut opener.plains);
         let Opener {
             decompressor,
             batch,
@@ -164,11 +175,13 @@ impl Key {
             ..
         } = opener;
         batch.clear();
-        for ((fetched, authentic), plain) in next.iter_mut().zip(authentic).zip(plains) {
-            plain.clear();
+        plains.clear();
+        for (fetched, authentic) in next.iter_mut().zip(authentic) {
+            let start = plains.len();
             let result = authentic.and_then(|counter| {
                 let payload = self.decrypt(fetched.stored, counter);
-                Ok(decompressor.decompress(payload, fetched.size_hint, plain)?)
+                decompressor.decompress(payload, fetched.size_hint, plains)?;
+                Ok(start..plains.len())
             });
             let id = fetched.id;
             batch.push(Opened { id, result });
@@ -193,8 +206,10 @@ impl Key {
         envelopes: &[Result<Envelope<'_>, BadObject>],
         opener: &Opener,
     ) -> (Vec<[u8; MAC_SIZE]>, Vec<Id>) {
-        let opened = opener.batch.iter().zip(&opener.plains);
-        let plains = opened.map(|(opened, plain)| opened.result.map_or(&[][..], |()| &**plain));
+        let plains = opener
+            .batch
+            .iter()
+            .map(|opened| opened.plain(&opener.plains));
         let mut jobs: Vec<(&Hasher, &[u8])> =
             plains.map(|plain| (&self.0.id_hash, plain)).collect();
         let count = jobs.len();

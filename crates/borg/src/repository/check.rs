@@ -11,7 +11,7 @@ use super::entry::{Damage, Position};
 use super::replay::{Replay, Replayed};
 use super::tail::Tail;
 use super::usage::Usage;
-use super::walk::{Event, walk};
+use super::walk::{Event, walk, walk_unverified};
 use super::{Repository, lock, read};
 use crate::{Error, Id};
 
@@ -80,7 +80,27 @@ impl Repository {
     ///
     /// [`Error::Io`] when something cannot be read at all; [`Error::TransactionOpen`]. Damage is no
     /// error, but what is given back.
-    pub fn check(&self, mut progress: impl FnMut(usize, usize)) -> Result<Checked, Error> {
+    pub fn check(&self, progress: impl FnMut(usize, usize)) -> Result<Checked, Error> {
+        self.check_unread(&[], progress)
+    }
+
+    /// The same after these objects were read, and found whole, by this repository: nothing large
+    /// is read twice.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check`].
+    pub fn check_unread(
+        &self,
+        whole: &[Id],
+        mut progress: impl FnMut(usize, usize),
+    ) -> Result<Checked, Error> {
+        let places = match whole {
+            [] => Vec::new(),
+            _ => self.locations(whole)?,
+        };
+        let whole = whole.iter().copied().zip(places);
+        let verified = whole.filter_map(|(id, at)| Some((id, at?))).collect();
         let list = self.segments_to_check()?;
         let mut checked = self.begin_check();
         let mut replay = Replay {
@@ -90,7 +110,7 @@ impl Repository {
                 ..Replayed::default()
             },
         };
-        walk(&self.segments, &list, |event| {
+        walk_unverified(&self.segments, &list, &verified, |event| {
             checked.note(&event);
             if matches!(event, Event::End { .. }) {
                 progress(checked.segment_count, list.len());

@@ -1,5 +1,6 @@
 //! Gets objects out of a repository.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use super::entry::{self, Damage, DamageKind, HEADER_SIZE, Header, PUT_SIZE, Position, Tag};
@@ -15,10 +16,12 @@ impl Repository {
     /// [`Error::Io`].
     pub fn get(&self, id: &Id) -> Result<Vec<u8>, Error> {
         let mut buffer = Buffer::new();
-        self.get_into(id, None, &mut buffer).map(|it| it.to_vec())
+        let object = self.append(id, None, &mut buffer)?;
+        Ok(buffer.get(object).unwrap_or_default().to_vec())
     }
 
-    /// Reads an object into memory that can be used again.
+    /// Reads an object behind what stands in `buffer`. Gives where in it the object is; when it
+    /// cannot be read, nothing is added.
     ///
     /// With `csize`, the stored size that an archive knows, it takes one read instead of two. It
     /// may be wrong.
@@ -26,16 +29,19 @@ impl Repository {
     /// # Errors
     ///
     /// As [`Self::get`].
-    pub fn get_into<'b>(
+    pub fn append(
         &self,
         id: &Id,
         csize: Option<usize>,
-        buffer: &'b mut Buffer,
-    ) -> Result<&'b mut [u8], Error> {
+        buffer: &mut Buffer,
+    ) -> Result<Range<usize>, Error> {
         let at = self
             .location(id)?
             .ok_or(Error::ObjectNotFound { id: *id })?;
-        self.read_object(id, at, csize, buffer)
+        let start = buffer.len();
+        self.read_entry(id, at, csize, buffer)
+            .map(|()| start + PUT_SIZE..buffer.len())
+            .inspect_err(|_| buffer.truncate(start))
     }
 
     /// Where an object is, so that several can be read in the order in which they are stored.
@@ -136,22 +142,24 @@ impl Repository {
             .map_or_else(Vec::new, |loaded| loaded.damages.clone()))
     }
 
-    fn read_object<'b>(
+    /// The same with the entry's header.
+    fn read_entry(
         &self,
         id: &Id,
         at: Position,
         csize: Option<usize>,
-        buffer: &'b mut Buffer,
-    ) -> Result<&'b mut [u8], Error> {
+        buffer: &mut Buffer,
+    ) -> Result<(), Error> {
         self.make_readable(at)?;
         let damaged = |kind| Error::Damaged(Damage { at, kind });
-        buffer.clear();
+        let start = buffer.len();
         let guess = csize.map_or(ENTRY_SIZE_GUESS, |csize| csize.saturating_add(PUT_SIZE));
         let guess = guess.clamp(PUT_SIZE, entry::ENTRY_SIZE_MAX);
         let count = self.segments.read_at(at, buffer.room(guess))?;
         buffer.advance(count);
         let header = buffer
-            .first_chunk::<HEADER_SIZE>()
+            .get(start..)
+            .and_then(|entry| entry.first_chunk::<HEADER_SIZE>())
             .ok_or(damaged(DamageKind::Truncated))?;
         let header = Header::parse(*header).map_err(damaged)?;
         if header.tag != Tag::Put {
@@ -170,17 +178,17 @@ impl Repository {
                 .read_at(rest, buffer.room(header.size - count))?;
             buffer.advance(more);
         }
-        buffer.truncate(header.size);
-        if buffer.len() < header.size {
+        buffer.truncate(start + header.size);
+        let Some(entry) = buffer.get(start..start + header.size) else {
             return Err(damaged(DamageKind::Truncated));
-        }
-        if entry::checksum(buffer) != header.crc {
+        };
+        if entry::checksum(entry) != header.crc {
             return Err(damaged(DamageKind::Checksum));
         }
-        if entry::id_of(buffer) != Some(*id) {
+        if entry::id_of(entry) != Some(*id) {
             return Err(damaged(DamageKind::NotTheObject));
         }
-        Ok(buffer.get_mut(PUT_SIZE..).unwrap_or_default())
+        Ok(())
     }
 
     /// Makes sure that an entry that was just appended is in its file.

@@ -11,10 +11,11 @@ use std::path::Path;
 
 use super::auxiliary::{self, Index};
 use super::entry::{Damage, DamageKind, Header, Position, Tag};
+use super::scan::EntryInfo;
 use super::segments::Segments;
 use super::tail::LogEnd;
 use super::usage::Usage;
-use super::walk::{EntryInfo, Event, walk};
+use super::walk::{Event, walk};
 use crate::Error;
 
 /// Index and books of a transaction.

@@ -1,7 +1,7 @@
 //! Reads a segment from one entry to the next.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use super::entry::{self, Damage, DamageKind, HEADER_SIZE, Header, MAGIC, PUT_SIZE, Position, Tag};
@@ -10,6 +10,12 @@ use crate::{Error, Id};
 
 /// So much is read at once. A larger entry makes the buffer grow, to 20 MiB at most.
 const READ_SIZE: usize = 1 << 20;
+
+/// The same where most data is passed over.
+const PASSING_READ_SIZE: usize = 64 << 10;
+
+/// An entry from this size on is worth passing over.
+const PASSED_SIZE_MIN: usize = 128 << 10;
 
 /// One entry as it was read; its checksum has been verified.
 #[derive(Debug)]
@@ -29,10 +35,31 @@ impl<'a> Entry<'a> {
         self.bytes.get(PUT_SIZE..).unwrap_or_default()
     }
 
+    /// It without its data.
+    pub(super) fn info(&self) -> EntryInfo {
+        EntryInfo {
+            at: self.at,
+            tag: self.tag,
+            id: self.id,
+            size: self.size,
+        }
+    }
+
     /// The whole entry.
     pub(super) fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
+}
+
+/// An entry without its data.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EntryInfo {
+    pub(super) at: Position,
+    pub(super) tag: Tag,
+    /// All zero for a commit.
+    pub(super) id: Id,
+    /// Header included.
+    pub(super) size: u32,
 }
 
 /// What [`SegmentReader::next`] finds.
@@ -62,6 +89,15 @@ pub(super) struct SegmentReader {
 impl SegmentReader {
     /// Opens a segment. An empty one has no entries.
     pub(super) fn open(segments: &Segments, segment: u32) -> Result<Self, Error> {
+        Self::open_with(segments, segment, READ_SIZE)
+    }
+
+    /// The same for one of which most will be [passed over](Self::pass).
+    pub(super) fn open_to_pass(segments: &Segments, segment: u32) -> Result<Self, Error> {
+        Self::open_with(segments, segment, PASSING_READ_SIZE)
+    }
+
+    fn open_with(segments: &Segments, segment: u32, read_size: usize) -> Result<Self, Error> {
         let path = segments.path(segment);
         let file = File::open(&path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => super::segments::missing(segment),
@@ -71,7 +107,7 @@ impl SegmentReader {
             segment,
             file: Arc::new(file),
             path,
-            buffer: vec![0; READ_SIZE],
+            buffer: vec![0; read_size],
             start: 0,
             end: 0,
             offset: 0,
@@ -101,6 +137,47 @@ impl SegmentReader {
             Err(kind) => Ok(Found::Damage(self.damage(kind))),
             Ok(header) => Ok(Found::Entry(self.take(header))),
         }
+    }
+
+    /// Passes over the next entry without reading its data, if it is a large PUT of which
+    /// `is_known` says that it was verified before at this place, and its end is there.
+    pub(super) fn pass(
+        &mut self,
+        is_known: impl FnOnce(&Id, Position) -> bool,
+    ) -> Result<Option<EntryInfo>, Error> {
+        if self.offset == 0 {
+            return Ok(None);
+        }
+        self.fill(PUT_SIZE)?;
+        let at = self.position();
+        let head = self.rest().get(..PUT_SIZE).unwrap_or_default();
+        let header = head.first_chunk().copied().map(Header::parse);
+        let (Some(Ok(header)), Some(id)) = (header, entry::id_of(head)) else {
+            return Ok(None);
+        };
+        if header.size < PASSED_SIZE_MIN || !is_known(&id, at) {
+            return Ok(None);
+        }
+        let ahead = header.size.saturating_sub(self.rest().len());
+        if ahead == 0 {
+            self.consume(header.size);
+        } else {
+            let io = |action| Error::io(action, &self.path);
+            let length = self.file.metadata().map_err(io("examine"))?.len();
+            if self.offset + header.size as u64 > length {
+                return Ok(None);
+            }
+            let ahead = SeekFrom::Current(i64::try_from(ahead).unwrap_or(i64::MAX));
+            (&*self.file).seek(ahead).map_err(io("read"))?;
+            self.consume(self.rest().len());
+            self.offset = u64::from(at.offset) + header.size as u64;
+        }
+        Ok(Some(EntryInfo {
+            at,
+            tag: header.tag,
+            id,
+            size: u32::try_from(header.size).unwrap_or(u32::MAX),
+        }))
     }
 
     /// Goes on behind damage, at the next place where a whole entry stands. Gives the number of

@@ -4,13 +4,14 @@
 //! which holds few batches: memory stays bounded however large the segments are, and the one who
 //! receives empties the channels in turn.
 
+use std::collections::HashMap;
 use std::num::NonZero;
 use std::thread;
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::entry::{Damage, Position, Tag};
-use super::scan::{Found, SegmentReader};
+use super::entry::{Damage, Position};
+use super::scan::{EntryInfo, Found, SegmentReader};
 use super::segments::Segments;
 use crate::{Error, Id};
 
@@ -18,16 +19,6 @@ use crate::{Error, Id};
 const BATCH_LENGTH: usize = 2048;
 /// Batches that a thread may be ahead.
 const BATCHES_AHEAD: usize = 4;
-
-/// An entry without its data.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct EntryInfo {
-    pub(super) at: Position,
-    pub(super) tag: Tag,
-    pub(super) id: Id,
-    /// Header included.
-    pub(super) size: u32,
-}
 
 /// What is met on the way, in the order of the log.
 #[derive(Debug)]
@@ -47,11 +38,24 @@ pub(super) enum Event {
     },
 }
 
+/// Entries that were verified already: objects, and where they are.
+pub(super) type Verified = HashMap<Id, Position>;
+
 /// Reads the given segments, verifies every checksum, and calls `receive` in the order given. An
 /// error of `receive` ends it.
 pub(super) fn walk(
     segments: &Segments,
     list: &[u32],
+    receive: impl FnMut(Event) -> Result<(), Error>,
+) -> Result<(), Error> {
+    walk_unverified(segments, list, &Verified::new(), receive)
+}
+
+/// The same, and of what was verified already nothing large is read again.
+pub(super) fn walk_unverified(
+    segments: &Segments,
+    list: &[u32],
+    verified: &Verified,
     mut receive: impl FnMut(Event) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let threads = thread::available_parallelism()
@@ -60,7 +64,7 @@ pub(super) fn walk(
     if threads <= 1 {
         return list
             .iter()
-            .try_for_each(|&segment| read(segments, segment, &mut receive));
+            .try_for_each(|&segment| read(segments, segment, verified, &mut receive));
     }
     thread::scope(|scope| {
         let receivers: Vec<Receiver<Result<Event, Error>>> = (0..threads)
@@ -69,7 +73,7 @@ pub(super) fn walk(
                 scope.spawn(move || {
                     for &segment in list.iter().skip(thread).step_by(threads) {
                         let mut gone = false;
-                        let result = read(segments, segment, &mut |event| {
+                        let result = read(segments, segment, verified, &mut |event| {
                             gone = sender.send(Ok(event)).is_err();
                             // Any error: nobody will see it.
                             if gone { Err(Error::Doomed) } else { Ok(()) }
@@ -101,9 +105,15 @@ pub(super) fn walk(
 fn read(
     segments: &Segments,
     segment: u32,
+    verified: &Verified,
     receive: &mut impl FnMut(Event) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let mut reader = match SegmentReader::open(segments, segment) {
+    let opened = if verified.is_empty() {
+        SegmentReader::open(segments, segment)
+    } else {
+        SegmentReader::open_to_pass(segments, segment)
+    };
+    let mut reader = match opened {
         Ok(reader) => reader,
         Err(Error::Damaged(damage)) => {
             receive(Event::Damage { damage, skipped: 0 })?;
@@ -113,21 +123,27 @@ fn read(
     };
     let mut batch = Vec::new();
     loop {
-        let damage = match reader.next()? {
-            Found::Entry(entry) => {
-                batch.push(EntryInfo {
-                    at: entry.at,
-                    tag: entry.tag,
-                    id: entry.id,
-                    size: entry.size,
-                });
+        let passed = match verified.is_empty() {
+            true => None,
+            false => reader.pass(|id, at| verified.get(id) == Some(&at))?,
+        };
+        let found = match passed {
+            Some(entry) => Ok(entry),
+            None => match reader.next()? {
+                Found::Entry(entry) => Ok(entry.info()),
+                Found::Damage(damage) => Err(Some(damage)),
+                Found::End => Err(None),
+            },
+        };
+        let damage = match found {
+            Ok(entry) => {
+                batch.push(entry);
                 if batch.len() >= BATCH_LENGTH {
                     receive(Event::Entries(std::mem::take(&mut batch)))?;
                 }
                 continue;
             }
-            Found::Damage(damage) => Some(damage),
-            Found::End => None,
+            Err(damage) => damage,
         };
         if !batch.is_empty() {
             receive(Event::Entries(std::mem::take(&mut batch)))?;

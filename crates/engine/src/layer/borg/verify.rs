@@ -23,6 +23,9 @@ type OnStep<'a> = &'a mut dyn FnMut(VerifyStep) -> ControlFlow<()>;
 /// Items after which progress is told.
 const ITEMS_A_STEP: u64 = 4096;
 
+/// Content that is smaller is sooner read twice than passed over.
+const PASSED_SIZE_MIN: u32 = 128 << 10;
+
 /// Verifies all archives.
 pub(super) fn verify(
     layer: &mut BorgLayer,
@@ -57,17 +60,17 @@ struct Verify<'a> {
 impl Verify<'_> {
     fn run(&mut self, depth: Depth) -> Result<ControlFlow<()>, Error> {
         self.commit()?;
-        if depth == Depth::Data && self.log()?.is_break() {
-            return Ok(ControlFlow::Break(()));
-        }
-        let (chunks, ended) = self.items()?;
+        let (chunks, mut ended) = self.items()?;
         if ended.is_break() {
             return Ok(ended);
         }
-        let ended = match depth {
+        ended = match depth {
             Depth::Structure => self.presence(&chunks)?,
             Depth::Data => self.content(&chunks)?,
         };
+        if depth == Depth::Data && ended.is_continue() {
+            ended = self.log(&chunks)?;
+        }
         self.name_files()?;
         Ok(ended)
     }
@@ -86,14 +89,20 @@ impl Verify<'_> {
         Ok(())
     }
 
-    /// Every entry of the log, also of those that no archive refers to, and the index.
-    fn log(&mut self) -> Result<ControlFlow<()>, Error> {
+    /// Every entry of the log, also of those that no archive refers to, and the index. The content
+    /// of these chunks was read.
+    fn log(&mut self, chunks: &[ChunkRef]) -> Result<ControlFlow<()>, Error> {
         let archives = self.layer.archives()?;
         let Some(repository) = archives.backend().local() else {
             return Ok(ControlFlow::Continue(()));
         };
         let mut ended = ControlFlow::Continue(());
-        let checked = repository.check(|done, total| {
+        let whole: Vec<Id> = chunks
+            .iter()
+            .filter(|chunk| chunk.size >= PASSED_SIZE_MIN && !self.hurt.contains_key(&chunk.id))
+            .map(|chunk| chunk.id)
+            .collect();
+        let checked = repository.check_unread(&whole, |done, total| {
             let step = VerifyStep {
                 phase: "reading segments",
                 done: done as u64,
