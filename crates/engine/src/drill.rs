@@ -20,7 +20,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tree::{Entry, Fidelity, RestoreOptions, TreePath};
+use tree::{Entry, Fidelity, RestoreOptions, Time, TreePath};
 
 use crate::config::Kind;
 use crate::event::{Event, PathRecord, Verb, Watch, chain};
@@ -30,7 +30,7 @@ use crate::layer::{Access, Layer};
 use crate::machine::Context;
 use crate::report::Outcome;
 use crate::restore::{RestoreRequest, carry_out, restore_plan};
-use crate::sample::{Samples, hex};
+use crate::sample::{Samples, hex, is_moment};
 use crate::stock::{find_program, recipe, run_borg};
 use crate::{Error, Selection, Snapshot, config, create_private_folder};
 
@@ -437,8 +437,8 @@ fn judge(why: &str, entry: &Entry, target: &Path, samples: &Samples) -> DrilledF
     match digest(&restored) {
         Ok((bytes, sha256)) => {
             file.bytes = bytes;
-            file.as_recorded = samples.recorded(entry).map(|recorded| recorded == sha256);
-            file.as_live = live_digest(entry).map(|live| live == sha256);
+            file.as_recorded = samples.confirm(entry, &sha256);
+            file.as_live = confirm_live(entry, &sha256);
             if bytes != entry.size {
                 file.fault = Some(format!("{bytes} bytes came back of {}", entry.size));
             }
@@ -467,21 +467,27 @@ fn digest(path: &Path) -> io::Result<(u64, String)> {
     }
 }
 
-/// The SHA-256 of the file on this machine, if it is still what was backed up.
-fn live_digest(entry: &Entry) -> Option<String> {
+/// Whether the file on this machine has this SHA-256; `None` if it is not what was backed up any
+/// more.
+fn confirm_live(entry: &Entry, sha256: &str) -> Option<bool> {
     let path = Path::new("/").join(entry.path.as_path());
-    let unchanged = || {
+    let modified = || {
         let found = path.symlink_metadata().ok()?;
         let nanoseconds = u32::try_from(found.mtime_nsec()).ok()?;
-        let modified = tree::Time::new(found.mtime(), nanoseconds);
-        let same = found.is_file() && found.len() == entry.size && modified == entry.mtime;
-        same.then_some(())
+        let modified = Time::new(found.mtime(), nanoseconds);
+        let same = found.is_file()
+            && found.len() == entry.size
+            && is_moment(entry.mtime, modified.nanoseconds);
+        same.then_some(modified)
     };
-    unchanged()?;
-    let (_, digest) = digest(&path).ok()?;
+    let before = modified()?;
+    let (_, live) = digest(&path).ok()?;
     // Had it changed meanwhile, nothing would be proved.
-    unchanged()?;
-    Some(digest)
+    if modified()? != before {
+        return None;
+    }
+    // Nor if it may have changed within the second in which it was backed up.
+    (live == sha256 || before == entry.mtime).then_some(live == sha256)
 }
 
 /// Lets the stock program restore the same files with the commands of the runbook.

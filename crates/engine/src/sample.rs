@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tree::{Body, Ending, Entry, Step, TreePath};
+use tree::{Body, Ending, Entry, Step, Time, TreePath};
 
 use crate::event::PathRecord;
 use crate::{Machine, replace_private_file};
@@ -162,16 +162,37 @@ impl Samples {
         }
     }
 
-    /// The SHA-256 that a file had when it was backed up as this entry; `None` when that was not
-    /// recorded.
-    pub(crate) fn recorded(&self, entry: &Entry) -> Option<&str> {
+    /// Whether a file had this SHA-256 when it was backed up as this entry; `None` when that was
+    /// not recorded.
+    pub(crate) fn confirm(&self, entry: &Entry, sha256: &str) -> Option<bool> {
         let kept = self.kept.get(&place(&entry.path))?;
-        let is_it = |version: &&Version| {
-            version.size == entry.size && version.modified_ns == entry.mtime.nanoseconds
-        };
-        kept.versions
-            .iter()
-            .find(is_it)
-            .map(|version| version.sha256.as_str())
+        let mut versions = kept.versions.iter().filter(|version| {
+            version.size == entry.size && is_moment(entry.mtime, version.modified_ns)
+        });
+        let newest = versions.next()?;
+        // Of one second there may be several.
+        Some(newest.sha256 == sha256 || versions.any(|version| version.sha256 == sha256))
+    }
+}
+
+/// Whether a layer's time of a file is this one, in nanoseconds: some formats keep only the second.
+pub(crate) fn is_moment(kept: Time, nanoseconds: i64) -> bool {
+    const SECOND: i64 = 1_000_000_000;
+    kept.nanoseconds == nanoseconds
+        || kept.nanoseconds % SECOND == 0
+            && kept.nanoseconds.div_euclid(SECOND) == nanoseconds.div_euclid(SECOND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_that_keeps_seconds_means_any_moment_of_one() {
+        let whole = Time::new(-5, 0);
+        assert!(is_moment(whole, -5_000_000_000) && is_moment(whole, -4_000_000_001));
+        assert!(!is_moment(whole, -4_000_000_000) && !is_moment(whole, -5_000_000_001));
+        let exact = Time::new(7, 1);
+        assert!(is_moment(exact, 7_000_000_001) && !is_moment(exact, 7_000_000_002));
     }
 }

@@ -109,6 +109,10 @@ pub(crate) enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(Config),
+    /// Print what lets a shell complete this command line
+    Completions(Completions),
+    /// Print the manual page, or write one for each command
+    Man(Man),
     /// Commands of Borg's own command line; also when this program is called by the name `borg`
     #[command(subcommand)]
     Borg(Borg),
@@ -184,6 +188,19 @@ fn umask(text: &str) -> Result<u32, String> {
         Ok(umask) if umask <= 0o777 => Ok(umask),
         _ => Err("not an octal number like `0077`".into()),
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// Which shell: its start-up file evaluates the output, or its folder of completions holds it
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// Write `ravelin.1`, `ravelin-backup.1` and so on into this folder
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) to: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -17,12 +17,14 @@ const PACKAGES: &[(&str, &str)] = &[
     ("dbus-daemon", "dbus-daemon"),
     ("faketime", "faketime"),
     ("fusermount3", "fuse3"),
+    ("dpkg-deb", "dpkg"),
     ("gcc", "gcc"),
     ("getfacl", "acl"),
     ("gnome-keyring-daemon", "gnome-keyring"),
     ("gpg", "gnupg"),
     ("lsattr", "e2fsprogs"),
     ("mkfs.ext4", "e2fsprogs"),
+    ("objdump", "binutils"),
     ("openssl", "openssl"),
     ("pkg-config", "pkg-config"),
     ("python3", "python3"),
@@ -36,7 +38,9 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ssh", "openssh-client"),
     ("sshd", "openssh-server"),
     ("strace", "strace"),
+    ("strip", "binutils"),
     ("systemd-analyze", "systemd"),
+    ("unshare", "util-linux"),
 ];
 
 /// The path of a program of the system.

@@ -608,8 +608,17 @@ impl Checker {
             replayed: false,
             ..self.trust
         };
-        match security.check(&archives.appearance(), &remembered, trust) {
-            Ok(()) => {}
+        let shown = archives.appearance();
+        let location = remembered.location.as_ref();
+        let moved = location.is_some_and(|location| *location != shown.location);
+        match security.check(&shown, &remembered, trust) {
+            Ok(()) if !moved => {}
+            // The cache remembers, too, where it was.
+            Ok(()) => {
+                let mut cache = archives.cache(host)?;
+                let mut index = cache.take_chunks();
+                cache.save_chunks(&archives.manifest_id, &archives.memory(), &mut index)?;
+            }
             Err(Error::Replayed { .. }) => {
                 let mut cache = archives.cache_to_fill(host)?;
                 let mut index = archives.count_chunks()?.whole()?;

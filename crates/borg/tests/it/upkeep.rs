@@ -406,3 +406,33 @@ fn a_quota_ends_a_backup_and_leaves_what_stood_before() {
     assert_eq!(shop.open().list().len(), 1);
     shop.judge();
 }
+
+#[test]
+fn a_repository_that_was_moved_is_known_at_its_new_place_once_that_was_confirmed() {
+    let Some(mut shop) = Workshop::new(Encryption::Repokey) else {
+        return;
+    };
+    let source = tempfile::tempdir().unwrap();
+    shop.back_up("a", source.path(), hour(1));
+    let moved = shop.scratch.path().join("moved");
+    fs::rename(&shop.repository, &moved).unwrap();
+    shop.repository = moved;
+    let refused = shop.try_open(borg::Access::Read);
+    assert!(matches!(refused, Err(borg::Error::Relocated { .. })));
+    let trust = borg::Trust {
+        relocated: true,
+        ..borg::Trust::default()
+    };
+    let mut checker = borg::Checker::open(
+        &shop.repository,
+        &shop.home(),
+        &borg::OpenOptions::new(borg::Access::Write, &host()),
+        &borg::Passphrase::new(crate::workshop::PASSPHRASE),
+        trust,
+    )
+    .unwrap();
+    let found = checker.check(false, &mut |_| ControlFlow::Continue(()));
+    checker.repair(&found.unwrap(), &host(), hour(2)).unwrap();
+    drop(checker);
+    assert_eq!(shop.open().list().len(), 1);
+}

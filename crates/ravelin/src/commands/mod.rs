@@ -5,6 +5,7 @@ mod cat;
 mod comment;
 mod compact;
 mod compare;
+mod completions;
 mod config;
 mod delete;
 mod diff;
@@ -16,6 +17,7 @@ mod info;
 mod init;
 mod key;
 mod ls;
+mod man;
 mod notify;
 mod prune;
 mod quickstart;
@@ -116,6 +118,8 @@ pub(crate) fn run(cli: &Cli, session: &Session<'_>) -> Result<Exit, Ended> {
         Command::Store(which) => store::run(which, session),
         Command::Schedule(which) => schedule::run(which, session),
         Command::Config(which) => config::run(which, session),
+        Command::Completions(arguments) => completions::run(arguments, session),
+        Command::Man(arguments) => man::run(arguments, session),
         // They need no configuration and have ended before.
         Command::Borg(_) => Ok(Exit::Good),
     }
