@@ -268,6 +268,11 @@ impl Archives {
         self.repository.prefetch(ids.iter().map(|id| (*id, None)));
     }
 
+    /// Where the repository is, as a person reads it.
+    pub(crate) fn location_text(&self) -> String {
+        self.location.clone()
+    }
+
     /// The plain bytes of an object, checked.
     ///
     /// # Errors

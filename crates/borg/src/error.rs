@@ -351,6 +351,23 @@ pub enum Error {
         /// What was received.
         what: String,
     },
+    /// A tar file cannot be read or written, or is none.
+    #[error("cannot read or write the tar file")]
+    Tar {
+        /// What is wrong.
+        source: io::Error,
+    },
+    /// A file system cannot be mounted.
+    #[error("cannot mount at {path}", path = path.display())]
+    Mount {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// So many archives cannot be shown as one tree.
+    #[error("more than 65536 archives cannot be shown as one tree")]
+    TooManyArchives,
     /// As a server: the client's connection broke, or it sends what is no call.
     #[error("the connection to the client is broken")]
     Connection {

@@ -28,6 +28,7 @@ mod key;
 mod location;
 mod lock;
 mod manifest;
+mod mount;
 mod msgpack;
 mod random;
 mod repository;
@@ -36,6 +37,7 @@ mod save_file;
 mod sealer;
 mod security;
 mod tam;
+mod tar;
 mod timestamp;
 mod uses;
 
@@ -70,6 +72,7 @@ pub use key::{
 pub use location::{BadLocation, Location, SshLocation};
 pub use lock::Lock;
 pub use manifest::{ArchiveEntry, BadManifest, Manifest, Operation};
+pub use mount::{MountWhat, Mounted, mount, unmount};
 pub use msgpack::Malformed;
 pub use random::{Random, SystemRandom};
 pub use repository::{
@@ -81,4 +84,5 @@ pub use rpc::{Remote, RemoteChanges, ServeOptions, serve};
 pub use security::Trust;
 pub(crate) use tam::TAM_SIZE;
 pub use tam::{BadTam, Tam};
+pub use tar::{Exported, ImportOptions, Imported, TarFilter, TarForm, export_tar, import_tar};
 pub use timestamp::{BadTimestamp, Timestamp};

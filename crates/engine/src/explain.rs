@@ -591,8 +591,8 @@ fn of_config(error: &config::Error) -> (Code, Option<Next>) {
 fn of_layer(error: &layer::Error) -> (Code, Option<Next>) {
     match error {
         layer::Error::KindNotRunnable { .. } => (Code::KindNotRunnable, None),
+        layer::Error::Unsupported { .. } => (Code::KindNotRunnable, None),
         layer::Error::StoreNotRunnable { .. } => (Code::StoreNotRunnable, None),
-        layer::Error::NoUpkeep => (Code::KindNotRunnable, None),
         layer::Error::NotCreated { .. } => (Code::LayerNotCreated, None),
         layer::Error::NotEncrypted { .. } => (Code::RepositoryUnknown, None),
         layer::Error::Secret(error) => of_secret(error),
@@ -640,6 +640,8 @@ fn of_borg(error: &borg::Error) -> Code {
         | E::Relocated { .. }
         | E::KeyTypeChanged { .. }
         | E::Replayed { .. } => Code::RepositoryUnknown,
+        E::Tar { source } | E::Mount { source, .. } if is_full(source) => Code::DiskFull,
+        E::Tar { .. } | E::Mount { .. } => Code::Io,
         E::QuotaExceeded { .. } | E::NoSpace { .. } => Code::DiskFull,
         E::Io { source, .. } | E::LocalState { source, .. } if is_full(source) => Code::DiskFull,
         E::Io { .. } | E::LocalState { .. } => Code::Io,

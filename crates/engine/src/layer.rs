@@ -7,8 +7,11 @@ mod borg;
 mod duplicity;
 mod place;
 
+pub use ::borg::{Exported, Mounted, TarFilter, TarForm, unmount};
+
 use std::io::{self, Read};
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -107,6 +110,67 @@ pub trait Layer: Send {
     fn upkeep(&mut self) -> Option<&mut dyn Upkeep> {
         None
     }
+
+    /// Writes the entries of a snapshot that are selected as a tar file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] for a kind that cannot; when the snapshot is damaged or the output
+    /// cannot be written: what was written is no whole tar file then.
+    fn export_tar(
+        &mut self,
+        _snapshot: &Snapshot,
+        _form: TarForm,
+        _selection: &Selection,
+        _output: &mut dyn io::Write,
+    ) -> Result<Exported, Error> {
+        Err(Error::Unsupported {
+            what: "export tar files",
+        })
+    }
+
+    /// Makes a snapshot of a tar file. Nothing of it can be seen before it is whole.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] for a kind that cannot; when the input is no whole tar file.
+    fn import_tar(
+        &mut self,
+        _new: &NewSnapshot,
+        _input: &mut dyn Read,
+    ) -> Result<(Statistics, LeftOut), Error> {
+        Err(Error::Unsupported {
+            what: "import tar files",
+        })
+    }
+
+    /// Shows snapshots as a file system.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] for a kind that cannot; when the system does not let it be mounted.
+    fn mount(
+        self: Box<Self>,
+        _shown: &Shown,
+        _mount_point: &Path,
+        _allow_other: bool,
+    ) -> Result<Mounted, Error> {
+        Err(Error::Unsupported { what: "be mounted" })
+    }
+}
+
+/// Members of a tar file that a snapshot has no form for, by path, and why.
+pub type LeftOut = Vec<(bstr::BString, String)>;
+
+/// Which snapshots a file system shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shown {
+    /// One: its files are at the mount point.
+    One(Snapshot),
+    /// All: a folder for each.
+    All,
+    /// All as one tree, in which each file is a folder with its versions.
+    Versions,
 }
 
 /// Takes in one snapshot, step by step.
@@ -225,7 +289,9 @@ pub fn open_damaged(
         } if layer.is_runnable() => {
             borg::open_damaged(layer, *encryption, *lock_wait, write, trusted, machine)
         }
-        _ => Err(Error::NoUpkeep),
+        _ => Err(Error::Unsupported {
+            what: "be repaired",
+        }),
     }
 }
 
@@ -241,7 +307,9 @@ pub fn keys(layer: &config::Layer, machine: &Machine) -> Result<Box<dyn Keys>, E
             lock_wait,
             ..
         } if layer.is_runnable() => borg::keys(layer, *encryption, *lock_wait, machine),
-        _ => Err(Error::NoUpkeep),
+        _ => Err(Error::Unsupported {
+            what: "have a key of their own",
+        }),
     }
 }
 
@@ -387,9 +455,12 @@ pub enum Error {
         /// The mode of the configuration.
         configured: String,
     },
-    /// This cannot be done with layers of this kind, or in this place.
-    #[error("this cannot be done with this layer")]
-    NoUpkeep,
+    /// Layers of this kind cannot do this.
+    #[error("layers of this kind cannot {what}")]
+    Unsupported {
+        /// What was asked for, as a verb with its object.
+        what: &'static str,
+    },
     /// Nothing stands at the store.
     #[error("there is no layer at {store} yet")]
     NotCreated {

@@ -113,9 +113,106 @@ pub(crate) enum Command {
     Completions(Completions),
     /// Print the manual page, or write one for each command
     Man(Man),
+    /// Export a snapshot as a tar file, or make one of a tar file
+    #[command(subcommand)]
+    Tar(Tar),
+    /// Show snapshots as a folder
+    Mount(Mount),
+    /// End what `mount` has begun
+    Umount(Umount),
     /// Commands of Borg's own command line; also when this program is called by the name `borg`
     #[command(subcommand)]
     Borg(Borg),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tar {
+    /// Write a snapshot as a tar file
+    Export(TarExport),
+    /// Make a snapshot of a tar file
+    Import(TarImport),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TarExport {
+    #[command(flatten)]
+    pub(crate) of: OfLayer,
+    /// A name, `latest`, `latest~1` for the one before, or a date
+    pub(crate) snapshot: String,
+    /// The tar file, which must not be there yet; `-` for stdout
+    pub(crate) file: PathBuf,
+    /// Only this; a folder with all that it holds [default: everything]
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// What is kept: `gnu` for every tar program, `pax` with extended attributes, ACLs and
+    /// nanoseconds, `borg` with all that Borg knows
+    #[arg(long, value_enum, default_value = "gnu")]
+    pub(crate) form: Form,
+    /// How the file is compressed; `auto` goes by the ending of its name
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) compress: Filter,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TarImport {
+    #[command(flatten)]
+    pub(crate) of: OfLayer,
+    /// The tar file; `-` for stdin
+    pub(crate) file: PathBuf,
+    /// What the snapshot is called [default: this machine and the time]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// How the file is compressed; `auto` goes by the ending of its name
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) compress: Filter,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Form {
+    Gnu,
+    Pax,
+    Borg,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Filter {
+    Auto,
+    None,
+    Gzip,
+    Zstd,
+    Xz,
+    Lz4,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Mount {
+    #[command(flatten)]
+    pub(crate) of: OfLayer,
+    /// An empty folder
+    #[arg(value_name = "FOLDER")]
+    pub(crate) mount_point: PathBuf,
+    /// Only this one: a name, `latest`, `latest~1`, or a date [default: a folder for each]
+    #[arg(long, value_name = "SNAPSHOT")]
+    pub(crate) snapshot: Option<String>,
+    /// All snapshots as one tree, in which each file is a folder with its versions
+    #[arg(long, conflicts_with = "snapshot")]
+    pub(crate) versions: bool,
+    /// Let other users in, as far as the permissions of the files let them
+    #[arg(long)]
+    pub(crate) allow_other: bool,
+    /// Stay until it is unmounted, or Ctrl-C
+    #[arg(long, short)]
+    pub(crate) foreground: bool,
+    /// Said by the program to itself
+    #[arg(long, hide = true)]
+    pub(crate) is_background: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Umount {
+    /// Where something is mounted
+    #[arg(value_name = "FOLDER")]
+    pub(crate) mount_point: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]

@@ -63,6 +63,24 @@ impl Exit {
         }
     }
 
+    /// How another process of this program has ended.
+    pub(crate) fn of_number(number: Option<i32>) -> Self {
+        let all = [
+            Self::Good,
+            Self::Usage,
+            Self::Skipped,
+            Self::Partial,
+            Self::Locked,
+            Self::WrongPassphrase,
+            Self::Interrupted,
+        ];
+        let found = all
+            .into_iter()
+            .find(|exit| number == Some(i32::from(exit.number())));
+        // Where it was killed, it has failed.
+        found.unwrap_or(Self::Failed)
+    }
+
     /// How a run with this report ends.
     pub(crate) fn of_report(report: &Report) -> Self {
         match (report.outcome, report.common_failure()) {

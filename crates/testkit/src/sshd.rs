@@ -123,7 +123,7 @@ impl Drop for Sshd {
 }
 
 /// A program that stands in for `ssh`: it runs the command on this machine through a shell, as a
-/// server would. `through` is put in front of the shell: a `dd` that counts cuts the line after so
+/// server would. `through` is put in front of the shell: a `head` that counts cuts the line after so
 /// many bytes.
 ///
 /// # Panics

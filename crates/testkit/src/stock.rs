@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-pub use borg::{StockBorg, stock_borg};
+pub use borg::{StockBorg, stock_borg, stock_borg_with_fuse};
 pub use clouds::{CloudPrograms, cloud_programs};
 pub use duplicity::{StockDuplicity, stock_duplicity};
 pub use schema::schema_faults;

@@ -88,7 +88,7 @@ pub(super) struct Assembler {
 /// A file whose content is coming in.
 pub(super) struct OpenFile {
     item: Box<Item>,
-    memory: (PathHash, FileState),
+    memory: Option<(PathHash, FileState)>,
     chunks: Vec<ChunkRef>,
     /// Stored bytes of those chunks that were new.
     unique_csize: u64,
@@ -219,8 +219,7 @@ impl Assembler {
         }
         self.statistics.totals.add_file(&open.chunks);
         self.statistics.unique_csize += open.unique_csize;
-        if settled {
-            let (path, state) = open.memory;
+        if let (true, Some((path, state))) = (settled, open.memory) {
             let ids = open.chunks.iter().map(|chunk| chunk.id);
             self.fresh.remember(path, state, ids);
         }

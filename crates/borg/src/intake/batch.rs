@@ -75,8 +75,8 @@ pub(super) enum Mark {
     Begin {
         /// The item, without its chunks.
         item: Box<Item>,
-        /// How to know it again in the next run.
-        memory: (PathHash, FileState),
+        /// How to know it again in the next run, if there is a way.
+        memory: Option<(PathHash, FileState)>,
     },
     /// So many chunks of the batch belong to that file.
     Chunks(usize),

@@ -16,6 +16,7 @@
 
 mod assemble;
 mod batch;
+mod item;
 mod seal;
 mod spares;
 mod turn;
@@ -116,7 +117,7 @@ impl Cutter {
     fn begin(&mut self, item: Box<Item>, path: PathHash, state: FileState) {
         self.batch.marks.push(Mark::Begin {
             item,
-            memory: (path, state),
+            memory: Some((path, state)),
         });
     }
 

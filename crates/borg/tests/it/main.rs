@@ -8,5 +8,6 @@ mod codec;
 mod damage;
 mod intake;
 mod keys;
+mod remote;
 mod upkeep;
 mod workshop;

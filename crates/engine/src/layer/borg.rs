@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Read};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::Duration;
 
 use bstr::{BString, ByteSlice};
@@ -19,12 +20,12 @@ use tree::{Entry, TreePath};
 
 use borg::{
     Archive, Archives, ChunkRef, Compression, Encryption, Error as BorgError, Home, Host, Location,
-    OpenOptions, Passphrase, RepositoryOptions, Trust,
+    MountWhat, OpenOptions, Passphrase, RepositoryOptions, Trust,
 };
 
 use super::{
-    Access, Depth, Details, Error, Fingerprint, Found, Intake, Item, Layer, NewSnapshot,
-    RestoreStep, Snapshot, Unusable, Verification, VerifyStep,
+    Access, Depth, Details, Error, Fingerprint, Found, Intake, Item, Layer, LeftOut, NewSnapshot,
+    RestoreStep, Shown, Snapshot, Statistics, Unusable, Verification, VerifyStep,
 };
 use crate::{Machine, Random, Selection, config};
 
@@ -414,6 +415,74 @@ impl Layer for BorgLayer {
 
     fn upkeep(&mut self) -> Option<&mut dyn crate::upkeep::Upkeep> {
         Some(self)
+    }
+
+    fn export_tar(
+        &mut self,
+        snapshot: &Snapshot,
+        form: borg::TarForm,
+        selection: &Selection,
+        output: &mut dyn io::Write,
+    ) -> Result<borg::Exported, Error> {
+        let archive = self.archive(snapshot)?;
+        let select = |item: &mut borg::Item| {
+            let path = TreePath::new(&item.path).ok();
+            let destination = path.and_then(|path| selection.destination(&path));
+            match destination {
+                Some(destination) => {
+                    if !destination.is_root() {
+                        item.path = destination.as_bytes().into();
+                    }
+                    true
+                }
+                None => false,
+            }
+        };
+        let archives = self.archives()?;
+        Ok(borg::export_tar(archives, &archive, form, select, output)?)
+    }
+
+    fn import_tar(
+        &mut self,
+        new: &NewSnapshot,
+        input: &mut dyn Read,
+    ) -> Result<(Statistics, LeftOut), Error> {
+        let archives = self.archives.take().ok_or(BorgError::Stopped)?;
+        let new = intake::new_archive(new, &self.compression);
+        let options = borg::ImportOptions::default();
+        let (archives, imported) = borg::import_tar(archives, new, &self.host, options, input)?;
+        self.archives = Some(archives);
+        let statistics = intake::statistics(&imported.statistics);
+        Ok((statistics, imported.left_out))
+    }
+
+    fn mount(
+        mut self: Box<Self>,
+        shown: &Shown,
+        mount_point: &Path,
+        allow_other: bool,
+    ) -> Result<borg::Mounted, Error> {
+        let archives = self.archives.take().ok_or(BorgError::Stopped)?;
+        let list = archives.list();
+        let all = || {
+            let finished = list
+                .iter()
+                .filter(|(name, _)| borg::checkpoint_of(name).is_none());
+            finished.map(|(name, _)| name.to_vec()).collect()
+        };
+        let what = match shown {
+            Shown::One(snapshot) => {
+                let mut list = list.iter();
+                let found = list.find(|(_, entry)| entry.id.to_string() == snapshot.id);
+                let (name, _) = found.ok_or_else(|| Error::NoSnapshot {
+                    name: snapshot.name.clone(),
+                })?;
+                MountWhat::Archive(name.to_vec())
+            }
+            Shown::All => MountWhat::Archives(all()),
+            Shown::Versions => MountWhat::Versions(all()),
+        };
+        Ok(borg::mount(archives, what, mount_point, allow_other)?)
     }
 
     fn verify(

@@ -19,6 +19,11 @@ use crate::machine::Context;
 use crate::report::{LayerResult, Outcome, Report};
 use crate::{Code, Error, Explanation, Machine, explain};
 
+/// What is said of kinds that cannot be pruned.
+const UNSUPPORTED: layer::Error = layer::Error::Unsupported {
+    what: "be pruned by this program",
+};
+
 /// Which snapshots of a layer stay and which go.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct PrunePlan {
@@ -102,7 +107,7 @@ pub(crate) fn prune_backed_up(
             Ok(report) => pruned.push(report),
             // Where nothing can be removed, nothing is left to be removed.
             Err(Error::Layer {
-                source: layer::Error::NoUpkeep,
+                source: layer::Error::Unsupported { .. },
                 ..
             }) if layer.keep == Keep::default() => {}
             Err(error) => {
@@ -125,7 +130,7 @@ pub(crate) fn prune_backed_up(
 /// When the layer cannot be opened or read.
 pub fn prune_plan(layer: &config::Layer, context: Context<'_>) -> Result<PrunePlan, Error> {
     let planned = (context.open)(layer, Access::Read).and_then(|mut open| {
-        let upkeep = open.upkeep().ok_or(layer::Error::NoUpkeep)?;
+        let upkeep = open.upkeep().ok_or(UNSUPPORTED)?;
         let mut plan = plan(upkeep, layer, context.machine, &context.machine.now())?;
         let doomed = plan.doomed();
         if !doomed.is_empty() {
@@ -154,7 +159,7 @@ pub fn prune(
     let failed = || Error::of_layer(&layer.name);
     let look = |access| {
         let mut open = (context.open)(layer, access)?;
-        let upkeep = open.upkeep().ok_or(layer::Error::NoUpkeep)?;
+        let upkeep = open.upkeep().ok_or(UNSUPPORTED)?;
         let plan = plan(upkeep, layer, machine, &now)?;
         Ok((open, plan))
     };
@@ -223,7 +228,7 @@ fn remove(
     names: &[String],
     now: Timestamp,
 ) -> Result<Option<u64>, layer::Error> {
-    let upkeep = open.upkeep().ok_or(layer::Error::NoUpkeep)?;
+    let upkeep = open.upkeep().ok_or(UNSUPPORTED)?;
     upkeep.delete(names, now)?;
     Ok(upkeep.compact(now)?.map(|done| done.freed_bytes))
 }

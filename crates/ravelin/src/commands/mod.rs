@@ -18,6 +18,7 @@ mod init;
 mod key;
 mod ls;
 mod man;
+mod mount;
 mod notify;
 mod prune;
 mod quickstart;
@@ -30,6 +31,7 @@ mod schedule;
 mod snapshots;
 mod status;
 mod store;
+mod tar;
 mod verify;
 
 pub(crate) use drop::explain as explain_drop;
@@ -120,6 +122,9 @@ pub(crate) fn run(cli: &Cli, session: &Session<'_>) -> Result<Exit, Ended> {
         Command::Config(which) => config::run(which, session),
         Command::Completions(arguments) => completions::run(arguments, session),
         Command::Man(arguments) => man::run(arguments, session),
+        Command::Tar(which) => tar::run(which, session),
+        Command::Mount(arguments) => mount::run(arguments, session),
+        Command::Umount(arguments) => mount::unmount(arguments, session),
         // They need no configuration and have ended before.
         Command::Borg(_) => Ok(Exit::Good),
     }
@@ -192,7 +197,9 @@ impl Opened {
     ) -> Result<T, Ended> {
         let done = match self.layer.upkeep() {
             Some(upkeep) => work(upkeep),
-            None => Err(engine::layer::Error::NoUpkeep),
+            None => Err(engine::layer::Error::Unsupported {
+                what: "be changed in this way",
+            }),
         };
         self.check(done)
     }

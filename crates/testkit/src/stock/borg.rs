@@ -26,6 +26,26 @@ const BORG: Recipe = Recipe {
     ],
 };
 
+/// The same with what it takes to mount, which not every machine has.
+const BORG_WITH_FUSE: Recipe = Recipe {
+    name: "borg-fuse-1.4.5",
+    requirement: "borgbackup[pyfuse3]==1.4.5",
+    packages: &[
+        "fuse3",
+        "gcc",
+        "libc6-dev",
+        "libacl1-dev",
+        "libfuse3-dev",
+        "liblz4-dev",
+        "libssl-dev",
+        "libxxhash-dev",
+        "libzstd-dev",
+        "pkg-config",
+        "python3-dev",
+        "python3-venv",
+    ],
+};
+
 /// Stock Borg 1.4.5 with keys, caches and security directory of its own.
 ///
 /// Commands run with an environment that holds no `BORG_…` of the person's: the passphrase
@@ -55,6 +75,23 @@ pub fn stock_borg() -> Option<StockBorg> {
         Ok(home) => Some(StockBorg::new(home.clone())),
         Err(why) => {
             missing("stock Borg 1.4.5", why);
+            None
+        }
+    }
+}
+
+/// As [`stock_borg`], of a program that can mount.
+///
+/// # Panics
+///
+/// As [`stock_borg`].
+#[must_use]
+pub fn stock_borg_with_fuse() -> Option<StockBorg> {
+    static INSTALLED: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    match INSTALLED.get_or_init(|| environment(&BORG_WITH_FUSE)) {
+        Ok(home) => Some(StockBorg::new(home.clone())),
+        Err(why) => {
+            missing("stock Borg 1.4.5 with FUSE", why);
             None
         }
     }

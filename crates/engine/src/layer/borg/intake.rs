@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use borg::{Archives, ChunkerParams, Error as BorgError, NewArchive};
+use borg::{Archives, ChunkerParams, Compression, Error as BorgError, NewArchive};
 use jiff::Timestamp;
 use tree::{Entry, Step};
 
@@ -19,7 +19,14 @@ pub(super) fn begin<'a>(
     layer: &'a mut BorgLayer,
     new: &NewSnapshot,
 ) -> Result<Box<dyn Intake + 'a>, Error> {
-    let new = NewArchive {
+    let new = new_archive(new, &layer.compression);
+    let intake = borg::Intake::begin(archives, new, &layer.host)?;
+    Ok(Box::new(BorgIntake { intake, layer }))
+}
+
+/// A snapshot in Borg's words.
+pub(super) fn new_archive(new: &NewSnapshot, compression: &Compression) -> NewArchive {
+    NewArchive {
         name: new.name.as_str().into(),
         comment: "".into(),
         time: new.time,
@@ -27,11 +34,18 @@ pub(super) fn begin<'a>(
         username: new.user.as_str().into(),
         cmdline: vec!["ravelin".into(), "backup".into()],
         chunker_params: ChunkerParams::DEFAULT,
-        compression: layer.compression.clone(),
+        compression: compression.clone(),
         checkpoint_interval: Some(CHECKPOINT_INTERVAL),
-    };
-    let intake = borg::Intake::begin(archives, new, &layer.host)?;
-    Ok(Box::new(BorgIntake { intake, layer }))
+    }
+}
+
+/// Borg's statistics in our words.
+pub(super) fn statistics(of: &borg::Statistics) -> Statistics {
+    Statistics {
+        files: of.totals.nfiles,
+        bytes: of.totals.size,
+        added_bytes: of.unique_csize,
+    }
 }
 
 struct BorgIntake<'a> {
@@ -67,12 +81,8 @@ impl Intake for BorgIntake<'_> {
 
     fn commit(self: Box<Self>, _now: Timestamp) -> Result<Statistics, Error> {
         let Self { intake, layer } = *self;
-        let (archives, statistics) = intake.commit()?;
+        let (archives, made) = intake.commit()?;
         layer.archives = Some(archives);
-        Ok(Statistics {
-            files: statistics.totals.nfiles,
-            bytes: statistics.totals.size,
-            added_bytes: statistics.unique_csize,
-        })
+        Ok(statistics(&made))
     }
 }

@@ -1,0 +1,127 @@
+//! Archives as a file system that can only be read.
+//!
+//! ```text
+//! filesystem ─┬─ tree: the names of an archive, loaded when somebody first looks into it
+//!             ├─ items: an object's metadata, decoded when it is asked for
+//!             └─ content: plain chunks, a bounded number of them kept
+//! ```
+//!
+//! What is kept for each object is its name and where its item stands in the archive; items and
+//! content are read again when they have left the bounded caches. Requests are answered by several
+//! threads; one chunk is fetched once, however many wait for it.
+//!
+//! When the process is killed, its mount point would stay behind as a place that answers nothing.
+//! A watcher, a shell that waits for the end of a pipe, unmounts it then ([`watch`]).
+
+mod content;
+mod filesystem;
+mod items;
+mod tree;
+mod watch;
+
+use std::io;
+use std::path::Path;
+use std::thread;
+
+use fuser::{BackgroundSession, Config, MountOption, SessionACL};
+
+use crate::{Archives, Error};
+use filesystem::View;
+use watch::Watcher;
+
+pub use watch::unmount;
+
+/// What is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountWhat {
+    /// One archive: its tree is at the mount point.
+    Archive(Vec<u8>),
+    /// All of these archives: a folder for each.
+    Archives(Vec<Vec<u8>>),
+    /// All of these archives as one tree, oldest first: each file is a folder with its versions.
+    Versions(Vec<Vec<u8>>),
+}
+
+/// A file system that is mounted. Dropped, it is unmounted.
+pub struct Mounted {
+    session: Option<BackgroundSession>,
+    watcher: Watcher,
+}
+
+/// Mounts archives at an empty folder. Other users see it when `allow_other` says so; the
+/// permissions of the files hold then.
+///
+/// # Errors
+///
+/// [`Error::NoArchive`]; [`Error::Mount`] when the system says no.
+pub fn mount(
+    archives: Archives,
+    what: MountWhat,
+    mount_point: &Path,
+    allow_other: bool,
+) -> Result<Mounted, Error> {
+    let failed = |source: io::Error| Error::Mount {
+        path: mount_point.to_owned(),
+        source,
+    };
+    let mount_point = mount_point.canonicalize().map_err(failed)?;
+    // A comma would begin the next option.
+    let name = archives.location_text().replace(',', "_");
+    let view = View::new(archives, what)?;
+    let mut config = Config::default();
+    config.mount_options = vec![
+        MountOption::RO,
+        MountOption::NoDev,
+        MountOption::NoSuid,
+        MountOption::FSName(name),
+        MountOption::Subtype("ravelin".into()),
+    ];
+    if allow_other {
+        config.acl = SessionACL::All;
+        config.mount_options.push(MountOption::DefaultPermissions);
+    }
+    let cores = thread::available_parallelism().map_or(2, usize::from);
+    config.n_threads = Some(cores.clamp(2, 8));
+    config.clone_fd = true;
+    // Before there is anything to unmount: from here on nothing stays behind.
+    let watcher = Watcher::start(&mount_point).map_err(failed)?;
+    let session = fuser::spawn_mount(view, &mount_point, &config).map_err(failed)?;
+    Ok(Mounted {
+        session: Some(session),
+        watcher,
+    })
+}
+
+impl Mounted {
+    /// Waits until somebody unmounts it, or `is_stopped` says that we should.
+    ///
+    /// # Errors
+    ///
+    /// What ended it, when that was not as wanted.
+    pub fn wait(mut self, is_stopped: &dyn Fn() -> bool) -> io::Result<()> {
+        let Some(session) = self.session.take() else {
+            return Ok(());
+        };
+        while !session.guard.is_finished() {
+            if is_stopped() {
+                let ended = session.umount_and_join();
+                self.watcher.dismiss();
+                return ended;
+            }
+            thread::sleep(std::time::Duration::from_millis(50));
+        }
+        let ended = session.join();
+        self.watcher.dismiss();
+        ended
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            // What is still open in it is the business of who has opened it.
+            let _ = session.umount_and_join();
+            self.watcher.dismiss();
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Unmounting, also after our own sudden death.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+/// Waits for a line. When there is none before the pipe ends, we were killed.
+///
+/// Signals that end us from a terminal must not end it.
+const SCRIPT: &str = "trap '' INT HUP TERM QUIT\n\
+                      read -r line || exec fusermount3 -u -z -q -- \"$1\" 2>/dev/null";
+
+/// A process that outlives us.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    child: Child,
+    pipe: Option<ChildStdin>,
+}
+
+impl Watcher {
+    pub(super) fn start(mount_point: &Path) -> io::Result<Self> {
+        let mut child = Command::new("sh")
+            .args(["-c", SCRIPT, "sh"])
+            .arg(mount_point)
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let pipe = child.stdin.take();
+        Ok(Self { child, pipe })
+    }
+
+    /// There is nothing to watch over any more.
+    pub(super) fn dismiss(&mut self) {
+        if let Some(mut pipe) = self.pipe.take() {
+            let _ = pipe.write_all(b"done\n");
+        }
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.dismiss();
+    }
+}
+
+/// Unmounts what is mounted at a folder.
+///
+/// # Errors
+///
+/// What the system's program says: nothing is mounted there, or it is in use.
+pub fn unmount(mount_point: &Path) -> io::Result<()> {
+    let output = Command::new("fusermount3")
+        .args(["-u", "--"])
+        .arg(mount_point)
+        .stdin(Stdio::null())
+        .output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.trim().trim_start_matches("fusermount3: ");
+    Err(io::Error::other(said.to_owned()))
+}
