@@ -302,6 +302,16 @@ impl Folder {
         self.keeping.as_of(time)
     }
 
+    /// When something changed, in no order; a moment may come several times. On Dropbox, only when
+    /// the present files came to be.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn moments(&mut self) -> Result<Vec<Timestamp>, Error> {
+        self.keeping.moments()
+    }
+
     /// Makes an old version the present one. That is a new version: nothing is taken away.
     ///
     /// # Errors

@@ -57,6 +57,9 @@ pub(crate) trait Keeping: Send + Sync {
     /// The files as they were.
     fn as_of(&mut self, time: Timestamp) -> Result<Vec<Version>, Error>;
 
+    /// When something changed, in no order; a moment may come several times.
+    fn moments(&mut self) -> Result<Vec<Timestamp>, Error>;
+
     /// Makes an old content the present one, as a new version.
     fn restore(&mut self, version: &Version, now: Timestamp) -> Result<Outcome, Error>;
 

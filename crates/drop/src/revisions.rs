@@ -304,6 +304,12 @@ impl Keeping for Revisions {
         Ok(then)
     }
 
+    /// Those of the present files alone: asking for the revisions of each file would take a
+    /// request for each.
+    fn moments(&mut self) -> Result<Vec<Timestamp>, Error> {
+        Ok(self.present().iter().map(|version| version.at).collect())
+    }
+
     fn restore(&mut self, version: &Version, _: Timestamp) -> Result<Outcome, Error> {
         let restored = self
             .dropbox

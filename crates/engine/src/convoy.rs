@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use tree::{Body, Ending, Entry, Step};
 
 use crate::event::{Event, PathRecord, ProblemRecord, Totals, Watch};
-use crate::layer::{self, Intake, Statistics};
+use crate::layer::{self, Committed, Intake};
 use crate::report::Problems;
 
 /// Most steps in a batch. Passing a batch on costs about as much as one step.
@@ -160,8 +160,8 @@ pub(crate) fn cross<'a>(
 pub(crate) fn commit<'a>(
     intakes: Vec<(usize, Box<dyn Intake + 'a>)>,
     now: Timestamp,
-    done: &(dyn Fn(usize, &Result<Statistics, layer::Error>) + Sync),
-) -> Vec<(usize, Result<Statistics, layer::Error>)> {
+    done: &(dyn Fn(usize, &Result<Committed, layer::Error>) + Sync),
+) -> Vec<(usize, Result<Committed, layer::Error>)> {
     thread::scope(|scope| {
         let threads: Vec<_> = intakes
             .into_iter()
@@ -384,8 +384,8 @@ mod tests {
             Ok(())
         }
 
-        fn commit(self: Box<Self>, _: Timestamp) -> Result<Statistics, layer::Error> {
-            Ok(Statistics::default())
+        fn commit(self: Box<Self>, _: Timestamp) -> Result<Committed, layer::Error> {
+            Ok(Committed::default())
         }
     }
 

@@ -202,8 +202,8 @@ impl Code {
             ),
             Self::KindNotRunnable => (
                 "kind-not-runnable",
-                "The configuration is understood, but this version cannot run layers of this kind yet.",
-                "Take the layer out, or leave it: the others run without it.",
+                "This cannot be done with a layer of this kind, or it is a drop layer that names no folder of this machine and is worked by `ravelin drop` alone.",
+                "For a drop layer that is to be kept in step by itself, set its `folder`. The other layers run without it.",
             ),
             Self::StoreNotRunnable => (
                 "store-not-runnable",
@@ -590,8 +590,8 @@ fn of_config(error: &config::Error) -> (Code, Option<Next>) {
 
 fn of_layer(error: &layer::Error) -> (Code, Option<Next>) {
     match error {
-        layer::Error::KindNotRunnable { .. } => (Code::KindNotRunnable, None),
         layer::Error::Unsupported { .. } => (Code::KindNotRunnable, None),
+        layer::Error::NoFolder => (Code::KindNotRunnable, None),
         layer::Error::StoreNotRunnable { .. } => (Code::StoreNotRunnable, None),
         layer::Error::NotCreated { .. } => (Code::LayerNotCreated, None),
         layer::Error::NotEncrypted { .. } => (Code::RepositoryUnknown, None),
@@ -603,6 +603,7 @@ fn of_layer(error: &layer::Error) -> (Code, Option<Next>) {
         }
         layer::Error::Borg(error) => (of_borg(error), None),
         layer::Error::Duplicity(error) => of_duplicity(error),
+        layer::Error::Drop(error) => of_drop(error),
         layer::Error::Store(error) => of_store(error),
         layer::Error::Location(_) => (Code::StoreLocation, None),
         layer::Error::Restore(error) => (of_restore(error), None),
@@ -610,6 +611,72 @@ fn of_layer(error: &layer::Error) -> (Code, Option<Next>) {
         layer::Error::Io { .. } => (Code::Io, None),
         layer::Error::Panicked => (Code::Bug, None),
     }
+}
+
+/// Explains what kept a drop folder from doing what it was asked for.
+#[must_use]
+pub fn explain_drop(error: &drop::Error) -> Explanation {
+    let (code, next) = of_drop(error);
+    let mut because = chain(error);
+    because.dedup();
+    Explanation {
+        code,
+        because,
+        next: next.unwrap_or_else(|| Next::Advice {
+            text: code.advice().to_owned(),
+        }),
+    }
+}
+
+fn of_drop(error: &drop::Error) -> (Code, Option<Next>) {
+    use drop::Error as E;
+    use store::ErrorKind;
+    let code = match error {
+        E::Store(error) => match error.kind {
+            ErrorKind::NotFound => Code::LayerNotCreated,
+            ErrorKind::Full => Code::DiskFull,
+            ErrorKind::AlreadyExists | ErrorKind::Invalid | ErrorKind::Unsupported => {
+                Code::Unexpected
+            }
+            _ => Code::Io,
+        },
+        E::Local { source, .. } => match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Code::DiskFull,
+            _ => Code::Io,
+        },
+        E::BadName { .. } | E::Reserved { .. } => Code::BadPath,
+        E::NoFile { .. } => Code::NoSuchPath,
+        E::NoVersion { .. } => Code::NoSuchSnapshot,
+        E::Index { .. } | E::Damaged { .. } => Code::RepositoryDamaged,
+        E::Newer { .. } => Code::NotARepository,
+        E::OtherFolder => Code::RepositoryUnknown,
+        E::Busy { .. } => Code::RepositoryLocked,
+        E::Stopped => Code::Stopped,
+        _ => Code::Unexpected,
+    };
+    let advice = match error {
+        E::Store(error) if error.kind == ErrorKind::NotFound => {
+            "`ravelin drop init` makes one; if there should be one, check whether the drive is mounted"
+        }
+        E::Store(error) if error.kind == ErrorKind::AlreadyExists => {
+            "nothing has to be done: it is there"
+        }
+        E::NoFile { .. } => "`ravelin drop ls` and `ravelin drop deleted` list the files",
+        E::NoVersion { .. } => "`ravelin drop history PATH` lists the versions",
+        E::Conflict { .. } => "run it again",
+        E::Index { .. } => {
+            "the plain files and the kept copies are not affected; docs/drop.md says how to read them by hand"
+        }
+        E::Newer { .. } => "use the newer version on this device, too",
+        E::FolderGone { .. } => {
+            "check whether its drive is mounted; if all files were deleted on purpose, add `--allow-empty`"
+        }
+        E::Busy { .. } => "wait until it is done",
+        E::BadPattern { .. } => "mend the line",
+        _ => return (code, None),
+    };
+    let text = advice.to_owned();
+    (code, Some(Next::Advice { text }))
 }
 
 fn of_borg(error: &borg::Error) -> Code {

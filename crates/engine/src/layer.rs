@@ -4,6 +4,7 @@
 //! that speaks [`Layer`]; the tests have one more that keeps everything in memory.
 
 mod borg;
+mod drop;
 mod duplicity;
 mod place;
 
@@ -17,6 +18,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tree::{Entry, Restore, RestoreError, Step, TreePath};
 
+use crate::event::ProblemRecord;
 use crate::keys::Keys;
 use crate::upkeep::{Repair, Upkeep};
 use crate::{Machine, Selection, config, secret};
@@ -214,7 +216,7 @@ pub trait Intake: Send + Sync {
     /// # Errors
     ///
     /// When it does not stand. All earlier snapshots do.
-    fn commit(self: Box<Self>, now: Timestamp) -> Result<Statistics, Error>;
+    fn commit(self: Box<Self>, now: Timestamp) -> Result<Committed, Error>;
 }
 
 /// What an opened layer is for.
@@ -263,9 +265,10 @@ pub fn open(
             lock_wait,
         } => borg::open(layer, *encryption, compression, *lock_wait, access, machine),
         config::Kind::Duplicity(settings) => duplicity::open(layer, settings, access, machine),
-        config::Kind::Drop { .. } => Err(Error::KindNotRunnable {
-            kind: layer.kind.name(),
-        }),
+        config::Kind::Drop {
+            folder: Some(folder),
+        } => drop::open(layer, folder, access, machine),
+        config::Kind::Drop { folder: None } => Err(Error::NoFolder),
     }
 }
 
@@ -378,6 +381,26 @@ pub struct Item {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub u64);
 
+/// A snapshot that stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Committed {
+    /// What it took.
+    pub statistics: Statistics,
+    /// What of it could not be handled, besides what could not be read of the sources.
+    pub problems: Vec<ProblemRecord>,
+    /// What it is called, where that is known only now.
+    pub snapshot: Option<String>,
+}
+
+impl From<Statistics> for Committed {
+    fn from(statistics: Statistics) -> Self {
+        Self {
+            statistics,
+            ..Self::default()
+        }
+    }
+}
+
 /// What a new snapshot took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Statistics {
@@ -435,12 +458,9 @@ pub struct Verification {
 /// Why a layer cannot do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// This version cannot run layers of this kind yet.
-    #[error("layers of kind `{kind}` cannot be run yet")]
-    KindNotRunnable {
-        /// The kind.
-        kind: &'static str,
-    },
+    /// The layer is worked by the verbs for drop folders alone.
+    #[error("the layer names no `folder` of this machine to be kept in step with its store")]
+    NoFolder,
     /// This version cannot reach this store yet.
     #[error(
         "the store `{store}` cannot be reached yet: only folders of this machine and places behind SSH can"
@@ -490,6 +510,9 @@ pub enum Error {
     /// The archive says no.
     #[error(transparent)]
     Duplicity(Box<::duplicity::Error>),
+    /// The drop folder says no.
+    #[error(transparent)]
+    Drop(Box<::drop::Error>),
     /// The store says no.
     #[error("the store cannot be used")]
     Store(#[source] Box<store::Error>),
@@ -520,6 +543,10 @@ impl Error {
         match self {
             Self::Borg(error) => error.is_damage(),
             Self::Duplicity(error) => error.is_damage(),
+            Self::Drop(error) => {
+                use ::drop::Error as E;
+                matches!(**error, E::Index { .. } | E::Damaged { .. })
+            }
             _ => false,
         }
     }
@@ -528,6 +555,12 @@ impl Error {
 impl From<::duplicity::Error> for Error {
     fn from(error: ::duplicity::Error) -> Self {
         Self::Duplicity(Box::new(error))
+    }
+}
+
+impl From<::drop::Error> for Error {
+    fn from(error: ::drop::Error) -> Self {
+        Self::Drop(Box::new(error))
     }
 }
 

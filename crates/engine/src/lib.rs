@@ -51,7 +51,9 @@ pub use drill::{DrillReport, Drilled, DrilledFile};
 pub use due::{Due, back_up, run_due};
 pub use error::Error;
 pub use event::{Event, Stop, Watch};
-pub use explain::{Code, Explanation, Next, explain, explain_layer, page as errors_page};
+pub use explain::{
+    Code, Explanation, Next, explain, explain_drop, explain_layer, page as errors_page,
+};
 pub use glob::Glob;
 pub use history::History;
 pub use hook::HookFault;

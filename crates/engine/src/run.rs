@@ -195,23 +195,34 @@ fn feed(
         let totals = crossing.totals;
         watch.tell(Event::Committing { totals });
     }
-    let done = |index: usize, result: &Result<layer::Statistics, layer::Error>| {
-        if let (Ok(statistics), Some(layer)) = (result, plan.layers.get(index)) {
+    let done = |index: usize, result: &Result<layer::Committed, layer::Error>| {
+        if let (Ok(committed), Some(layer)) = (result, plan.layers.get(index)) {
+            for problem in &committed.problems {
+                watch.tell(Event::Problem(problem.clone()));
+            }
+            let own = committed.snapshot.as_ref().or(names.get(index));
             watch.tell(Event::LayerDone {
                 layer: layer.name.clone(),
-                snapshot: names.get(index).cloned().unwrap_or_default(),
+                snapshot: own.cloned().unwrap_or_default(),
                 at: clock().timestamp(),
-                statistics: *statistics,
+                statistics: committed.statistics,
             });
         }
     };
+    let mut problems = crossing.problems;
     for (index, result) in convoy::commit(ready, clock().timestamp(), &done) {
         results[index] = match result {
-            Ok(statistics) => Some(LayerResult::Done {
-                snapshot: names[index].clone(),
-                statistics,
-                damaged: std::mem::take(&mut damaged[index]),
-            }),
+            Ok(committed) => {
+                committed
+                    .problems
+                    .into_iter()
+                    .for_each(|problem| problems.add(problem));
+                Some(LayerResult::Done {
+                    snapshot: committed.snapshot.unwrap_or_else(|| names[index].clone()),
+                    statistics: committed.statistics,
+                    damaged: std::mem::take(&mut damaged[index]),
+                })
+            }
             Err(error) => fail(index, &error),
         };
     }
@@ -226,7 +237,7 @@ fn feed(
         });
     finish(
         layers.collect(),
-        crossing.problems,
+        problems,
         crossing.totals,
         plan,
         clock().timestamp(),

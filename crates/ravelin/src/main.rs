@@ -64,7 +64,7 @@ fn main() -> ExitCode {
             Exit::of_code(explanation.code)
         }
         Err(Ended::Drop(error)) => {
-            let explanation = commands::explain_drop(&error);
+            let explanation = engine::explain_drop(&error);
             output.explain("this could not be done", &explanation);
             Exit::of_code(explanation.code)
         }

@@ -592,6 +592,12 @@ impl Keeping for Hidden {
             .collect())
     }
 
+    fn moments(&mut self) -> Result<Vec<Timestamp>, Error> {
+        let records = self.index.all().flatten();
+        let shown = records.filter(|record| !record.version.lost);
+        Ok(shown.map(|record| record.version.at).collect())
+    }
+
     fn restore(&mut self, version: &Version, now: Timestamp) -> Result<Outcome, Error> {
         let record = self.index.version(&version.path, &version.id);
         let kept = record.and_then(|record| record.kept.clone());

@@ -53,7 +53,7 @@ impl Layer {
                 None => false,
             },
             Kind::Duplicity(_) => true,
-            Kind::Drop { .. } => false,
+            Kind::Drop { ref folder } => folder.is_some(),
         }
     }
 

@@ -174,11 +174,16 @@ impl Config {
         for layer in &self.layers {
             let name = &layer.name;
             if !layer.is_runnable() {
-                let kind = layer.kind.name();
-                notes.push(format!(
-                    "layer `{name}` (kind `{kind}`, store `{}`) cannot be run yet",
-                    layer.store
-                ));
+                notes.push(match &layer.kind {
+                    Kind::Drop { .. } => format!(
+                        "layer `{name}` names no `folder`: only `ravelin drop` works with it"
+                    ),
+                    kind => format!(
+                        "layer `{name}` (kind `{}`, store `{}`) cannot be run yet",
+                        kind.name(),
+                        layer.store
+                    ),
+                });
             }
             if !layer.keep.is_everything() && !layer.is_prunable() {
                 notes.push(format!(

@@ -1,9 +1,9 @@
 //! The store of a layer, opened on this machine.
 
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use store::{Disk, Environment, Location, Store};
+use store::{Disk, Location, Store};
 
 use super::{Access, Error};
 use crate::{Machine, config, create_private_folder};
@@ -28,7 +28,7 @@ pub(super) fn open(
             return Err(not_created(layer));
         }
     }
-    let environment = environment(machine);
+    let environment = machine.store_environment();
     if let (Location::Disk(path), Access::Write) = (&location, access) {
         // What stays is seen again next time.
         let _ = Disk::new(path, &environment).tidy(UNFINISHED_AGE);
@@ -45,23 +45,6 @@ pub(super) fn not_created(layer: &config::Layer) -> Error {
     Error::NotCreated {
         store: location.map_or_else(|_| layer.store.clone(), |location| location.to_string()),
     }
-}
-
-/// What stores have to know of the machine.
-fn environment(machine: &Machine) -> Environment {
-    let clock = Arc::clone(&machine.clock);
-    let variable = Arc::clone(&machine.variable);
-    let now = move || {
-        let seconds = u64::try_from(clock().timestamp().as_second()).unwrap_or(0);
-        UNIX_EPOCH + Duration::from_secs(seconds)
-    };
-    let mut environment = Environment::new(now, random(machine.random));
-    environment.variable = Arc::new(move |name| variable(name)?.into_string().ok());
-    environment.home = Some(machine.places.home.clone());
-    environment.state = Some(machine.places.state.clone());
-    let stop = Arc::clone(&machine.stop);
-    environment.stopping = Arc::new(move || stop.is_requested());
-    environment
 }
 
 /// A source of random bytes that always has some.

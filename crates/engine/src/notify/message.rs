@@ -147,7 +147,7 @@ impl Message {
                 State::Failed => "failed",
                 State::Damaged => "damaged",
                 State::Never => "no backup yet",
-                State::NotRunnable => "not run by this version",
+                State::NotRunnable => "not run by itself",
             };
             let last = last_good(layer, machine);
             text.push_str(&format!("{}: {state}. {last}", layer.layer));

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 use ravelin_engine::Selection;
 use ravelin_engine::layer::{
-    Depth, Details, Error, Fingerprint, Found, Intake, Item, Layer, NewSnapshot, RestoreStep,
-    Snapshot, Statistics, Verification, VerifyStep,
+    Committed, Depth, Details, Error, Fingerprint, Found, Intake, Item, Layer, NewSnapshot,
+    RestoreStep, Snapshot, Statistics, Verification, VerifyStep,
 };
 use tree::{Body, Ending, Entry, Placed, Restore, Step, TreePath};
 
@@ -298,7 +298,7 @@ impl Intake for Taking<'_> {
         Ok(())
     }
 
-    fn commit(self: Box<Self>, now: Timestamp) -> Result<Statistics, Error> {
+    fn commit(self: Box<Self>, now: Timestamp) -> Result<Committed, Error> {
         if self.layer.fault == Fault::Commit {
             return Err(full("commit"));
         }
@@ -329,7 +329,7 @@ impl Intake for Taking<'_> {
             },
             objects: taken.objects,
         });
-        Ok(statistics)
+        Ok(statistics.into())
     }
 }
 

@@ -241,10 +241,7 @@ fn a_layer_of_another_kind_is_left_out_unless_it_is_named() {
         ravelin_engine::layer::Access::Write,
         &workshop.machine,
     );
-    assert!(matches!(
-        error.err(),
-        Some(Error::KindNotRunnable { kind: "drop" })
-    ));
+    assert!(matches!(error.err(), Some(Error::NoFolder)));
     let status = workshop.with(|context, _| ravelin_engine::status(context).unwrap());
     assert_eq!(status.layers[1].state, State::NotRunnable);
 }

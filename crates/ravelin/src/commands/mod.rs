@@ -34,8 +34,6 @@ mod store;
 mod tar;
 mod verify;
 
-pub(crate) use drop::explain as explain_drop;
-
 use std::io;
 use std::path::PathBuf;
 

@@ -78,7 +78,7 @@ fn of_layer(layer: &LayerStatus, now: Timestamp, session: &Session<'_>) -> Strin
         State::Failed => "failed",
         State::Damaged => "damaged",
         State::Never => "no backup yet",
-        State::NotRunnable => "cannot be run by this version yet",
+        State::NotRunnable => "not run by itself",
     };
     let mut text = format!(
         "{}  {state}  ({}, {})\n",

@@ -1,6 +1,7 @@
 //! The drop folder as a person meets it.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -147,4 +148,97 @@ fn two_folders_follow_each_other_until_they_are_stopped() {
     let pid = rustix::process::Pid::from_child(&watching);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     assert_eq!(watching.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_drop_layer_is_kept_in_step_by_a_backup_and_its_days_are_snapshots() {
+    let bench = Bench::new();
+    bench.file("Documents/letter", "Dear Ada");
+    bench.file("Drop/trip/plan.txt", "by train");
+    bench.file(
+        ".config/ravelin/ravelin.toml",
+        "[[source]]\npaths = [\"~/Documents\"]\n\n\
+         [layer.drop]\nkind = \"drop\"\nstore = \"~/nas\"\nfolder = \"~/Drop\"\n",
+    );
+    bench.ravelin(["init"]).assert().success();
+    bench
+        .ravelin(["backup", "--verbose"])
+        .assert()
+        .success()
+        .stderr_eq(str![[r#"
+drop: backed up as 20[..]Z
+  1 file, 8 B, 8 B new, in [..]
+
+"#]]);
+    let there = bench.home().join("nas/trip/plan.txt");
+    assert_eq!(fs::read(&there).unwrap(), b"by train");
+
+    // Somebody changes it at the store, and the next backup brings that here.
+    fs::write(&there, "by ship").unwrap();
+    bench.ravelin(["backup"]).assert().success();
+    let here = bench.home().join("Drop/trip/plan.txt");
+    assert_eq!(fs::read(&here).unwrap(), b"by ship");
+
+    let path = here.to_str().unwrap();
+    assert_eq!(output(&bench, &["cat", "latest", path]), b"by ship");
+    let back = bench.home().join("back");
+    output(
+        &bench,
+        &["restore", "latest", path, "--to", back.to_str().unwrap()],
+    );
+    assert_eq!(fs::read(back.join("plan.txt")).unwrap(), b"by ship");
+    output(&bench, &["drill"]);
+    output(&bench, &["verify", "--data"]);
+    let status = json(&bench, &["status"]);
+    assert_eq!(status["layers"][0]["state"], "good", "{status}");
+
+    // A copy of an earlier version rots.
+    let kept = files_below(&bench.home().join("nas")).into_iter();
+    let mut kept = kept.filter(|file| fs::read(file).is_ok_and(|bytes| bytes == b"by train"));
+    fs::write(kept.next().unwrap(), "rotten!!").unwrap();
+    bench.ravelin(["verify"]).assert().success();
+    let damaged = bench.ravelin(["verify", "--data"]).assert().code(1);
+    let said = String::from_utf8_lossy(&damaged.get_output().stderr).into_owned();
+    assert!(said.contains("the kept copy is damaged"), "{said}");
+}
+
+#[test]
+fn what_both_sides_changed_is_named_by_the_backup() {
+    let bench = Bench::new();
+    bench.file("Documents/letter", "Dear Ada");
+    bench.file("Drop/plan.txt", "by train");
+    bench.file(
+        ".config/ravelin/ravelin.toml",
+        "[[source]]\npaths = [\"~/Documents\"]\n\n\
+         [layer.drop]\nkind = \"drop\"\nstore = \"~/nas\"\nfolder = \"~/Drop\"\n",
+    );
+    bench.ravelin(["init"]).assert().success();
+    bench.ravelin(["backup"]).assert().success();
+    fs::write(bench.home().join("nas/plan.txt"), "by ship").unwrap();
+    fs::write(bench.home().join("Drop/plan.txt"), "on foot, slowly").unwrap();
+    let named = bench.ravelin(["backup"]).assert().code(3);
+    let said = String::from_utf8_lossy(&named.get_output().stderr).into_owned();
+    assert!(said.contains("two devices had changed it"), "{said}");
+    let contents: Vec<_> = files_below(&bench.home().join("Drop"))
+        .into_iter()
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    assert!(contents.contains(&"by ship".to_owned()), "{contents:?}");
+    assert!(
+        contents.contains(&"on foot, slowly".to_owned()),
+        "{contents:?}"
+    );
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(files_below(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files
 }

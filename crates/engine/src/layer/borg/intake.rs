@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tree::{Entry, Step};
 
 use super::{BorgLayer, Error, Intake, NewSnapshot};
-use crate::layer::Statistics;
+use crate::layer::{Committed, Statistics};
 
 /// How often an archive that is not finished is made to stand as a checkpoint, so that a killed
 /// run has not worked for nothing. As Borg does.
@@ -79,10 +79,10 @@ impl Intake for BorgIntake<'_> {
         }
     }
 
-    fn commit(self: Box<Self>, _now: Timestamp) -> Result<Statistics, Error> {
+    fn commit(self: Box<Self>, _now: Timestamp) -> Result<Committed, Error> {
         let Self { intake, layer } = *self;
         let (archives, made) = intake.commit()?;
         layer.archives = Some(archives);
-        Ok(statistics(&made))
+        Ok(statistics(&made).into())
     }
 }

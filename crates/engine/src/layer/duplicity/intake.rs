@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tree::{Body, Entry, EntryKind, Flags, Owner, Step, Time, TreePath};
 
 use super::{DuplicityLayer, Error, Intake};
-use crate::layer::Statistics;
+use crate::layer::{Committed, Statistics};
 
 /// Takes a set in, and adds the folders above the sources: a reader of the format walks a tree and
 /// wants it to be one.
@@ -65,7 +65,7 @@ impl Intake for DuplicityIntake<'_> {
         Some(self.intake.set().end().to_string())
     }
 
-    fn commit(self: Box<Self>, _now: Timestamp) -> Result<Statistics, Error> {
+    fn commit(self: Box<Self>, _now: Timestamp) -> Result<Committed, Error> {
         let Self { intake, layer, .. } = *self;
         let end = intake.set().end();
         let summary = intake.commit()?;
@@ -74,7 +74,8 @@ impl Intake for DuplicityIntake<'_> {
             files: summary.files,
             bytes: summary.bytes,
             added_bytes: summary.stored_bytes,
-        })
+        }
+        .into())
     }
 }
 

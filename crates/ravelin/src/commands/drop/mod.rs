@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use ::drop::{Device, Error, Folder, Problem, Version};
-use engine::{Code, Explanation, Next, config};
+use engine::config;
 use jiff::Timestamp;
 use serde::Serialize;
 use store::{Environment, ErrorKind, Location, Name};
@@ -198,68 +198,6 @@ fn tell_problems(problems: &[Problem], session: &Session<'_>) -> Exit {
         Exit::Good
     } else {
         Exit::Skipped
-    }
-}
-
-/// Words for an error of the drop folder.
-pub(crate) fn explain(error: &Error) -> Explanation {
-    let code = match error {
-        Error::Store(error) => match error.kind {
-            ErrorKind::NotFound => Code::LayerNotCreated,
-            ErrorKind::Full => Code::DiskFull,
-            ErrorKind::AlreadyExists | ErrorKind::Invalid | ErrorKind::Unsupported => {
-                Code::Unexpected
-            }
-            _ => Code::Io,
-        },
-        Error::Local { source, .. } => match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Code::DiskFull,
-            _ => Code::Io,
-        },
-        Error::BadName { .. } | Error::Reserved { .. } => Code::BadPath,
-        Error::NoFile { .. } => Code::NoSuchPath,
-        Error::NoVersion { .. } => Code::NoSuchSnapshot,
-        Error::Index { .. } | Error::Damaged { .. } => Code::RepositoryDamaged,
-        Error::Newer { .. } => Code::NotARepository,
-        Error::OtherFolder => Code::RepositoryUnknown,
-        Error::Busy { .. } => Code::RepositoryLocked,
-        Error::Stopped => Code::Stopped,
-        _ => Code::Unexpected,
-    };
-    let advice = match error {
-        Error::Store(error) if error.kind == ErrorKind::NotFound => {
-            "`ravelin drop init` makes one; if there should be one, check whether the drive is mounted"
-        }
-        Error::Store(error) if error.kind == ErrorKind::AlreadyExists => {
-            "nothing has to be done: it is there"
-        }
-        Error::NoFile { .. } => "`ravelin drop ls` and `ravelin drop deleted` list the files",
-        Error::NoVersion { .. } => "`ravelin drop history PATH` lists the versions",
-        Error::Conflict { .. } => "run it again",
-        Error::Index { .. } => {
-            "the plain files and the kept copies are not affected; docs/drop.md says how to read them by hand"
-        }
-        Error::Newer { .. } => "use the newer version on this device, too",
-        Error::FolderGone { .. } => {
-            "check whether its drive is mounted; if all files were deleted on purpose, add `--allow-empty`"
-        }
-        Error::Busy { .. } => "wait until it is done",
-        Error::BadPattern { .. } => "mend the line",
-        _ => code.advice(),
-    };
-    let mut because = vec![error.to_string()];
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        because.push(error.to_string());
-        source = error.source();
-    }
-    because.dedup();
-    Explanation {
-        code,
-        because,
-        next: Next::Advice {
-            text: advice.to_owned(),
-        },
     }
 }
 
