@@ -51,6 +51,8 @@ pub struct Archives {
     keeps_secret: bool,
     /// What has been written and is not committed.
     pub(crate) transaction: Option<Changes>,
+    /// Chunks that were compressed anew since it was opened, and how.
+    recompressed: Option<(Compression, HashSet<Id>)>,
 }
 
 impl Archives {
@@ -177,6 +179,7 @@ impl Archives {
             lock_wait,
             home: home.clone(),
             transaction: None,
+            recompressed: None,
         }
     }
 

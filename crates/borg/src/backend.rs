@@ -5,12 +5,13 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::{
     Buffer, Compacted, Compaction, Error, Id, Location, OpenOptions, Remote, RemoteChanges,
-    Repository, RepositoryOptions, Transaction,
+    Repository, RepositoryOptions, RepositoryState, Transaction,
 };
 
 /// An open repository. Clones are the same one.
@@ -212,6 +213,30 @@ impl Backend {
             Self::Local(repository) => repository.commit_nonce_reservation(next_free, expected),
             Self::Remote(remote) => remote.commit_nonce_reservation(next_free, expected),
         }
+    }
+
+    /// Checks the checksums of a part of the repository: see [`Repository::check_for`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Repository::check_for`]; those of the connection.
+    pub fn check_for(
+        &self,
+        limit: Duration,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<RepositoryState, Error> {
+        Ok(match self {
+            Self::Local(repository) => {
+                RepositoryState::Local(repository.check_for(limit, progress)?)
+            }
+            Self::Remote(remote) => {
+                // Only what it says from now on is about this.
+                drop(remote.take_said());
+                let is_good = remote.check_for(limit)?;
+                let said = remote.take_said();
+                RepositoryState::Remote { is_good, said }
+            }
+        })
     }
 
     /// Begins to write.

@@ -13,7 +13,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use crate::{Error, save_file};
+use crate::{Error, Timestamp, save_file};
 
 /// What a person has confirmed about a repository that looks unlike what is remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -138,11 +138,15 @@ impl SecurityDir {
         self.write(MANIFEST_TIMESTAMP, &shown.manifest_timestamp)
     }
 
+    /// What no program has written is as good as not there: it tells nothing about the repository.
     fn read(&self) -> Result<Remembered, Error> {
+        let is_place = |text: &String| text.starts_with('/') || text.starts_with("ssh://");
+        let is_type = |text: &String| text.parse::<u8>().is_ok();
+        let is_time = |text: &String| Timestamp::parse(text).is_ok();
         Ok(Remembered {
-            location: self.read_one(LOCATION)?,
-            key_type: self.read_one(KEY_TYPE)?,
-            manifest_timestamp: self.read_one(MANIFEST_TIMESTAMP)?,
+            location: self.read_one(LOCATION)?.filter(is_place),
+            key_type: self.read_one(KEY_TYPE)?.filter(is_type),
+            manifest_timestamp: self.read_one(MANIFEST_TIMESTAMP)?.filter(is_time),
         })
     }
 
@@ -150,7 +154,14 @@ impl SecurityDir {
         let path = self.path.join(name);
         match fs::read_to_string(&path) {
             Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::InvalidData
+                ) =>
+            {
+                Ok(None)
+            }
             Err(source) => Err(Error::LocalState { path, source }),
         }
     }
@@ -255,6 +266,18 @@ mod tests {
             },
         );
         assert!(matches!(result, Err(Error::KeyTypeChanged { .. })));
+    }
+
+    #[test]
+    fn what_is_garbled_is_forgotten_and_remembered_anew() {
+        let (_scratch, dir) = remembering();
+        for name in [LOCATION, KEY_TYPE, MANIFEST_TIMESTAMP] {
+            for garbage in [&b""[..], b"U\xff", b"x2026-01-0"] {
+                fs::write(dir.path.join(name), garbage).unwrap();
+                check(&dir, &shown()).unwrap();
+                assert!(dir.read().unwrap().is_complete());
+            }
+        }
     }
 
     #[test]

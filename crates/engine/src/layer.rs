@@ -13,6 +13,7 @@ pub use ::borg::{Exported, Mounted, TarFilter, TarForm, unmount};
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -107,6 +108,22 @@ pub trait Layer: Send {
         depth: Depth,
         on_step: &mut dyn FnMut(VerifyStep) -> ControlFlow<()>,
     ) -> Result<Verification, Error>;
+
+    /// Reads a part of the store back for about so long, from where the last such verification has
+    /// stopped, and checks its checksums.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] for a kind that cannot; when the check itself cannot be made.
+    fn verify_for(
+        &mut self,
+        _limit: Duration,
+        _on_step: &mut dyn FnMut(VerifyStep),
+    ) -> Result<PartVerified, Error> {
+        Err(Error::Unsupported {
+            what: "be verified in parts",
+        })
+    }
 
     /// What keeps the layer in order over the years, if its kind can do that here.
     fn upkeep(&mut self) -> Option<&mut dyn Upkeep> {
@@ -453,6 +470,20 @@ pub struct Verification {
     pub findings: Vec<String>,
     /// Whether it was ended before it had seen everything.
     pub stopped: bool,
+}
+
+/// What a verification of a part found.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct PartVerified {
+    /// Files of the store that were read; `None` where only a server knows.
+    pub files: Option<u64>,
+    /// Bytes that were read back; `None` where only a server knows.
+    pub read_bytes: Option<u64>,
+    /// Whether it came to the end, so that the next one begins anew; `None` where only a server
+    /// knows.
+    pub to_the_end: Option<bool>,
+    /// What is wrong, one sentence each; empty when all is well.
+    pub findings: Vec<String>,
 }
 
 /// Why a layer cannot do what it was asked for.

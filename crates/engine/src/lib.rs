@@ -78,5 +78,5 @@ pub use source::{Reading, Why};
 pub use status::{Status, status};
 pub use surroundings::Surroundings;
 pub use turn::{Turn, Work};
-pub use verify::{LayerVerification, VerifyReport, VerifyResult, verify};
+pub use verify::{LayerVerification, PartReport, VerifyReport, VerifyResult, verify, verify_for};
 pub use wait::{Wait, Waiting};

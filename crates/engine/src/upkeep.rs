@@ -7,6 +7,7 @@ mod repair;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use tree::TreePath;
 
 use crate::layer::{Error, Snapshot};
 
@@ -68,6 +69,27 @@ pub trait Upkeep {
     fn set_comment(&mut self, snapshot: &Snapshot, text: &str, now: Timestamp)
     -> Result<(), Error>;
 
+    /// What [`Self::recreate`] would do. Nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// When the snapshot is damaged or the store cannot be read.
+    fn recreate_plan(&mut self, snapshot: &Snapshot, how: &Recreate) -> Result<Recreated, Error>;
+
+    /// Makes a snapshot anew out of itself: with its name and its time, compressed or cut in
+    /// another way, or without some of its files. The new one takes the place of the former when
+    /// it is whole.
+    ///
+    /// # Errors
+    ///
+    /// When the snapshot is damaged, and those of writing. Nothing has changed then.
+    fn recreate(
+        &mut self,
+        snapshot: &Snapshot,
+        how: &Recreate,
+        now: Timestamp,
+    ) -> Result<Recreated, Error>;
+
     /// Sums over all snapshots.
     ///
     /// # Errors
@@ -81,6 +103,36 @@ pub trait Upkeep {
     ///
     /// When the store cannot be read.
     fn snapshot_statistics(&mut self, snapshot: &Snapshot) -> Result<SnapshotStatistics, Error>;
+}
+
+/// How snapshots are made anew.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Recreate {
+    /// Compress all content so; else it stays as it is.
+    pub compression: Option<borg::Compression>,
+    /// Cut files so, where they were cut in another way.
+    pub chunker_params: Option<borg::ChunkerParams>,
+    /// Leave these out, with all that is below them.
+    pub without: Vec<TreePath>,
+}
+
+/// What was made anew, or would be.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Recreated {
+    /// The snapshot.
+    pub snapshot: String,
+    /// Whether there is anything to do.
+    pub changes: bool,
+    /// Regular files that stay.
+    pub files: u64,
+    /// Bytes of their content.
+    pub bytes: u64,
+    /// Names that are left out.
+    pub left_out: u64,
+    /// Whether files are cut in another way.
+    pub is_cut_anew: bool,
+    /// Whether content is compressed once more.
+    pub is_compressed_anew: bool,
 }
 
 /// What was deleted, or would be.

@@ -1,6 +1,7 @@
 //! Reading layers back: what the program says is verified was looked at just now.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -8,7 +9,7 @@ use serde::Serialize;
 use crate::event::{Event, Verb, Watch};
 use crate::explain::{Explanation, explain_layer};
 use crate::history::History;
-use crate::layer::{Access, Depth, Verification, VerifyStep};
+use crate::layer::{Access, Depth, PartVerified, Verification, VerifyStep};
 use crate::machine::Context;
 use crate::report::Outcome;
 use crate::{Error, config};
@@ -67,6 +68,73 @@ impl VerifyResult {
     pub fn is_good(&self) -> bool {
         matches!(self, Self::Done(done) if done.findings.is_empty() && !done.stopped)
     }
+}
+
+/// What a verification of a part of one layer found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PartReport {
+    /// Which layer.
+    pub layer: String,
+    /// What was found.
+    #[serde(flatten)]
+    pub found: PartVerified,
+}
+
+/// Reads a part of a layer back, for about so long, and goes on where the last such verification
+/// has stopped: on a store that is too large to be read at once, all of it is read in turn.
+///
+/// Damage is recorded, as by [`verify`]; that a part is good is not taken for a verification.
+///
+/// # Errors
+///
+/// When it cannot be done with this layer, or not be recorded.
+pub fn verify_for(
+    layer: &config::Layer,
+    limit: Duration,
+    context: Context<'_>,
+    watch: Watch<'_>,
+) -> Result<PartReport, Error> {
+    let machine = context.machine;
+    let clock = || (machine.clock)().timestamp();
+    let failed = || Error::of_layer(&layer.name);
+    let mut open = (context.open)(layer, Access::Write).map_err(failed())?;
+    let found = open.verify_for(limit, &mut |step| {
+        watch.tell(Event::Step {
+            layer: layer.name.clone(),
+            phase: step.phase.to_owned(),
+            done: step.done,
+            total: step.total,
+        });
+    });
+    let found = found.map_err(failed())?;
+    if !found.findings.is_empty() {
+        let started = clock();
+        let record = History::new(&machine.places.state).begin(started, machine.random)?;
+        record.add(&Event::Started {
+            run: record.run().to_owned(),
+            verb: Verb::Verify,
+            at: started,
+            host: machine.host.clone(),
+            layers: vec![layer.name.clone()],
+            expected: None,
+        });
+        record.add(&Event::Verified {
+            layer: layer.name.clone(),
+            depth: Depth::Structure,
+            at: clock(),
+            findings: found.findings.clone(),
+        });
+        record.add(&Event::Finished {
+            at: clock(),
+            outcome: Outcome::Failed,
+            totals: None,
+            problems: 0,
+        });
+    }
+    Ok(PartReport {
+        layer: layer.name.clone(),
+        found,
+    })
 }
 
 /// Reads layers back, one after another.

@@ -83,6 +83,8 @@ pub(crate) enum Command {
     Rename(Rename),
     /// Write a remark about a snapshot, or show it
     Comment(Comment),
+    /// Make snapshots anew: compressed or cut in another way, or without some of their files
+    Recreate(Recreate),
     /// Say how much a layer or a snapshot holds and takes
     Info(Info),
     /// Say what is damaged, and mend what can be mended
@@ -442,6 +444,41 @@ pub(crate) struct Verify {
     /// Read every byte back, not only the structure
     #[arg(long)]
     pub(crate) data: bool,
+    /// Read for so long (`10 min`), from where this has stopped the last time: the checksums of a
+    /// part of the store
+    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "data")]
+    pub(crate) max_duration: Option<std::time::Duration>,
+}
+
+/// A duration as people write it.
+fn time(text: &str) -> Result<std::time::Duration, String> {
+    let time = engine::config::duration(text).filter(|time| !time.is_zero());
+    time.ok_or_else(|| "not a time like `90 s`, `10 min` or `2 h`".to_owned())
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("how").required(true).multiple(true)
+    .args(["compression", "chunker_params", "without"]))]
+pub(crate) struct Recreate {
+    #[command(flatten)]
+    pub(crate) of: OfLayer,
+    /// Names, `latest`, `latest~1` for the one before, or dates [default: all]
+    #[arg(value_name = "SNAPSHOT")]
+    pub(crate) snapshots: Vec<String>,
+    /// Compress all their content anew: `none`, `lz4`, `zstd,LEVEL`, `zlib,LEVEL`, `lzma,LEVEL`
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) compression: Option<borg::Compression>,
+    /// Cut their files anew, where they were cut in another way: `default`,
+    /// `buzhash,MIN,MAX,MASK,WINDOW` or `fixed,SIZE`
+    #[arg(long, value_name = "PARAMS")]
+    pub(crate) chunker_params: Option<borg::ChunkerParams>,
+    /// Leave this out, with all that it holds; may be given several times. A relative path is looked
+    /// for from the current folder, then from the top of the snapshots
+    #[arg(long, value_name = "PATH")]
+    pub(crate) without: Vec<PathBuf>,
+    /// Only show what would be done
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -575,6 +612,10 @@ pub(crate) struct ExportKey {
     /// As lines to be printed and typed again
     #[arg(long)]
     pub(crate) paper: bool,
+    /// As a code for a camera: on a terminal, into an `.svg` picture, or with the lines of
+    /// `--paper` into an `.html` page to be printed
+    #[arg(long, conflicts_with = "paper")]
+    pub(crate) qr: bool,
     /// Into this new file [default: stdout]
     pub(crate) file: Option<PathBuf>,
 }

@@ -1,7 +1,8 @@
-//! Measures what a repository takes over time: listing, checking, one file, pruning.
+//! Measures what a repository takes over time: listing, checking, one file, a mount, pruning.
 //!
 //! ```console
 //! $ bash benches/borg-time.sh --files 10000 --snapshots 100
+//! $ bash benches/borg-time.sh --files 1000000 --snapshots 3 --keep 1 --runs 1
 //! ```
 //!
 //! Our program makes the snapshots; then both programs do each step on copies of one state of
@@ -18,22 +19,28 @@ use std::error::Error;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use ravelin_testkit::{Random, StockBorg, Usage, measure, run};
+
+const PRUNE: &str = "prune and compact";
+const MOUNT: &str = "mount, one folder, one file";
 
 type Failure = Box<dyn Error>;
 
 const PASSPHRASE: &str = "known to both";
 
-/// Snapshots that pruning keeps.
-const KEPT: &str = "10";
-
 struct Options {
     files: usize,
     snapshots: usize,
     runs: usize,
+    /// Snapshots that pruning keeps.
+    keep: String,
+    /// Parts of the names of steps that are measured; empty: all.
+    steps: Vec<String>,
+    /// Steps for which the stock program takes too long.
+    ours_only: Vec<String>,
     directory: PathBuf,
 }
 
@@ -43,6 +50,9 @@ impl Options {
             files: 10_000,
             snapshots: 100,
             runs: 3,
+            keep: "10".into(),
+            steps: Vec::new(),
+            ours_only: Vec::new(),
             directory: "target/bench-time".into(),
         };
         let mut arguments = arguments;
@@ -52,12 +62,24 @@ impl Options {
                 "--files" => options.files = value.parse()?,
                 "--snapshots" => options.snapshots = value.parse()?,
                 "--runs" => options.runs = value.parse()?,
+                "--keep" => options.keep = value,
+                "--steps" => options.steps = list(&value),
+                "--ours-only" => options.ours_only = list(&value),
                 "--directory" => options.directory = value.into(),
                 _ => return Err(format!("unknown option {name}").into()),
             }
         }
         Ok(options)
     }
+}
+
+fn list(value: &str) -> Vec<String> {
+    value.split(',').map(str::to_owned).collect()
+}
+
+/// Whether one of the parts is in the name of a step.
+fn names(parts: &[String], step: &str) -> bool {
+    parts.iter().any(|part| step.contains(part.as_str()))
 }
 
 /// Where things are; both programs see the same repository, caches and keys.
@@ -137,9 +159,12 @@ struct Step {
 
 fn main() -> Result<(), Failure> {
     let options = Options::from_arguments(std::env::args().skip(1))?;
-    let stock = ravelin_testkit::stock_borg()
+    let stock = ravelin_testkit::stock_borg_with_fuse()
+        .or_else(ravelin_testkit::stock_borg)
         .ok_or("stock Borg cannot be had")?
-        .with_passphrase(PASSPHRASE);
+        .with_passphrase(PASSPHRASE)
+        // As everybody has it; the tests leave it out to save time.
+        .with_env("BORG_SELFTEST", "enabled");
     let directory = std::path::absolute(&options.directory)?;
     let _ = fs::remove_dir_all(&directory);
     fs::create_dir_all(&directory)?;
@@ -156,6 +181,9 @@ fn main() -> Result<(), Failure> {
     let list = place.stock.run(["list", "--short", repository]);
     let latest = list.lines().last().ok_or("no archive")?;
     let archive = format!("{repository}::{latest}");
+    let source = place.home.join("source");
+    let source = source.to_str().ok_or("a path that is no text")?;
+    let again = format!("{repository}::again");
     let file = format!("{}/source/000/7", place.home.display());
     let in_archive = file.trim_start_matches('/');
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
@@ -173,10 +201,22 @@ fn main() -> Result<(), Failure> {
             theirs: vec![words(&["info", &archive])],
         },
         Step {
+            name: "all names of a snapshot",
+            changes: false,
+            ours: vec![words(&["ls", "--recursive", "latest"])],
+            theirs: vec![words(&["list", "--short", &archive])],
+        },
+        Step {
             name: "one file",
             changes: false,
             ours: vec![words(&["cat", "latest", &file])],
             theirs: vec![words(&["extract", "--stdout", &archive, in_archive])],
+        },
+        Step {
+            name: "check",
+            changes: false,
+            ours: vec![words(&["repair", "--dry-run"])],
+            theirs: vec![words(&["check", repository])],
         },
         Step {
             name: "check with data",
@@ -185,11 +225,17 @@ fn main() -> Result<(), Failure> {
             theirs: vec![words(&["check", "--verify-data", repository])],
         },
         Step {
-            name: "prune and compact",
+            name: "backup, nothing changed",
+            changes: true,
+            ours: vec![words(&["backup"])],
+            theirs: vec![words(&["create", &again, source])],
+        },
+        Step {
+            name: PRUNE,
             changes: true,
             ours: vec![words(&["prune"])],
             theirs: vec![
-                words(&["prune", "--keep-last", KEPT, repository]),
+                words(&["prune", "--keep-last", &options.keep, repository]),
                 words(&["compact", repository]),
             ],
         },
@@ -199,7 +245,13 @@ fn main() -> Result<(), Failure> {
         options.files, options.snapshots
     );
     println!("|---|--:|--:|--:|--:|--:|");
-    for step in &steps {
+    let is_wanted = |step: &str| options.steps.is_empty() || names(&options.steps, step);
+    for step in steps.iter().filter(|step| is_wanted(step.name)) {
+        // Else a backup prunes as well.
+        place.configure(&match step.name {
+            PRUNE => format!("keep = {{ last = {} }}\n", options.keep),
+            _ => String::new(),
+        })?;
         let mut ours = Vec::new();
         let mut theirs = Vec::new();
         for number in 0..options.runs {
@@ -207,7 +259,11 @@ fn main() -> Result<(), Failure> {
                 if step.changes {
                     place.reset();
                 }
-                if (number + turn) % 2 == 0 {
+                let is_ours = (number + turn) % 2 == 0;
+                if !is_ours && names(&options.ours_only, step.name) {
+                    continue;
+                }
+                if is_ours {
                     ours.push(all(&step.ours, |words| {
                         let words: Vec<&str> = words.iter().map(String::as_str).collect();
                         place.ravelin(&words)
@@ -217,24 +273,83 @@ fn main() -> Result<(), Failure> {
                 }
             }
         }
-        let (ours, theirs) = (median(ours), median(theirs));
-        println!(
-            "| {} | {:.3} | {:.3} | {:.1} | {} | {} |",
-            step.name,
-            theirs.0.as_secs_f64(),
-            ours.0.as_secs_f64(),
-            theirs.0.as_secs_f64() / ours.0.as_secs_f64(),
-            theirs.1 >> 20,
-            ours.1 >> 20,
-        );
+        show(step.name, median(ours), median(theirs));
+    }
+    if Path::new("/dev/fuse").exists() && is_wanted(MOUNT) {
+        place.reset();
+        let mut ours = Vec::new();
+        let mut theirs = Vec::new();
+        let mount_point = directory.join("mnt");
+        fs::create_dir_all(&mount_point)?;
+        let at = mount_point.to_str().ok_or("a path that is no text")?;
+        let file = mount_point.join(in_archive);
+        for _ in 0..options.runs {
+            let mount = place.ravelin(&["mount", "--foreground", "--snapshot", "latest", at]);
+            ours.push(mounted(mount, &mount_point, &file)?);
+            if !names(&options.ours_only, MOUNT) {
+                let mount = place.stock.command(["mount", "--foreground", &archive, at]);
+                theirs.push(mounted(mount, &mount_point, &file)?);
+            }
+        }
+        show(MOUNT, median(ours), median(theirs));
     }
     fs::remove_dir_all(&directory)?;
     Ok(())
 }
 
+fn show(name: &str, ours: (Duration, u64), theirs: (Duration, u64)) {
+    if theirs.1 == 0 {
+        let (seconds, peak) = (ours.0.as_secs_f64(), ours.1 >> 20);
+        println!("| {name} | | {seconds:.3} | | | {peak} |");
+        return;
+    }
+    println!(
+        "| {name} | {:.3} | {:.3} | {:.1} | {} | {} |",
+        theirs.0.as_secs_f64(),
+        ours.0.as_secs_f64(),
+        theirs.0.as_secs_f64() / ours.0.as_secs_f64(),
+        theirs.1 >> 20,
+        ours.1 >> 20,
+    );
+}
+
+/// Starts a program that mounts; gives the time until the folder of a file was listed and the file
+/// read, and the largest memory.
+fn mounted(
+    mut mount: Command,
+    mount_point: &Path,
+    file: &Path,
+) -> Result<(Duration, u64), Failure> {
+    let began = Instant::now();
+    let mut child = mount.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    while !fs::read_to_string("/proc/self/mounts")?.contains(&*mount_point.to_string_lossy()) {
+        if let Some(status) = child.try_wait()? {
+            return Err(format!("{mount:?} ended with {status}").into());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let folder = file.parent().ok_or("a file without a folder")?;
+    let count = fs::read_dir(folder)?.count();
+    let size = fs::read(file)?.len();
+    let took = began.elapsed();
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id()))?;
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+        .ok_or("no peak of memory")?;
+    drop(run(Command::new("fusermount3").arg("-u").arg(mount_point)));
+    child.wait()?;
+    if count == 0 || size == 0 {
+        return Err("nothing is mounted".into());
+    }
+    Ok((took, peak << 10))
+}
+
 /// The repository with its snapshots.
 fn make(place: &Place, options: &Options) -> Result<(), Failure> {
     let mut random = Random::new(1);
+    let began = Instant::now();
     let source = place.home.join("source");
     for number in 0..options.files {
         let folder = source.join(format!("{:03}", number / 1000));
@@ -252,12 +367,18 @@ fn make(place: &Place, options: &Options) -> Result<(), Failure> {
             let file = source.join(format!("{:03}/{}", number / 1000, number % 1000));
             fs::write(file, random.noise(5000))?;
         }
-        drop(run(&mut place.ravelin(&["backup"])));
+        let used = measure(place.ravelin(&["backup"]).stdout(Stdio::null()))?;
+        if !used.status.success() {
+            return Err(format!("a backup ended with {}", used.status).into());
+        }
         if snapshot % 20 == 0 {
-            eprintln!("{snapshot} snapshots");
+            let seconds = used.wall.as_secs_f64();
+            let peak = used.peak_memory >> 20;
+            eprintln!("snapshot {snapshot}: {seconds:.2} s, {peak} MiB");
         }
     }
-    place.configure(&format!("keep = {{ last = {KEPT} }}\n"))
+    eprintln!("made in {:.0?}", began.elapsed());
+    Ok(())
 }
 
 /// Runs commands one after the other; gives the time of all and the largest memory.
@@ -268,7 +389,7 @@ fn all(
     let mut sum = (Duration::ZERO, 0);
     for words in list {
         let mut command = command(words);
-        command.stdout(std::process::Stdio::null());
+        command.stdout(Stdio::null());
         let used: Usage = measure(&mut command)?;
         if !used.status.success() {
             return Err(format!("{words:?} ended with {}", used.status).into());

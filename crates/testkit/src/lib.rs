@@ -9,6 +9,7 @@
 pub mod corpus;
 mod counters;
 pub mod emulator;
+mod fragile;
 pub mod kill;
 mod program;
 mod random;
@@ -19,6 +20,7 @@ mod tree;
 mod usage;
 
 pub use counters::UsedCounters;
+pub use fragile::{FragileDisk, fragile_disk};
 pub use program::{output, require, run};
 pub use random::Random;
 pub use skip::{in_ci, is_root, missing, require_root, say_skipped};

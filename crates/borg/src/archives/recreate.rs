@@ -3,7 +3,8 @@
 //!
 //! The new archive is written completely, then it takes the place of the former one in the
 //! manifest, and what only that one used is deleted: all in one transaction. A chunk that is
-//! compressed anew keeps its id, so other archives that use it are served by the new one too.
+//! compressed anew keeps its id, so other archives that use it are served by the new one too, and a
+//! chunk of several archives that are made anew one after the other is compressed once.
 
 use std::collections::{HashMap, HashSet};
 
@@ -73,6 +74,8 @@ impl Archives {
         let params = options
             .chunker_params
             .filter(|params| archive.chunker_params != Some(*params));
+        let recompressed = self.recompressed.take();
+        let recompressed = recompressed.filter(|(how, _)| *how == options.compression);
         let mut maker = Maker {
             compressor: sealer.compressor()?,
             items: ItemStream::new(self.key.chunk_seed()),
@@ -80,10 +83,10 @@ impl Archives {
             sealer: &sealer,
             options,
             moved: HashMap::new(),
-            recompressed: HashSet::new(),
+            recompressed: recompressed.map_or_else(HashSet::new, |(_, chunks)| chunks),
             totals: Totals::default(),
         };
-        self.change(&mut cache, index, &sealer, now, |archives, index| {
+        let totals = self.change(&mut cache, index, &sealer, now, |archives, index| {
             maker.items(archives, index, &archive)?;
             let id = maker.finish(archives, index, &archive, name)?;
             let time = former.time.clone();
@@ -100,7 +103,9 @@ impl Archives {
             }
             archives.delete_all(unused)?;
             Ok(maker.totals)
-        })
+        })?;
+        self.recompressed = Some((options.compression.clone(), maker.recompressed));
+        Ok(totals)
     }
 }
 

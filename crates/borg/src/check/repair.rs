@@ -24,6 +24,7 @@ use jiff::Timestamp as Moment;
 use super::{CheckReport, Checker, Hurt, ManifestState, RepositoryState, counter_after_all};
 use crate::archives::{ItemsAroundDamage, salt};
 use crate::chunk_index::ChunkIndex;
+use crate::counters_store::COUNTER_LEAP;
 use crate::item_stream::ItemStream;
 use crate::sealer::Sealer;
 use crate::uses::Uses;
@@ -31,9 +32,6 @@ use crate::{
     Archive, ArchiveEntry, Archives, Backend, ChunkRef, Compression, Compressor, Error, Host, Id,
     Item, Object, Repaired, Tam, frame_put,
 };
-
-/// Blocks of 16 bytes: 256 TiB, of which the numbers allow a million.
-const COUNTER_LEAP: u64 = 1 << 44;
 
 /// What a repair has done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -20,16 +20,23 @@ mod tree;
 mod watch;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use fuser::{BackgroundSession, Config, MountOption, SessionACL};
 
 use crate::{Archives, Error};
 use filesystem::View;
-use watch::Watcher;
+use watch::{Watcher, unmount_at_once};
 
 pub use watch::unmount;
+
+/// Between two looks whether it is over.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// So long requests may take that are being answered when it ends.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +51,7 @@ pub enum MountWhat {
 
 /// A file system that is mounted. Dropped, it is unmounted.
 pub struct Mounted {
+    mount_point: PathBuf,
     session: Option<BackgroundSession>,
     watcher: Watcher,
 }
@@ -87,6 +95,7 @@ pub fn mount(
     let watcher = Watcher::start(&mount_point).map_err(failed)?;
     let session = fuser::spawn_mount(view, &mount_point, &config).map_err(failed)?;
     Ok(Mounted {
+        mount_point,
         session: Some(session),
         watcher,
     })
@@ -104,11 +113,9 @@ impl Mounted {
         };
         while !session.guard.is_finished() {
             if is_stopped() {
-                let ended = session.umount_and_join();
-                self.watcher.dismiss();
-                return ended;
+                return self.end(session);
             }
-            thread::sleep(std::time::Duration::from_millis(50));
+            thread::sleep(PATIENCE);
         }
         let ended = session.join();
         self.watcher.dismiss();
@@ -116,12 +123,32 @@ impl Mounted {
     }
 }
 
+impl Mounted {
+    /// Takes it away from the tree of folders at once. Whoever has something open in it gets
+    /// errors from then on, and cannot keep us.
+    fn end(&mut self, session: BackgroundSession) -> io::Result<()> {
+        let ended = unmount_at_once(&self.mount_point);
+        if ended.is_ok() {
+            let began = Instant::now();
+            while !session.guard.is_finished() && began.elapsed() < LAST_WORDS {
+                thread::sleep(PATIENCE);
+            }
+            // Else the end of the process ends it, and the lock of a process that is gone stops
+            // nobody.
+            if session.guard.is_finished() {
+                session.join()?;
+            }
+            self.watcher.dismiss();
+        }
+        ended
+    }
+}
+
 impl Drop for Mounted {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
-            // What is still open in it is the business of who has opened it.
-            let _ = session.umount_and_join();
-            self.watcher.dismiss();
+            // There is nobody left to tell.
+            let _ = self.end(session);
         }
     }
 }

@@ -52,8 +52,17 @@ impl Drop for Watcher {
 ///
 /// What the system's program says: nothing is mounted there, or it is in use.
 pub fn unmount(mount_point: &Path) -> io::Result<()> {
+    fusermount(&["-u", "--"], mount_point)
+}
+
+/// As [`unmount`], also when it is in use.
+pub(super) fn unmount_at_once(mount_point: &Path) -> io::Result<()> {
+    fusermount(&["-u", "-z", "--"], mount_point)
+}
+
+fn fusermount(options: &[&str], mount_point: &Path) -> io::Result<()> {
     let output = Command::new("fusermount3")
-        .args(["-u", "--"])
+        .args(options)
         .arg(mount_point)
         .stdin(Stdio::null())
         .output()?;

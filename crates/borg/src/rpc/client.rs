@@ -404,11 +404,24 @@ impl Remote {
     /// Lets the server check the repository. What it finds, it says in lines: see
     /// [`Self::take_said`].
     pub fn check(&self, repair: bool) -> Result<bool, Error> {
+        self.check_limited(repair, Duration::ZERO)
+    }
+
+    /// Lets the server check the repository for so many seconds, from where the last such check
+    /// has stopped. What it finds, it says in lines.
+    pub fn check_for(&self, limit: Duration) -> Result<bool, Error> {
+        // None at all would be all of it.
+        self.check_limited(false, limit.max(Duration::from_secs(1)))
+    }
+
+    fn check_limited(&self, repair: bool, limit: Duration) -> Result<bool, Error> {
+        let seconds = limit.as_secs();
         let answer = self.call(
             "check",
             &[
                 ("repair", &|w: &mut Writer<'_>| w.boolean(repair)),
                 ("save_space", &|w: &mut Writer<'_>| w.boolean(false)),
+                ("max_duration", &|w: &mut Writer<'_>| w.unsigned(seconds)),
             ],
         )?;
         let is_good = Reader::new(&answer).boolean();

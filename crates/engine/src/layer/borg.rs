@@ -25,7 +25,7 @@ use borg::{
 
 use super::{
     Access, Depth, Details, Error, Fingerprint, Found, Intake, Item, Layer, LeftOut, NewSnapshot,
-    RestoreStep, Shown, Snapshot, Statistics, Unusable, Verification, VerifyStep,
+    PartVerified, RestoreStep, Shown, Snapshot, Statistics, Unusable, Verification, VerifyStep,
 };
 use crate::{Machine, Random, Selection, config};
 
@@ -483,6 +483,14 @@ impl Layer for BorgLayer {
             Shown::Versions => MountWhat::Versions(all()),
         };
         Ok(borg::mount(archives, what, mount_point, allow_other)?)
+    }
+
+    fn verify_for(
+        &mut self,
+        limit: Duration,
+        on_step: &mut dyn FnMut(VerifyStep),
+    ) -> Result<PartVerified, Error> {
+        verify::verify_for(self, limit, on_step)
     }
 
     fn verify(

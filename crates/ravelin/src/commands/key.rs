@@ -1,15 +1,16 @@
 //! `ravelin key`
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use engine::keys::{Keys, Place};
 use engine::secret::Reference;
 
+use super::qr::{Code, page};
 use super::{Ended, Session};
-use crate::cli::{Key, KeyPlace, OfLayer};
+use crate::cli::{ExportKey, Key, KeyPlace, OfLayer};
 use crate::exit::Exit;
 
 /// More than any copy of a key has.
@@ -35,7 +36,10 @@ pub(crate) fn run(which: &Key, session: &Session<'_>) -> Result<Exit, Ended> {
             );
         }
         Key::Export(arguments) => {
-            let copy = with_keys(&arguments.of, session, |keys| keys.export(arguments.paper))?;
+            let copy = match arguments.qr {
+                false => with_keys(&arguments.of, session, |keys| keys.export(arguments.paper))?,
+                true => code(arguments, session)?,
+            };
             match &arguments.file {
                 None => session.output.data(copy.as_bytes())?,
                 Some(file) => {
@@ -75,6 +79,25 @@ pub(crate) fn run(which: &Key, session: &Session<'_>) -> Result<Exit, Ended> {
         }
     }
     Ok(Exit::Good)
+}
+
+/// The key as a code, in the form that the file's name asks for.
+fn code(arguments: &ExportKey, session: &Session<'_>) -> Result<String, Ended> {
+    let (key, paper) = with_keys(&arguments.of, session, |keys| {
+        Ok((keys.export(false)?, keys.export(true)?))
+    })?;
+    let code = Code::of(&key).map_err(io::Error::other)?;
+    let ending = arguments.file.as_deref().and_then(Path::extension);
+    let ending = ending.map(|ending| ending.to_ascii_lowercase());
+    Ok(match ending.as_ref().and_then(|ending| ending.to_str()) {
+        Some("svg") => code.svg(),
+        Some("html" | "htm") => {
+            let config = session.config()?;
+            let layer = engine::choose_layer(&config, arguments.of.layer.as_deref())?;
+            page(&code, &layer.name, &key, &paper)
+        }
+        _ => code.lines(arguments.file.is_none() && io::stdout().is_terminal()),
+    })
 }
 
 fn with_keys<T>(

@@ -21,7 +21,9 @@ mod man;
 mod mount;
 mod notify;
 mod prune;
+mod qr;
 mod quickstart;
+mod recreate;
 mod rename;
 mod repair;
 mod restore;
@@ -108,6 +110,7 @@ pub(crate) fn run(cli: &Cli, session: &Session<'_>) -> Result<Exit, Ended> {
         Command::Compact(arguments) => compact::run(arguments, session),
         Command::Rename(arguments) => rename::run(arguments, session),
         Command::Comment(arguments) => comment::run(arguments, session),
+        Command::Recreate(arguments) => recreate::run(arguments, session),
         Command::Info(arguments) => info::run(arguments, session),
         Command::Repair(arguments) => repair::run(arguments, session),
         Command::Key(which) => key::run(which, session),

@@ -54,7 +54,7 @@ fn export(arguments: &TarExport, session: &Session<'_>) -> Result<Exit, Ended> {
         let snapshot = opened.snapshot(&arguments.snapshot, &session.zone)?;
         let mut paths = Vec::new();
         for typed in &arguments.paths {
-            paths.push(engine::browse::typed_path(typed)?);
+            paths.push(opened.path(&[&snapshot], Some(typed))?);
         }
         if paths.is_empty() {
             paths.push(TreePath::root());

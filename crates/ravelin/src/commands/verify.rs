@@ -1,8 +1,10 @@
 //! `ravelin verify`
 
-use engine::config::Layer;
+use std::time::Duration;
+
+use engine::config::{Config, Layer};
 use engine::layer::Depth;
-use engine::{VerifyReport, VerifyResult};
+use engine::{PartReport, VerifyReport, VerifyResult};
 
 use super::{Ended, Session};
 use crate::cli::Verify;
@@ -18,6 +20,9 @@ pub(crate) fn run(arguments: &Verify, session: &Session<'_>) -> Result<Exit, End
     }
     if layers.is_empty() {
         layers.extend(&config.layers);
+    }
+    if let Some(limit) = arguments.max_duration {
+        return run_for(&layers, limit, &config, session);
     }
     let depth = if arguments.data {
         Depth::Data
@@ -36,6 +41,67 @@ pub(crate) fn run(arguments: &Verify, session: &Session<'_>) -> Result<Exit, End
         tell(&report, session);
     }
     Ok(exit(&report))
+}
+
+/// Reads for so long in each layer.
+fn run_for(
+    layers: &[&Layer],
+    limit: Duration,
+    config: &Config,
+    session: &Session<'_>,
+) -> Result<Exit, Ended> {
+    let mut reports = Vec::new();
+    for layer in layers {
+        let report = session.with_context(config, |context| {
+            let listener = Listener::new(session.output);
+            let report = engine::verify_for(layer, limit, context, listener.watch(session.stop));
+            listener.finish()?;
+            Ok(report?)
+        })?;
+        if !session.output.json {
+            tell_part(&report, session);
+        }
+        reports.push(report);
+    }
+    if session.output.json {
+        session.output.json(&reports)?;
+    }
+    let is_good = reports
+        .iter()
+        .all(|report| report.found.findings.is_empty());
+    Ok(match is_good {
+        true => Exit::Good,
+        false => Exit::Failed,
+    })
+}
+
+fn tell_part(report: &PartReport, session: &Session<'_>) {
+    let (name, found) = (&report.layer, &report.found);
+    if !found.findings.is_empty() {
+        session
+            .output
+            .say(&format!("error: layer `{name}` is damaged"));
+        for finding in &found.findings {
+            session.output.say(&format!("  {finding}"));
+        }
+        session.output.say(&format!(
+            "  next: `ravelin repair --dry-run {name}` says which files are hurt"
+        ));
+    }
+    let read = match (found.files, found.read_bytes) {
+        (Some(files), Some(bytes)) => format!(
+            "{} of the store read, {}",
+            human::count(files, "file"),
+            human::size(bytes)
+        ),
+        _ => "the server has read a part".to_owned(),
+    };
+    let next = match found.to_the_end {
+        Some(true) => "up to the end; the next one begins anew",
+        Some(false) => "the next one goes on from here",
+        None => "the next one goes on where it stopped",
+    };
+    session.output.tell(&format!("{name}: {read}; {next}"));
 }
 
 /// Says in words what was found: damage always, that all is well to those who want good news.

@@ -25,6 +25,16 @@ impl Bench {
         }
     }
 
+    /// The same, on another disk.
+    pub(crate) fn on(disk: &Path) -> Self {
+        let folder = tempfile::tempdir_in(disk).unwrap();
+        fs::create_dir(folder.path().join("home")).unwrap();
+        Self {
+            folder,
+            borg_base: None,
+        }
+    }
+
     /// The same, with the keys and caches of a stock Borg.
     pub(crate) fn sharing_with(stock: &StockBorg) -> Self {
         Self {

@@ -234,3 +234,152 @@ fn a_copy_of_the_key_brings_a_lost_one_back() {
         .success();
     assert_eq!(names(&bench).len(), 1);
 }
+
+#[test]
+fn a_code_of_the_key_is_read_by_a_camera_and_brings_it_back() {
+    let bench = bench("encryption = \"keyfile-blake2\"\n");
+    bench.ravelin(["backup"]).assert().success();
+    let lines = bench.ravelin(["key", "export", "--qr"]).output().unwrap();
+    let lines = String::from_utf8(lines.stdout).unwrap();
+    for file in ["key.svg", "key.html"] {
+        bench
+            .ravelin(["key", "export", "--qr", file])
+            .assert()
+            .success();
+        let mode = fs::metadata(bench.home().join(file)).unwrap().permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600);
+    }
+    let page = fs::read_to_string(bench.home().join("key.html")).unwrap();
+    assert!(page.contains("BORG PAPER KEY v1"), "{page}");
+    let text = scan(&lines);
+    bench.file("scanned.txt", &text);
+    fs::remove_dir_all(bench.home().join(".config/borg/keys")).unwrap();
+    bench
+        .ravelin(["key", "import", "scanned.txt"])
+        .assert()
+        .success();
+    assert_eq!(names(&bench).len(), 1);
+}
+
+/// What a camera reads in lines of half blocks.
+fn scan(lines: &str) -> String {
+    let rows: Vec<Vec<char>> = lines.lines().map(|line| line.chars().collect()).collect();
+    let scale = 4;
+    let (width, height) = (rows[0].len() * scale, 2 * rows.len() * scale);
+    let mut picture = rqrr::PreparedImage::prepare_from_greyscale(width, height, |x, y| {
+        let light = match (y / scale) % 2 {
+            0 => ['█', '▀'],
+            _ => ['█', '▄'],
+        };
+        match light.contains(&rows[y / scale / 2][x / scale]) {
+            true => 255,
+            false => 0,
+        }
+    });
+    picture.detect_grids()[0].decode().unwrap().1
+}
+
+#[test]
+fn snapshots_are_made_anew_in_another_form_and_without_some_files() {
+    let Some(stock) = stock() else { return };
+    let bench = bench("compression = \"none\"\n");
+    bench.file("source/text", &"a line of text\n".repeat(60_000));
+    bench.file("source/secrets/one", "should never have been there");
+    bench.ravelin(["backup"]).assert().success();
+    bench.file("source/text", &"another line\n".repeat(60_000));
+    bench.ravelin(["backup"]).assert().success();
+    let names_before = names(&bench);
+    let size = || {
+        json(&bench, &["info", "--json"])["stored_bytes"]
+            .as_u64()
+            .unwrap()
+    };
+    let before = size();
+    let anew = [
+        "recreate",
+        "--compression",
+        "zstd,3",
+        "--without",
+        "source/secrets",
+    ];
+    let dry_run = bench.ravelin(anew).arg("--dry-run").output().unwrap();
+    let said = String::from_utf8_lossy(&dry_run.stderr);
+    assert!(said.contains("compressed anew, without 2 names"), "{said}");
+    assert_eq!(size(), before, "a dry run changes nothing");
+    bench.ravelin(anew).assert().success();
+    bench.ravelin(["compact"]).assert().success();
+    assert_eq!(names(&bench), names_before);
+    assert!(size() < before / 10, "{} of {before}", size());
+    let params = ["recreate", "latest", "--chunker-params", "10,14,12,4095"];
+    bench.ravelin(params).assert().success();
+    let again = bench.ravelin(params).arg("--json").output().unwrap();
+    let again: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!(again[0]["changes"], false, "{again}");
+    bench.ravelin(["verify", "--data"]).assert().success();
+    let repository = repository(&bench);
+    let repository = repository.to_str().unwrap();
+    stock.run(["check", "--verify-data", repository]);
+    for (name, text) in names_before.iter().zip(["a line of text", "another line"]) {
+        let archive = format!("{repository}::{name}");
+        let listed = stock.run(["list", "--short", &archive]);
+        assert!(!listed.contains("secrets"), "{listed}");
+        let file = listed.lines().find(|path| path.ends_with("/text")).unwrap();
+        let content = stock.run(["extract", "--stdout", &archive, file]);
+        assert_eq!(content, format!("{text}\n").repeat(60_000));
+    }
+    // Without saying how, it is a mistake.
+    bench.ravelin(["recreate"]).assert().code(2);
+}
+
+#[test]
+fn a_part_is_verified_and_the_next_one_goes_on_behind_it() {
+    let bench = bench("");
+    for number in 0..4u64 {
+        let noise = testkit::Random::new(number).noise(100_000);
+        fs::write(bench.home().join("source/noise"), noise).unwrap();
+        bench.ravelin(["backup"]).assert().success();
+    }
+    let part = || {
+        let command = bench.ravelin(["verify", "--max-duration", "1 s", "--json"]);
+        let output = command.output().unwrap();
+        // Steps first, and the report in the last line.
+        let last = output
+            .stdout
+            .trim_ascii()
+            .rsplit(|byte| *byte == b'\n')
+            .next();
+        let found: serde_json::Value = serde_json::from_slice(last.unwrap()).unwrap();
+        found[0].clone()
+    };
+    let whole = part();
+    assert_eq!(whole["to_the_end"], true, "{whole}");
+    assert_eq!(whole["findings"].as_array().unwrap().len(), 0);
+    let files = whole["files"].as_u64().unwrap();
+    assert!(files > 8, "{whole}");
+    // As if the time had been over behind the third.
+    let config = repository(&bench).join("config");
+    let text = fs::read_to_string(&config).unwrap();
+    let text = format!("{}\nlast_segment_checked = 2\n", text.trim_end());
+    fs::write(&config, text).unwrap();
+    let rest = part();
+    assert_eq!(rest["files"].as_u64().unwrap(), files - 3, "{rest}");
+    let again = part();
+    assert_eq!(again["files"].as_u64().unwrap(), files, "{again}");
+    let segment = repository(&bench).join("data/0/0");
+    let mut bytes = fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let output = bench
+        .ravelin(["verify", "--max-duration", "1 s"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("segment 0") && said.contains("ravelin repair"),
+        "{said}"
+    );
+    let status = json(&bench, &["status", "--json"]);
+    assert_eq!(status["layers"][0]["state"], "damaged", "{status}");
+}

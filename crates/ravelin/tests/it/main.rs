@@ -20,6 +20,7 @@ mod keeping;
 mod killed;
 mod mount;
 mod package;
+mod power_cut;
 mod real_tree;
 mod runbook;
 mod scheduling;

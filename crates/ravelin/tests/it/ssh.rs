@@ -60,11 +60,13 @@ fn a_life(stock: &StockBorg, location: &str, on_disk: &Path, scratch: &Path) {
     };
     assert_same(tree.path(), &target, &ignore);
     stock.run(["delete", &archive("first")]);
+    stock.run_in(tree.path(), ["create", &archive("three"), "."]);
+    stock.run(["prune", "--keep-last=1", location]);
     stock.run(["compact", location]);
     stock.run(["check", "--repair", location]);
     // And what is on the disk is what the stock program would have made of it.
     stock.run(["check", "--verify-data", local]);
-    assert_eq!(stock.run(["list", "--short", local]), "two\n");
+    assert_eq!(stock.run(["list", "--short", local]), "three\n");
     stock.run(["delete", location]);
     assert!(!on_disk.exists());
 }
@@ -196,6 +198,7 @@ fn undo_after(repository: &Path, transaction: u64) {
 /// same test has them.
 struct Layer {
     bench: Bench,
+    location: String,
     rsh: String,
     remote_path: PathBuf,
     base: PathBuf,
@@ -203,21 +206,26 @@ struct Layer {
 
 impl Layer {
     fn new(location: &str, rsh: &str, remote_path: &Path, stock: &StockBorg) -> Self {
-        let bench = Bench::new();
-        let config = bench.file(
-            ".config/ravelin/ravelin.toml",
-            &format!(
-                "[[source]]\npaths = [\"~/files\"]\n\n[layer.far]\nkind = \"borg\"\n\
-                 store = \"{location}\"\npassphrase = {{ env = \"P\" }}\n"
-            ),
-        );
-        fs::set_permissions(config, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-        Self {
-            bench,
+        let layer = Self {
+            bench: Bench::new(),
+            location: location.to_owned(),
             rsh: rsh.to_owned(),
             remote_path: remote_path.to_owned(),
             base: stock.base_dir().to_owned(),
-        }
+        };
+        layer.configure("");
+        layer
+    }
+
+    fn configure(&self, more: &str) {
+        self.bench.private_file(
+            ".config/ravelin/ravelin.toml",
+            &format!(
+                "[[source]]\npaths = [\"~/files\"]\n\n[layer.far]\nkind = \"borg\"\n\
+                 store = \"{}\"\npassphrase = {{ env = \"P\" }}\n{more}",
+                self.location
+            ),
+        );
     }
 
     fn files(&self) -> PathBuf {
@@ -244,8 +252,58 @@ impl Layer {
     }
 }
 
+/// What keeps a layer in order: old snapshots go, one is made anew, damage is mended, and the key
+/// gets another passphrase.
+fn a_layer_is_kept(layer: &Layer, on_disk: &Path) {
+    layer.configure("keep = { last = 1 }\n");
+    layer.run(["prune"]);
+    assert_eq!(layer.snapshot_count(), 1);
+    layer.configure("");
+    layer.run(["comment", "latest", "a remark"]);
+    layer.run(["recreate", "latest", "--compression", "zstd,1"]);
+    layer.run(["compact"]);
+    layer.run(["verify", "--max-duration", "1 s"]);
+    let (segment, size) = largest_segment(on_disk);
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[usize::try_from(size / 2).unwrap()] ^= 2;
+    fs::write(&segment, bytes).unwrap();
+    layer.command(["verify", "--data"]).assert().code(1);
+    layer
+        .command(["repair", "--dry-run", "--data"])
+        .assert()
+        .code(1);
+    layer.run(["repair", "--data"]);
+    // The files are there still: they heal.
+    layer.run(["backup"]);
+    layer.run(["repair"]);
+    layer.run(["verify", "--data"]);
+    let new = layer.bench.private_file("new", "another passphrase");
+    let new = new.to_str().unwrap();
+    layer.run(["key", "change-passphrase", "--new-file", new]);
+    layer.command(["snapshots"]).assert().code(12);
+    let backup = layer.command(["backup"]).env("P", "another passphrase");
+    backup.assert().success();
+    let judge = judge("another passphrase");
+    judge.run(["check", "--verify-data", on_disk.to_str().unwrap()]);
+}
+
+/// A stock client that remembers nothing, and whose memory nobody shares: it meets the repository
+/// at another place.
+fn judge(passphrase: &str) -> StockBorg {
+    testkit::stock_borg().unwrap().with_passphrase(passphrase)
+}
+
+fn largest_segment(repository: &Path) -> (PathBuf, u64) {
+    let files = fs::read_dir(repository.join("data/0")).unwrap();
+    let sizes = files.map(|file| {
+        let file = file.unwrap();
+        (file.path(), file.metadata().unwrap().len())
+    });
+    sizes.max_by_key(|(_, size)| *size).unwrap()
+}
+
 /// What a layer does: created, filled twice, looked into, verified, restored.
-fn a_layer_works(layer: &Layer, stock: &StockBorg, on_disk: &Path) {
+fn a_layer_works(layer: &Layer, on_disk: &Path) {
     fs::create_dir(layer.files()).unwrap();
     let tree = Tree::at(&layer.files(), 44).odd_names().sizes().links();
     layer.run(["init"]);
@@ -264,9 +322,7 @@ fn a_layer_works(layer: &Layer, stock: &StockBorg, on_disk: &Path) {
         ..Ignore::default()
     };
     assert_same(tree.path(), &back, &ignore);
-    let stock = stock
-        .with_passphrase(PASSPHRASE)
-        .with_env("BORG_RELOCATED_REPO_ACCESS_IS_OK", "yes");
+    let stock = judge(PASSPHRASE);
     let disk = on_disk.to_str().unwrap();
     stock.run(["check", "--verify-data", disk]);
     assert_eq!(stock.run(["list", "--short", disk]).lines().count(), 2);
@@ -281,7 +337,8 @@ fn a_layer_lives_on_a_stock_server_behind_a_real_sshd() {
     let on_disk = scratch.path().join("deep/repository");
     let location = format!("ssh://server{}", on_disk.display());
     let layer = Layer::new(&location, &sshd.rsh(), &stock.program(), &stock);
-    a_layer_works(&layer, &stock, &on_disk);
+    a_layer_works(&layer, &on_disk);
+    a_layer_is_kept(&layer, &on_disk);
 }
 
 #[test]
@@ -294,7 +351,8 @@ fn a_layer_lives_on_our_own_server_behind_a_real_sshd() {
     let on_disk = scratch.path().join("deep/repository");
     let location = format!("server:{}", on_disk.display());
     let layer = Layer::new(&location, &sshd.rsh(), &server, &stock);
-    a_layer_works(&layer, &stock, &on_disk);
+    a_layer_works(&layer, &on_disk);
+    a_layer_is_kept(&layer, &on_disk);
 }
 
 #[test]

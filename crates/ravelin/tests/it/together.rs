@@ -1,7 +1,7 @@
 //! Several programs at once on one repository, the stock program among them: each gets its turn,
 //! nobody is stuck, and every snapshot is whole.
 //!
-//! Four at once with two backups each; 8 with 20 under `RAVELIN_TESTS=full`.
+//! Eight at once with a backup each; 20 each under `RAVELIN_TESTS=full`.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -20,7 +20,7 @@ fn programs_that_write_and_read_at_once_wait_for_each_other_and_all_is_whole() {
     let stock = stock.with_passphrase("known to both");
     let (programs, rounds) = match std::env::var("RAVELIN_TESTS") {
         Ok(value) if value == "full" => (8, 20),
-        _ => (4, 2),
+        _ => (8, 1),
     };
     let bench = Bench::new();
     let passphrase = bench.file("passphrase", "known to both");

@@ -2,12 +2,15 @@
 
 use bstr::{BString, ByteSlice};
 use jiff::Timestamp;
+use tree::TreePath;
 
 use borg::{Archives, Compaction, Error as BorgError};
 
 use super::{BorgLayer, Error};
 use crate::layer::Snapshot;
-use crate::upkeep::{Compacted, Deleted, LayerStatistics, SnapshotStatistics, Upkeep};
+use crate::upkeep::{
+    Compacted, Deleted, LayerStatistics, Recreate, Recreated, SnapshotStatistics, Upkeep,
+};
 
 impl BorgLayer {
     fn archives_mut(&mut self) -> Result<&mut Archives, Error> {
@@ -39,6 +42,14 @@ fn deleted(deleted: borg::Deleted) -> Deleted {
         snapshots: deleted.archives,
         unused_bytes: deleted.csize,
     }
+}
+
+/// Whether an item is not among what is left out.
+fn stays(item: &borg::Item, without: &[TreePath]) -> bool {
+    let Ok(path) = TreePath::new(&item.path) else {
+        return true;
+    };
+    !without.iter().any(|ancestor| path.starts_with(ancestor))
 }
 
 impl Upkeep for BorgLayer {
@@ -98,6 +109,61 @@ impl Upkeep for BorgLayer {
         let host = self.host.clone();
         let archives = self.archives_mut()?;
         Ok(archives.set_comment(name.as_bstr(), text, &host, now)?)
+    }
+
+    fn recreate_plan(&mut self, snapshot: &Snapshot, how: &Recreate) -> Result<Recreated, Error> {
+        let archives = self.archives()?;
+        let archive = self.archive(snapshot)?;
+        let is_cut_anew =
+            how.chunker_params.is_some() && how.chunker_params != archive.chunker_params;
+        let mut plan = Recreated {
+            snapshot: snapshot.name.clone(),
+            is_cut_anew,
+            is_compressed_anew: how.compression.is_some(),
+            ..Recreated::default()
+        };
+        archives.items(&archive, |item| {
+            if !stays(&item, &how.without) {
+                plan.left_out += 1;
+            } else if item.part.is_none() && item.chunks.is_some() {
+                plan.files += 1;
+                plan.bytes += item.content_size();
+            }
+            Ok(())
+        })?;
+        plan.changes = plan.left_out > 0 || plan.is_cut_anew || plan.is_compressed_anew;
+        Ok(plan)
+    }
+
+    fn recreate(
+        &mut self,
+        snapshot: &Snapshot,
+        how: &Recreate,
+        now: Timestamp,
+    ) -> Result<Recreated, Error> {
+        let mut made = self.recreate_plan(snapshot, how)?;
+        if !made.changes {
+            return Ok(made);
+        }
+        let name = self.exact_name(snapshot)?;
+        let host = self.host.clone();
+        let options = borg::Recreate {
+            keep: &|item| stays(item, &how.without),
+            chunker_params: how.chunker_params,
+            compression: how
+                .compression
+                .clone()
+                .unwrap_or_else(|| self.compression.clone()),
+            recompress: how.compression.is_some(),
+            comment: None,
+            target: None,
+            cmdline: vec!["ravelin".into(), "recreate".into(), name.clone()],
+        };
+        let archives = self.archives_mut()?;
+        let totals = archives.recreate(name.as_bstr(), &options, &host, now)?;
+        made.files = totals.nfiles;
+        made.bytes = totals.size;
+        Ok(made)
     }
 
     fn statistics(&mut self) -> Result<LayerStatistics, Error> {

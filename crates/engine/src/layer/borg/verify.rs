@@ -8,14 +8,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use borg::{ChunkReader, ChunkRef, Id, Tail};
+use borg::{ChunkReader, ChunkRef, Id, RepositoryState, Tail};
 use bstr::BString;
 use crossbeam_channel::{Sender, bounded};
 
 use super::content::REPAIRED;
 use super::{BorgLayer, Error};
-use crate::layer::{Depth, Layer, Snapshot, Verification, VerifyStep};
+use crate::layer::{Depth, Layer, PartVerified, Snapshot, Verification, VerifyStep};
 
 /// Hears how far it came; breaks to end it.
 type OnStep<'a> = &'a mut dyn FnMut(VerifyStep) -> ControlFlow<()>;
@@ -44,6 +45,52 @@ pub(super) fn verify(
     let ended = verify.run(depth)?;
     verify.found.stopped = ended.is_break();
     Ok(verify.found)
+}
+
+/// Verifies the checksums of a part.
+pub(super) fn verify_for(
+    layer: &mut BorgLayer,
+    limit: Duration,
+    on_step: &mut dyn FnMut(VerifyStep),
+) -> Result<PartVerified, Error> {
+    let state = layer
+        .archives()?
+        .backend()
+        .check_for(limit, |done, total| {
+            on_step(VerifyStep {
+                phase: "reading segments",
+                done: done as u64,
+                total: total as u64,
+            });
+        })?;
+    Ok(match state {
+        RepositoryState::Local(checked) => {
+            let mut findings: Vec<String> = checked
+                .damages
+                .iter()
+                .map(|place| place.damage.to_string())
+                .collect();
+            let empty = checked.empty_segments.iter();
+            findings.extend(empty.map(|segment| format!("segment {segment} is empty")));
+            PartVerified {
+                files: Some(checked.segment_count as u64),
+                read_bytes: Some(checked.bytes),
+                to_the_end: Some(checked.checked_up_to.is_none()),
+                findings,
+            }
+        }
+        RepositoryState::Remote { is_good, said } => PartVerified {
+            findings: match is_good {
+                true => Vec::new(),
+                false => {
+                    let found = "the server has found damage below the snapshots".to_owned();
+                    let said = said.iter().map(|line| format!("the server: {line}"));
+                    std::iter::once(found).chain(said).collect()
+                }
+            },
+            ..PartVerified::default()
+        },
+    })
 }
 
 struct Verify<'a> {
