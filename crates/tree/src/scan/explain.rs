@@ -189,7 +189,7 @@ impl Descent<'_> {
         let stat = Stat::at(&above.handle, name)
             .map_err(|error| Outcome::Final(failed(path.clone(), error)))?;
         if let Some(omission) = &above.markers_only
-            && !source.is_marker(omission, name.to_bytes())
+            && !source.is_marker(name.to_bytes())
         {
             return Err(stop(omitted(omission.clone())));
         }

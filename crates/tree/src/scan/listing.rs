@@ -115,6 +115,12 @@ impl Listing {
             .map_or(FileType::Unknown, |name| name.kind)
     }
 
+    /// Forgets all names but those that are wanted.
+    pub(super) fn retain(&mut self, is_wanted: impl Fn(&[u8]) -> bool) {
+        let text = &self.text;
+        self.names.retain(|name| is_wanted(slice(text, *name, 0)));
+    }
+
     /// Where a name stands.
     pub(super) fn find(&self, name: &[u8]) -> Option<usize> {
         self.names

@@ -110,6 +110,7 @@ impl<'a> Looker<'a> {
                         let prefix = &place.start.rule_prefix;
                         let decisive = self.source.decide(prefix, &path, place.decisive, None);
                         if !self.source.rules.keep(decisive) {
+                            self.source.tell_left_out(&path);
                             continue;
                         }
                         let may_stay_open = open < self.limits.batch_files;
@@ -118,7 +119,7 @@ impl<'a> Looker<'a> {
                                 open += usize::from(named.handle.is_some());
                                 seen.push(Seen::Named(named));
                             }
-                            Ok(None) => {}
+                            Ok(None) => self.source.tell_left_out(&path),
                             Err(what) => seen.push(Seen::Problem(Problem { path, what })),
                         }
                     }

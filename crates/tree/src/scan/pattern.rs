@@ -22,12 +22,20 @@ use super::glob::{Slash, translate};
 /// With all but `pf:` and `re:`, what matches a folder matches all below it. A slash at the end of
 /// wild cards means *only* what is below it. A slash in front means nothing after a style.
 ///
-/// The expressions are those of the crate [`regex`]: no look-around, no back-references. A dot in
-/// `re:` is a character; a byte that is no part of one is `(?-u:.)`.
+/// The expressions are those of the crate [`regex`]. One with look-around or back-references is
+/// read by the crate [`fancy_regex`], which takes bytes that are no character for U+FFFD, and gives
+/// up, as if it did not match, when it would take too long. A dot in `re:` is a character; a byte
+/// that is no part of one is `(?-u:.)`.
 #[derive(Clone)]
 pub struct Pattern {
     text: String,
-    regex: Regex,
+    regex: Compiled,
+}
+
+#[derive(Clone)]
+enum Compiled {
+    Plain(Regex),
+    Fancy(Box<fancy_regex::Regex>),
 }
 
 /// How a [`Pattern`] without a style in front is read.
@@ -90,12 +98,22 @@ impl Pattern {
             Some((prefix, body)) if is_style(prefix) => (Style::named(prefix)?, body),
             _ => (style, text),
         };
-        let regex = RegexBuilder::new(&expression(style, body)?)
+        let expression = expression(style, body)?;
+        let plain = RegexBuilder::new(&expression)
             .size_limit(COMPILED_SIZE_MAX)
-            .build()
-            .map_err(|error| BadPattern::Regex {
-                what: error.to_string(),
-            })?;
+            .build();
+        let regex = match plain {
+            Ok(regex) => Compiled::Plain(regex),
+            // An expression that is plain but too large is too large for the other crate, too.
+            Err(error) => {
+                let fancy = fancy_regex::RegexBuilder::new(&expression)
+                    .delegate_size_limit(COMPILED_SIZE_MAX)
+                    .build();
+                let what = error.to_string();
+                let fancy = fancy.map_err(|_| BadPattern::Regex { what })?;
+                Compiled::Fancy(Box::new(fancy))
+            }
+        };
         Ok(Self {
             text: text.to_owned(),
             regex,
@@ -105,12 +123,20 @@ impl Pattern {
     /// Whether the pattern is about this path.
     #[must_use]
     pub fn matches(&self, path: &[u8]) -> bool {
-        self.regex.is_match(path)
+        match &self.regex {
+            Compiled::Plain(regex) => regex.is_match(path),
+            Compiled::Fancy(regex) => regex
+                .is_match(&String::from_utf8_lossy(path))
+                .unwrap_or(false),
+        }
     }
 
     /// The regular expression that it comes to.
     pub(super) fn expression(&self) -> &str {
-        self.regex.as_str()
+        match &self.regex {
+            Compiled::Plain(regex) => regex.as_str(),
+            Compiled::Fancy(regex) => regex.as_str(),
+        }
     }
 }
 
@@ -197,7 +223,7 @@ fn normal(path: &str) -> String {
 
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text && self.regex.as_str() == other.regex.as_str()
+        self.text == other.text && self.expression() == other.expression()
     }
 }
 
@@ -345,6 +371,22 @@ mod tests {
     }
 
     #[test]
+    fn expressions_may_look_around_and_back() {
+        check(&[
+            (
+                r"re:file(\d)\1\1$",
+                &["file333", "x/file111"],
+                &["file123", "file33"],
+            ),
+            (
+                "re:^home/(?!ada)",
+                &["home/eve", "home/"],
+                &["home/ada", "home"],
+            ),
+        ]);
+    }
+
+    #[test]
     fn names_are_bytes() {
         let matches = |pattern: &str, path: &[u8]| Pattern::new(pattern).unwrap().matches(path);
         assert!(matches("*.o", b"\xff\xfe.o"));
@@ -371,7 +413,7 @@ mod tests {
         }
         let style = "zz".to_owned();
         assert_eq!(Pattern::new("zz:a"), Err(BadPattern::Style { style }));
-        for bad in ["re:(", r"re:(?=a)", "re:(a{1000}){1000}"] {
+        for bad in ["re:(", r"re:(?=a", "re:(a{1000}){1000}"] {
             assert!(
                 matches!(Pattern::new(bad), Err(BadPattern::Regex { .. })),
                 "{bad}"

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::preset::Preset;
 use super::rules::{Decisive, FolderName, Rules};
@@ -38,6 +39,28 @@ pub struct Source {
     pub leave_out_no_dump: bool,
     /// A folder on another file system than its root is kept, but not entered.
     pub one_file_system: bool,
+    /// No folder is entered: the roots themselves are all there is.
+    pub roots_only: bool,
+    /// Hears what is left out, from any thread and in no order; of a folder that is not entered,
+    /// the folder alone.
+    pub on_left_out: Option<Listener>,
+}
+
+/// Hears of objects by their paths.
+#[derive(Clone)]
+pub struct Listener(Arc<dyn Fn(&TreePath) + Send + Sync>);
+
+impl Listener {
+    /// Calls this for each object.
+    pub fn new(hear: impl Fn(&TreePath) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(hear))
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listener")
+    }
 }
 
 /// A place where a scan begins, and the path that backups store it under.
@@ -107,6 +130,8 @@ pub enum Omission {
     NoDump,
     /// It lies on another file system than its root.
     OtherFileSystem,
+    /// It lies below a root, and the roots alone are asked for.
+    BelowRoot,
 }
 
 /// Begins the file that tags a cache.
@@ -116,6 +141,13 @@ pub(super) const CACHE_TAG_SIGNATURE: &[u8; 43] = b"Signature: 8a477f597d28d1727
 pub(super) const CACHE_TAG_NAME: &[u8] = b"CACHEDIR.TAG";
 
 impl Source {
+    /// Says that an object is left out.
+    pub(super) fn tell_left_out(&self, path: &TreePath) {
+        if let Some(Listener(hear)) = &self.on_left_out {
+            hear(path);
+        }
+    }
+
     /// The rule that decides about a path, see [`Rules::decide`].
     pub(super) fn decide(
         &self,
@@ -173,6 +205,9 @@ impl Source {
         if let Some(omission) = self.by_metadata(&EntryKind::Directory, folder.flags, 0) {
             return Fate::LeftOut(omission);
         }
+        if self.roots_only {
+            return Fate::NotEntered(Omission::BelowRoot);
+        }
         if self.one_file_system && folder.device != folder.root_device {
             return Fate::NotEntered(Omission::OtherFileSystem);
         }
@@ -190,11 +225,9 @@ impl Source {
     }
 
     /// Whether a name in a folder of [`Fate::MarkersOnly`] stays in.
-    pub(super) fn is_marker(&self, omission: &Omission, name: &[u8]) -> bool {
-        match omission {
-            Omission::Marker(_) => self.markers.iter().any(|marker| marker == name),
-            _ => name == CACHE_TAG_NAME,
-        }
+    pub(super) fn is_marker(&self, name: &[u8]) -> bool {
+        self.markers.iter().any(|marker| marker == name)
+            || self.leave_out_caches && name == CACHE_TAG_NAME
     }
 }
 
@@ -240,6 +273,7 @@ impl fmt::Display for Omission {
             }
             Self::NoDump => f.write_str("it carries the no-dump flag"),
             Self::OtherFileSystem => f.write_str("it lies on another file system"),
+            Self::BelowRoot => f.write_str("only the sources themselves are asked for"),
         }
     }
 }

@@ -341,8 +341,11 @@ impl<'a> Walk<'a> {
         let prefix = &at.start.rule_prefix;
         let decisive = source.decide(prefix, &at.path, at.above, Some(folder));
         let kept = source.rules.keep(decisive);
-        if !kept && !source.rules.look_below(decisive) {
-            return Approached::Passed;
+        if !kept {
+            source.tell_left_out(&at.path);
+            if !source.rules.look_below(decisive) {
+                return Approached::Passed;
+            }
         }
         let handle = match open_folder(&**at.parent, at.name) {
             Ok(handle) => handle,
@@ -374,6 +377,7 @@ impl<'a> Walk<'a> {
             || listing::is_cache(&handle),
         );
         if matches!(fate, Fate::LeftOut(_)) {
+            source.tell_left_out(&at.path);
             return Approached::Passed;
         }
         let handle = Arc::new(handle);
@@ -387,9 +391,14 @@ impl<'a> Walk<'a> {
         if matches!(fate, Fate::NotEntered(_)) {
             return Approached::Passed;
         }
-        let (listing, failed) = listed.unwrap_or_else(|| Listing::read(&*handle, &mut self.buffer));
+        let (mut listing, failed) =
+            listed.unwrap_or_else(|| Listing::read(&*handle, &mut self.buffer));
         if let Some(error) = failed {
             self.fail(at.path.clone(), problem("list the folder", error));
+        }
+        let is_marked = matches!(fate, Fate::MarkersOnly(_));
+        if is_marked {
+            listing.retain(|name| source.is_marker(name));
         }
         let place = Arc::new(Place {
             holds_roots: !self.roots_below(&at.path).is_empty(),
@@ -398,16 +407,14 @@ impl<'a> Walk<'a> {
             decisive,
             start: Arc::clone(at.start),
         });
-        if let Fate::MarkersOnly(omission) = fate {
-            let markers = (0..place.listing.len()).filter(|&index| {
-                let name = place.listing.name(index).to_bytes();
-                source.is_marker(&omission, name) && !place.is_apart(index)
-            });
-            for index in markers {
+        let names = 0..place.listing.len();
+        // A marker may be a folder, which is walked through as others are.
+        if is_marked && !names.clone().any(|index| place.is_apart(index)) {
+            if !names.is_empty() {
                 self.batch.push(Item::Names {
-                    handle: Arc::clone(&handle),
-                    place: Arc::clone(&place),
-                    range: index..index + 1,
+                    handle,
+                    place,
+                    range: names,
                 });
             }
             return Approached::Passed;
