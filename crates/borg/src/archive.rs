@@ -341,6 +341,11 @@ fn ids(reader: &mut Reader<'_>) -> Result<Vec<Id>, Malformed> {
 
 fn words(reader: &mut Reader<'_>) -> Result<Vec<BString>, Malformed> {
     let start = reader.clone();
+    // Programs that made archives by themselves wrote one text rather than a list.
+    if let Ok(text) = reader.clone().raw() {
+        reader.skip()?;
+        return Ok(vec![text.into()]);
+    }
     let length = reader.array()?;
     if length > WORDS_MAX {
         return Err(start.unexpected("a shorter command line"));

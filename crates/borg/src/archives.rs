@@ -7,8 +7,8 @@ mod keys;
 mod recreate;
 
 pub use delete::Deleted;
-pub use info::{ArchiveInfo, RepositoryInfo};
-pub use keys::{KeyForm, export_key, import_key};
+pub use info::{ArchiveInfo, ChunkUse, Chunks, RepositoryInfo};
+pub use keys::{KeyForm, export_key, import_key, put_key, read_paper_key};
 pub use recreate::Recreate;
 
 use std::collections::HashSet;
@@ -26,10 +26,10 @@ use crate::security::{Appearance, CacheMemory, SecurityDir, Trust};
 use crate::uses::{Use, Uses, size_of};
 use crate::{
     Access, Archive, ArchiveEntry, Backend, Buffer, Changes, ChunkRef, Compression, Compressor,
-    Counters, Encryption, Error, Home, Host, Id, Item, ItemReader, Key, KeyStorage, Location,
-    Manifest, Object, OpenOptions, Opener, Operation, Passphrase, Random, RepositoryOptions,
-    Sealed, SystemRandom, TAM_SIZE, find_key_file, frame_put, key_file_text, read_key_file,
-    save_file,
+    Counters, Encryption, Error, Home, Host, Id, Item, ItemReader, Key, KeyError, KeyStorage,
+    Location, Manifest, Object, OpenOptions, Opener, Operation, Passphrase, Random, RelatedSecrets,
+    RepositoryOptions, Sealed, SystemRandom, TAM_SIZE, Tam, frame_put, key_file_text,
+    read_key_file, save_file,
 };
 
 /// The archives of one repository, with everything that it takes to read and write them.
@@ -40,6 +40,8 @@ pub struct Archives {
     pub(crate) manifest: Manifest,
     /// The id hash of the manifest as it is stored: what caches are compared with.
     pub(crate) manifest_id: Id,
+    /// Whether the manifest that was read is authenticated.
+    is_manifest_authentic: bool,
     /// No counter below this may be used any more, as far as the manifest can tell.
     counter_floor: u64,
     /// How long to wait for locks.
@@ -74,12 +76,54 @@ impl Archives {
         options: &RepositoryOptions,
         now: Moment,
     ) -> Result<Self, Error> {
+        Self::create_related(
+            location,
+            home,
+            host,
+            (encryption, None),
+            passphrase,
+            options,
+            now,
+        )
+    }
+
+    /// Makes a repository that names and cuts chunks as another one does, by its secrets.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::create`], and [`KeyError::Unrelated`].
+    pub fn create_related(
+        location: impl Into<Location>,
+        home: &Home,
+        host: &Host,
+        (encryption, related): (Encryption, Option<&RelatedSecrets>),
+        passphrase: &Passphrase,
+        options: &RepositoryOptions,
+        now: Moment,
+    ) -> Result<Self, Error> {
         let location = location.into();
-        let open_options = OpenOptions::new(Access::Write, host);
-        let repository = Backend::create(&location, options, &open_options)?;
+        let key_file = match encryption.key_storage() {
+            KeyStorage::File => Some(home.new_key_file(&location)),
+            _ => None,
+        };
+        if let Some(path) = key_file.as_ref().filter(|path| path.exists()) {
+            // Another repository would lose its key.
+            let path = path.clone();
+            return Err(KeyError::Exists { path }.into());
+        }
+        let mut open_options = OpenOptions::new(Access::Write, host);
+        open_options.umask = options.umask;
         let no_chance = |source| Error::Random { source };
-        let key =
-            Key::generate(encryption, repository.id(), &mut SystemRandom).map_err(no_chance)?;
+        let key = Key::generate(encryption, Id(options.repository_id), &mut SystemRandom);
+        let mut key = key.map_err(no_chance)?;
+        if let Some(related) = related {
+            key = key.related_to(related)?;
+        }
+        let repository = Backend::create(&location, options, &open_options)?;
+        if repository.id() != key.repository_id() {
+            // A server chooses the id itself.
+            key = key.of_repository(repository.id());
+        }
         if encryption.key_storage() != KeyStorage::Nowhere {
             let blob = key
                 .to_blob(passphrase, &mut SystemRandom)
@@ -87,9 +131,9 @@ impl Archives {
             if encryption.key_storage() == KeyStorage::Repository {
                 repository.save_key(&blob)?;
             } else {
-                let file = location.new_key_file(&home.keys);
+                let file = home.new_key_file(&location);
                 let text = key_file_text(&repository.id(), &blob);
-                crate::home::create_private_dir(&home.keys)
+                crate::home::create_private_dir(file.parent().unwrap_or(&home.keys))
                     .and_then(|()| save_file::write(&file, text.as_bytes()))
                     .map_err(|source| Error::LocalState { path: file, source })?;
             }
@@ -140,7 +184,8 @@ impl Archives {
                 id: Id::MANIFEST,
                 source,
             })?;
-        let (manifest, _) = Manifest::open(&key, &plain, key.tam_required())?;
+        let (manifest, tam) =
+            Manifest::open(&key, &plain, key.tam_required() && !trust.unauthenticated)?;
         let manifest_id = key.id_hash(&plain);
         let mut archives = Self::assemble(
             repository,
@@ -152,8 +197,12 @@ impl Archives {
             manifest,
         );
         archives.manifest_id = manifest_id;
+        archives.is_manifest_authentic = tam != Tam::Absent;
         let remembered = Cache::remembered(home, &archives.repository.id());
         security.check(&archives.appearance(), &remembered, trust)?;
+        if trust.relocated {
+            Cache::remember_location(home, &archives.repository.id(), &archives.location)?;
+        }
         archives.manifest.check_features(Operation::Read)?;
         Ok(archives)
     }
@@ -175,6 +224,7 @@ impl Archives {
             key,
             manifest,
             manifest_id: Id::MANIFEST,
+            is_manifest_authentic: false,
             counter_floor,
             lock_wait,
             home: home.clone(),
@@ -212,6 +262,20 @@ impl Archives {
         let (archive, _) = Archive::open(&self.key, plain, false)
             .map_err(|source| Error::ArchiveTam { source })?;
         Ok(archive)
+    }
+
+    /// The same, with what it is stored under and whether it is authenticated.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::archive`].
+    pub fn archive_with_tam(&self, name: &[u8]) -> Result<(Archive, Id, Tam), Error> {
+        let entry = self.manifest.archives.get(name.as_bstr());
+        let entry = entry.ok_or_else(|| Error::NoArchive { name: name.into() })?;
+        let plain = self.read(&entry.id)?;
+        let (archive, tam) = Archive::open(&self.key, &plain, false)
+            .map_err(|source| Error::ArchiveTam { source })?;
+        Ok((archive, entry.id, tam))
     }
 
     /// Hands every item of an archive to `receive`, in order.
@@ -299,6 +363,53 @@ impl Archives {
             .open(sealed, &mut opener, &mut plain)
             .map_err(|source| Error::Object { id: *id, source })?;
         Ok((plain, size_of(stored.len())))
+    }
+
+    /// The manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Whether the manifest, as it was read, is authenticated.
+    #[must_use]
+    pub fn is_manifest_authentic(&self) -> bool {
+        self.is_manifest_authentic
+    }
+
+    /// The id that content is stored under.
+    #[must_use]
+    pub fn id_hash(&self, plain: &[u8]) -> Id {
+        self.key.id_hash(plain)
+    }
+
+    /// What another repository needs to name and cut chunks as this one does.
+    #[must_use]
+    pub fn related_secrets(&self) -> RelatedSecrets {
+        self.key.related_secrets()
+    }
+
+    /// Where its key is kept: the file, if it is kept in one.
+    #[must_use]
+    pub fn key_file(&self) -> Option<std::path::PathBuf> {
+        match self.key.encryption().key_storage() {
+            KeyStorage::File => self.home.find_key_file(&self.repository.id()).ok(),
+            _ => None,
+        }
+    }
+
+    /// Removes the repository with all that is in it, and what this machine has of it; what it
+    /// remembers of it stays on demand.
+    ///
+    /// # Errors
+    ///
+    /// As [`Backend::destroy`].
+    pub fn destroy(self, keep_security: bool) -> Result<(), Error> {
+        let (home, id) = (self.home.clone(), self.repository.id());
+        let repository = self.repository.clone();
+        drop(self);
+        repository.destroy()?;
+        home.forget(&id, keep_security)
     }
 
     /// The mode of its key.
@@ -547,7 +658,7 @@ pub(crate) fn open_key(
         KeyStorage::Nowhere => return Ok(Key::plaintext(repository.id())),
         KeyStorage::Repository => repository.load_key()?.unwrap_or_default(),
         KeyStorage::File => {
-            let file = find_key_file(&home.keys, &repository.id())?;
+            let file = home.find_key_file(&repository.id())?;
             read_key_file(&file, &repository.id())?
         }
     };

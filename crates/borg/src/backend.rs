@@ -79,6 +79,21 @@ impl Backend {
         }
     }
 
+    /// Removes the repository with all that is in it. Clones of this one must be gone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Repository::destroy`].
+    pub fn destroy(self) -> Result<(), Error> {
+        match self {
+            Self::Local(repository) => match Arc::into_inner(repository) {
+                Some(repository) => repository.destroy(),
+                None => Err(Error::TransactionOpen),
+            },
+            Self::Remote(remote) => remote.destroy(),
+        }
+    }
+
     /// The repository itself, when it is on this machine.
     #[must_use]
     pub fn local(&self) -> Option<&Arc<Repository>> {

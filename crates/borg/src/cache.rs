@@ -20,7 +20,7 @@ use bstr::BString;
 
 use crate::archives::Count;
 use crate::chunk_index::ChunkIndex;
-use crate::files_cache::{FilesCache, FreshFiles};
+use crate::files_cache::{FilesCache, FilesMemory, FreshFiles};
 use crate::hash_index::HashIndex;
 use crate::home::create_private_dir;
 use crate::ini::Ini;
@@ -28,11 +28,6 @@ use crate::integrity::{Digests, Expected};
 use crate::lock::Lock;
 use crate::security::CacheMemory;
 use crate::{Error, Home, Host, Id, save_file};
-
-/// How many runs a file is remembered that is not seen any more.
-///
-/// Source: the default of `BORG_FILES_CACHE_TTL`, Borg 1.4's documentation.
-const RUNS_REMEMBERED: u64 = 20;
 
 const CONFIG: &str = "config";
 const CHUNKS: &str = "chunks";
@@ -59,6 +54,11 @@ pub(crate) struct Cache {
     unreadable: Option<Vec<BString>>,
     /// Which files the last backups saw.
     files: Arc<FilesCache>,
+    /// The name of the file that they stand in, and how many runs they are remembered.
+    files_name: String,
+    files_runs: u64,
+    /// Whether that file was there, and is not as it was written.
+    files_damaged: bool,
     /// Held until the end.
     _lock: Lock,
 }
@@ -72,6 +72,19 @@ impl Cache {
             location: get("previous_location"),
             key_type: get("key_type"),
             manifest_timestamp: get("timestamp"),
+        }
+    }
+
+    /// Remembers where a repository has been moved to.
+    pub(crate) fn remember_location(
+        home: &Home,
+        repository: &Id,
+        location: &str,
+    ) -> Result<(), Error> {
+        let path = home.cache_of(repository).join(CONFIG);
+        match path.exists() {
+            true => CacheSettings::open(&path)?.set("cache", "previous_location", Some(location)),
+            false => Ok(()),
         }
     }
 
@@ -106,19 +119,13 @@ impl Cache {
                 HashIndex::load(&path.join(CHUNKS), CHUNKS, Some(&expected)).ok()
             })
             .flatten();
-        let files = expected(&config, FILES)
-            .and_then(|expected| {
-                let bytes = fs::read(path.join(FILES)).ok()?;
-                expected
-                    .allows(&Digests::of(FILES, &bytes, None))
-                    .then_some(bytes)
-            })
-            .and_then(|bytes| FilesCache::read(&bytes).ok())
-            .unwrap_or_default();
         Ok(Self {
             chunks: chunks.map(ChunkIndex::from),
             unreadable: None,
-            files: Arc::new(files),
+            files: Arc::default(),
+            files_name: FILES.into(),
+            files_runs: FilesMemory::default().runs,
+            files_damaged: false,
             path,
             config,
             _lock: lock,
@@ -147,9 +154,28 @@ impl Cache {
         self.chunks.take().unwrap_or_default()
     }
 
-    /// The files that the last backups saw.
-    pub(crate) fn files(&self) -> Arc<FilesCache> {
+    /// Reads what the last backups saw.
+    pub(crate) fn load_files(&mut self, memory: &FilesMemory) -> Arc<FilesCache> {
+        if let Some(suffix) = &memory.suffix {
+            self.files_name = format!("{FILES}.{suffix}");
+        }
+        self.files_runs = memory.runs;
+        if memory.mode.is_none() {
+            return Arc::default();
+        }
+        let bytes = fs::read(self.path.join(&self.files_name)).unwrap_or_default();
+        if let Some(expected) = expected(&self.config, &self.files_name) {
+            let is_whole = expected.allows(&Digests::of(&self.files_name, &bytes, None));
+            let files = is_whole.then(|| FilesCache::read(&bytes).ok()).flatten();
+            self.files_damaged = files.is_none();
+            self.files = Arc::new(files.unwrap_or_default());
+        }
         Arc::clone(&self.files)
+    }
+
+    /// Whether what was known of files could not be used.
+    pub(crate) fn files_damaged(&self) -> bool {
+        self.files_damaged
     }
 
     /// Writes the cache for a manifest that has been committed.
@@ -192,10 +218,11 @@ impl Cache {
     }
 
     fn write_files(&mut self, fresh: &FreshFiles) -> io::Result<()> {
-        let bytes = self.files.write(fresh, RUNS_REMEMBERED);
-        save_file::write(&self.path.join(FILES), &bytes)?;
-        let digests = Digests::of(FILES, &bytes, None);
-        self.config.set("integrity", FILES, &digests.to_json());
+        let name = &self.files_name;
+        let bytes = self.files.write(fresh, self.files_runs);
+        save_file::write(&self.path.join(name), &bytes)?;
+        let digests = Digests::of(name, &bytes, None);
+        self.config.set("integrity", name, &digests.to_json());
         Ok(())
     }
 
@@ -231,6 +258,71 @@ impl Cache {
         }
         self.write_config()
     }
+}
+
+/// The settings of a cache, for a person who looks at them or changes them.
+pub struct CacheSettings {
+    path: PathBuf,
+    ini: Ini,
+}
+
+impl CacheSettings {
+    /// Reads the file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LocalState`].
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::LocalState {
+            path: path.into(),
+            source,
+        };
+        let text = fs::read_to_string(path).map_err(failed)?;
+        let ini = text
+            .parse()
+            .map_err(|error| failed(io::Error::other(error)))?;
+        let path = path.into();
+        Ok(Self { path, ini })
+    }
+
+    /// A value.
+    #[must_use]
+    pub fn get(&self, section: &str, key: &str) -> Option<&str> {
+        self.ini.get(section, key)
+    }
+
+    /// Sets a value, or removes it with `None`, and writes the file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LocalState`].
+    pub fn set(&mut self, section: &str, key: &str, value: Option<&str>) -> Result<(), Error> {
+        match value {
+            Some(value) => self.ini.set(section, key, value),
+            None => {
+                self.ini.remove(section, key);
+            }
+        }
+        let text = self.ini.to_string();
+        save_file::write(&self.path, text.as_bytes()).map_err(|source| Error::LocalState {
+            path: self.path.clone(),
+            source,
+        })
+    }
+}
+
+impl std::fmt::Display for CacheSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.ini.fmt(f)
+    }
+}
+
+/// Whether another program has changed the cache of a repository without its checksums, as
+/// versions of Borg before 1.1 do: they cannot be checked then.
+#[must_use]
+pub fn cache_lost_checksums(home: &Home, repository: &Id) -> bool {
+    let config = read_config(&home.cache_of(repository), repository);
+    config.get("integrity", "manifest") != config.get("cache", "manifest")
 }
 
 fn create(home: &Home, path: &Path) -> io::Result<()> {

@@ -28,12 +28,103 @@ const SETTLED_AGE: Duration = Duration::from_secs(600);
 pub(crate) struct PathHash(pub(crate) Id);
 
 impl PathHash {
-    /// Hashes the path as the stock program does for a file given by its absolute path.
-    pub(crate) fn of(entry: &Entry, key: &Key, scratch: &mut Vec<u8>) -> Self {
+    /// Hashes the path as the stock program does: with the folder in front that stored paths are
+    /// relative to, and a slash behind that.
+    pub(crate) fn of(base: &[u8], entry: &Entry, key: &Key, scratch: &mut Vec<u8>) -> Self {
         scratch.clear();
-        scratch.push(b'/');
+        scratch.extend_from_slice(base);
         scratch.extend_from_slice(entry.path.as_bytes());
         Self(key.id_hash(scratch))
+    }
+}
+
+/// What tells that a file has not changed, and what becomes of the memory of files.
+///
+/// Its text form is that of `--files-cache`: `ctime,size,inode`, `rechunk,mtime`, `disabled`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilesMemory {
+    /// What is compared; `None`: nothing is remembered, and what is known stays as it is.
+    pub mode: Option<FilesMode>,
+    /// Another memory than the usual one, for sources that have nothing to do with those.
+    pub suffix: Option<String>,
+    /// How many runs a file is remembered that is not seen any more.
+    pub runs: u64,
+}
+
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FilesMode {
+    /// Every file is read, and remembered.
+    pub rechunk: bool,
+    /// The time of the content, which programs can set, rather than that of the last change.
+    pub mtime: bool,
+    /// The number of the inode too. Some network file systems give other ones each time.
+    pub inode: bool,
+}
+
+impl Default for FilesMemory {
+    fn default() -> Self {
+        Self {
+            mode: Some(FilesMode::default()),
+            suffix: None,
+            runs: RUNS_REMEMBERED,
+        }
+    }
+}
+
+impl Default for FilesMode {
+    fn default() -> Self {
+        Self {
+            rechunk: false,
+            mtime: false,
+            inode: true,
+        }
+    }
+}
+
+/// How many runs a file is remembered that is not seen any more.
+///
+/// Source: the default of `BORG_FILES_CACHE_TTL`, Borg 1.4's documentation.
+const RUNS_REMEMBERED: u64 = 20;
+
+/// A text that is no mode.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "files cache mode must be `disabled`, or `ctime` or `mtime` with `size`, `size,inode` or `rechunk`, not `{text}`"
+)]
+pub struct BadFilesMode {
+    /// As it was written.
+    pub text: String,
+}
+
+impl FilesMemory {
+    /// With what a person said is to be compared.
+    ///
+    /// # Errors
+    ///
+    /// [`BadFilesMode`].
+    pub fn with_mode(self, text: &str) -> Result<Self, BadFilesMode> {
+        let bad = || BadFilesMode { text: text.into() };
+        let words: std::collections::BTreeSet<&str> = text.split(',').collect();
+        let has = |word| words.contains(word);
+        let mode = match (has("ctime"), has("mtime")) {
+            (false, false) if words.len() == 1 && has("disabled") => None,
+            (true, false) | (false, true) => Some(FilesMode {
+                rechunk: has("rechunk"),
+                mtime: has("mtime"),
+                inode: has("inode"),
+            }),
+            _ => return Err(bad()),
+        };
+        let known = ["ctime", "mtime", "size", "inode", "rechunk", "disabled"];
+        let is_known = words.iter().all(|word| known.contains(word));
+        let makes_sense = mode.is_none_or(|mode| {
+            mode.rechunk && words.len() == 2 || !mode.rechunk && has("size") && !has("disabled")
+        });
+        match is_known && makes_sense {
+            true => Ok(Self { mode, ..self }),
+            false => Err(bad()),
+        }
     }
 }
 
@@ -42,17 +133,24 @@ impl PathHash {
 pub(crate) struct FileState {
     inode: u64,
     size: u64,
-    /// In nanoseconds, within what Borg keeps.
+    /// Or mtime, if that is compared. In nanoseconds, within what Borg keeps.
     ctime: i64,
 }
 
 impl FileState {
-    pub(crate) fn of(entry: &Entry) -> Self {
+    pub(crate) fn of(entry: &Entry, mode: FilesMode) -> Self {
+        let time = if mode.mtime { entry.mtime } else { entry.ctime };
         Self {
             inode: entry.inode,
             size: entry.size,
-            ctime: clamp(entry.ctime),
+            ctime: clamp(time),
         }
+    }
+
+    fn is_as(&self, other: &Self, mode: FilesMode) -> bool {
+        self.size == other.size
+            && self.ctime == other.ctime
+            && (!mode.inode || self.inode == other.inode)
     }
 }
 
@@ -127,12 +225,22 @@ impl FilesCache {
     }
 
     /// The chunks of the file, if it is in the state that is remembered.
-    pub(crate) fn lookup(&self, path: &PathHash, state: &FileState) -> Option<&[Id]> {
+    pub(crate) fn lookup(
+        &self,
+        path: &PathHash,
+        state: &FileState,
+        mode: FilesMode,
+    ) -> Option<&[Id]> {
         let known = self.known.get(&path.0)?;
-        if known.state != *state {
+        if mode.rechunk || !known.state.is_as(state, mode) {
             return None;
         }
         self.chunks.get(known.chunks.clone())
+    }
+
+    /// Whether anything is known of a file of this name.
+    pub(crate) fn knows(&self, path: &PathHash) -> bool {
+        self.known.contains_key(&path.0)
     }
 
     /// Keeps the entry young: its file was seen unchanged.
@@ -262,10 +370,10 @@ mod tests {
             &fresh(&[(FIRST, state(10)), (SECOND, state(11))]),
         );
         assert_eq!(
-            cache.lookup(&FIRST, &state(10)),
+            cache.lookup(&FIRST, &state(10), FilesMode::default()),
             Some([Id([9; 32])].as_slice())
         );
-        assert_eq!(cache.lookup(&FIRST, &state(12)), None);
+        assert_eq!(cache.lookup(&FIRST, &state(12), FilesMode::default()), None);
     }
 
     #[test]
@@ -274,7 +382,10 @@ mod tests {
             &FilesCache::default(),
             &fresh(&[(FIRST, state(10)), (SECOND, state(11))]),
         );
-        assert_eq!(cache.lookup(&SECOND, &state(11)), None);
+        assert_eq!(
+            cache.lookup(&SECOND, &state(11), FilesMode::default()),
+            None
+        );
     }
 
     #[test]
@@ -285,13 +396,23 @@ mod tests {
             let mut fresh = FreshFiles::new(began);
             fresh.remember(FIRST, at(second), []);
             let cache = next_run(&FilesCache::default(), &fresh);
-            assert_eq!(cache.lookup(&FIRST, &at(second)).is_some(), is_known);
+            assert_eq!(
+                cache
+                    .lookup(&FIRST, &at(second), FilesMode::default())
+                    .is_some(),
+                is_known
+            );
             // So it is when the file is seen again unchanged, beside one that is new.
             cache.mark_seen(&FIRST);
             let mut fresh = FreshFiles::new(began);
             fresh.remember(SECOND, at(5), []);
             let cache = next_run(&cache, &fresh);
-            assert_eq!(cache.lookup(&FIRST, &at(second)).is_some(), is_known);
+            assert_eq!(
+                cache
+                    .lookup(&FIRST, &at(second), FilesMode::default())
+                    .is_some(),
+                is_known
+            );
         }
     }
 
@@ -303,15 +424,27 @@ mod tests {
         );
         for _ in 0..18 {
             cache = next_run(&cache, &none());
-            assert!(cache.lookup(&FIRST, &state(10)).is_some());
+            assert!(
+                cache
+                    .lookup(&FIRST, &state(10), FilesMode::default())
+                    .is_some()
+            );
         }
         cache.mark_seen(&FIRST);
         cache = next_run(&cache, &none());
-        assert!(cache.lookup(&FIRST, &state(10)).is_some());
+        assert!(
+            cache
+                .lookup(&FIRST, &state(10), FilesMode::default())
+                .is_some()
+        );
         for _ in 0..20 {
             cache = next_run(&cache, &none());
         }
-        assert!(cache.lookup(&FIRST, &state(10)).is_none());
+        assert!(
+            cache
+                .lookup(&FIRST, &state(10), FilesMode::default())
+                .is_none()
+        );
     }
 
     #[test]
@@ -321,8 +454,69 @@ mod tests {
             &fresh(&[(FIRST, state(10)), (SECOND, state(11))]),
         );
         let after = next_run(&before, &fresh(&[(FIRST, state(20)), (SECOND, state(21))]));
-        assert!(after.lookup(&FIRST, &state(20)).is_some());
-        assert!(after.lookup(&FIRST, &state(10)).is_none());
+        assert!(
+            after
+                .lookup(&FIRST, &state(20), FilesMode::default())
+                .is_some()
+        );
+        assert!(
+            after
+                .lookup(&FIRST, &state(10), FilesMode::default())
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn modes_are_read_as_borg_reads_them() {
+        let memory = |text: &str| FilesMemory::default().with_mode(text);
+        for (text, rechunk, mtime, inode) in [
+            ("ctime,size,inode", false, false, true),
+            ("ctime,size", false, false, false),
+            ("mtime,size,inode", false, true, true),
+            ("inode,size,mtime", false, true, true),
+            ("rechunk,ctime", true, false, false),
+            ("rechunk,mtime", true, true, false),
+        ] {
+            let mode = Some(FilesMode {
+                rechunk,
+                mtime,
+                inode,
+            });
+            assert_eq!(memory(text).unwrap().mode, mode, "{text}");
+        }
+        assert_eq!(memory("disabled").unwrap().mode, None);
+        for text in [
+            "",
+            "ctime",
+            "size,inode",
+            "ctime,mtime,size",
+            "ctime,size,x",
+            "rechunk",
+        ] {
+            assert!(memory(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_compared_may_differ() {
+        let cache = next_run(
+            &FilesCache::default(),
+            &fresh(&[(FIRST, state(1)), (SECOND, state(9))]),
+        );
+        let mut other = state(1);
+        other.inode += 1;
+        let is_known = |state: &FileState, mode| cache.lookup(&FIRST, state, mode).is_some();
+        let without_inode = FilesMode {
+            inode: false,
+            ..FilesMode::default()
+        };
+        assert!(!is_known(&other, FilesMode::default()));
+        assert!(is_known(&other, without_inode));
+        let rechunk = FilesMode {
+            rechunk: true,
+            ..without_inode
+        };
+        assert!(!is_known(&state(1), rechunk));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use crate::Id;
+use crate::{Error, Id, KeyError, Location, find_key_file};
 
 /// Where Borg keeps keys, what it remembers about repositories, and its caches.
 ///
@@ -16,6 +16,8 @@ use crate::Id;
 pub struct Home {
     /// Key files of the `keyfile` modes.
     pub keys: PathBuf,
+    /// The one key file that counts, wherever it is, in place of those in `keys`.
+    pub key_file: Option<PathBuf>,
     /// One folder a repository: what was last seen of it. See [`crate::Trust`].
     pub security: PathBuf,
     /// One folder a repository: chunks and files caches. May be deleted at any time.
@@ -25,7 +27,7 @@ pub struct Home {
 impl Home {
     /// The usual places below a person's home directory, moved by the variables that Borg
     /// documents: `BORG_BASE_DIR`, `BORG_CONFIG_DIR`, `BORG_CACHE_DIR`, `BORG_KEYS_DIR`,
-    /// `BORG_SECURITY_DIR`, `XDG_CONFIG_HOME` and `XDG_CACHE_HOME`.
+    /// `BORG_KEY_FILE`, `BORG_SECURITY_DIR`, `XDG_CONFIG_HOME` and `XDG_CACHE_HOME`.
     ///
     /// `variable` looks one up; an empty value counts as not set.
     pub fn from_environment(
@@ -48,9 +50,35 @@ impl Home {
             .unwrap_or_else(|| below("XDG_CONFIG_HOME", ".config").join("borg"));
         Self {
             keys: path("BORG_KEYS_DIR").unwrap_or_else(|| config.join("keys")),
+            key_file: path("BORG_KEY_FILE"),
             security: path("BORG_SECURITY_DIR").unwrap_or_else(|| config.join("security")),
             cache: path("BORG_CACHE_DIR")
                 .unwrap_or_else(|| below("XDG_CACHE_HOME", ".cache").join("borg")),
+        }
+    }
+
+    /// Finds the key file of a repository.
+    ///
+    /// # Errors
+    ///
+    /// As [`find_key_file`].
+    pub fn find_key_file(&self, repository: &Id) -> Result<PathBuf, KeyError> {
+        match &self.key_file {
+            Some(file) if file.exists() => Ok(file.clone()),
+            Some(file) => Err(KeyError::NotFound {
+                repository_id: *repository,
+                path: file.clone(),
+            }),
+            None => find_key_file(&self.keys, repository),
+        }
+    }
+
+    /// Where the key of a repository goes that has none in a file yet.
+    #[must_use]
+    pub fn new_key_file(&self, location: &Location) -> PathBuf {
+        match &self.key_file {
+            Some(file) => file.clone(),
+            None => location.new_key_file(&self.keys),
         }
     }
 
@@ -58,6 +86,26 @@ impl Home {
     #[must_use]
     pub fn security_of(&self, repository: &Id) -> PathBuf {
         self.security.join(repository.to_string())
+    }
+
+    /// Removes the cache of a repository, and unless `keep_security` what is remembered of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LocalState`].
+    pub fn forget(&self, repository: &Id, keep_security: bool) -> Result<(), Error> {
+        let mut folders = vec![self.cache_of(repository)];
+        if !keep_security {
+            folders.push(self.security_of(repository));
+        }
+        for path in folders {
+            match fs::remove_dir_all(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(Error::LocalState { path, source }),
+                Ok(()) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Where this machine caches what stands in the repository.

@@ -39,17 +39,21 @@ mod security;
 mod tam;
 mod tar;
 mod timestamp;
+mod unpack;
+mod unpacked;
 mod uses;
 
 pub use archive::{Archive, Totals};
 pub use archives::{
-    ArchiveInfo, Archives, Deleted, KeyForm, Recreate, RepositoryInfo, export_key, import_key,
+    ArchiveInfo, Archives, ChunkUse, Chunks, Deleted, KeyForm, Recreate, RepositoryInfo,
+    export_key, import_key, put_key, read_paper_key,
 };
 pub use backend::{Backend, Changes};
 pub use buffer::Buffer;
+pub use cache::{CacheSettings, cache_lost_checksums};
 pub use check::{
-    CheckReport, CheckStep, Checker, Hurt, HurtArchive, HurtFile, ManifestState, RepairReport,
-    RepositoryState,
+    CheckReport, CheckScope, CheckStep, Checker, Hurt, HurtArchive, HurtFile, ManifestState,
+    RepairReport, RepositoryState,
 };
 pub use chunk_reader::{ChunkReader, ReadBatch};
 pub use chunker::{BadChunkerParams, Chunk, Chunker, ChunkerParams, is_zero};
@@ -57,6 +61,7 @@ pub use compress::{
     BadCompression, BadPayload, Compression, Compressor, Decompressor, PLAIN_SIZE_MAX, Padding,
 };
 pub use error::Error;
+pub use files_cache::{BadFilesMode, FilesMemory, FilesMode};
 pub use hash_index::{HashIndex, IndexError, VALUE_MAX};
 pub use home::Home;
 pub use host::Host;
@@ -66,13 +71,13 @@ pub use item::{BadItem, ChunkRef, ITEM_KEYS, Item, ItemOptions, ItemReader};
 pub use keep::{Keep, Period, Reason, checkpoint_of, keep};
 pub use key::{
     BadObject, BadPaper, Counters, ENTRY_HEADER_SIZE, Encryption, Fetched, Key, KeyError,
-    KeyStorage, Object, Opener, Passphrase, Reservation, Sealed, UnknownEncryption, find_key_file,
-    key_file_text, new_key_file, plan_reservation, read_key_file,
+    KeyStorage, Object, Opener, Passphrase, RelatedSecrets, Reservation, Sealed, UnknownEncryption,
+    find_key_file, key_file_text, new_key_file, plan_reservation, read_key_file,
 };
 pub use location::{BadLocation, Location, SshLocation};
 pub use lock::Lock;
 pub use manifest::{ArchiveEntry, BadManifest, Manifest, Operation};
-pub use mount::{MountWhat, Mounted, mount, unmount};
+pub use mount::{MountOptions, MountSelect, MountWhat, Mounted, mount, unmount};
 pub use msgpack::Malformed;
 pub use random::{Random, SystemRandom};
 pub use repository::{
@@ -86,3 +91,5 @@ pub(crate) use tam::TAM_SIZE;
 pub use tam::{BadTam, Tam};
 pub use tar::{Exported, ImportOptions, Imported, TarFilter, TarForm, export_tar, import_tar};
 pub use timestamp::{BadTimestamp, Timestamp};
+pub use unpack::{UnpackError, Unpacker, unpack, unreadable};
+pub use unpacked::unpacked;

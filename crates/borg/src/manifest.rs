@@ -227,6 +227,11 @@ impl Manifest {
         value.is_some_and(|value| Reader::new(value).boolean() == Ok(true))
     }
 
+    /// Takes out that it must be authenticated; what the key says counts when it is written.
+    pub(crate) fn forget_tam_required(&mut self) {
+        self.config.remove(b"tam_required".as_slice());
+    }
+
     /// Makes sure that nothing forbids `operation` to this program.
     ///
     /// # Errors

@@ -24,6 +24,8 @@ pub struct Trust {
     pub relocated: bool,
     /// It shows an older state than was seen: it was set back on purpose.
     pub replayed: bool,
+    /// Its manifest is not authenticated though it should be: an old program has written it.
+    pub unauthenticated: bool,
 }
 
 /// What a repository shows of itself when it is opened.
@@ -56,6 +58,7 @@ pub(crate) struct CacheMemory {
 const LOCATION: &str = "location";
 const KEY_TYPE: &str = "key-type";
 const MANIFEST_TIMESTAMP: &str = "manifest-timestamp";
+const TAM_REQUIRED: &str = "tam_required";
 
 impl SecurityDir {
     /// Names the folder; it is created when something is first remembered.
@@ -65,7 +68,20 @@ impl SecurityDir {
 
     /// Whether an authenticated manifest was seen: from then on an unauthenticated one is refused.
     pub(crate) fn tam_was_required(&self) -> bool {
-        self.path.join("tam_required").exists()
+        self.path.join(TAM_REQUIRED).exists()
+    }
+
+    /// Remembers whether an unauthenticated manifest is refused.
+    pub(crate) fn set_tam_required(&self, required: bool) -> Result<(), Error> {
+        if required {
+            return self.write(TAM_REQUIRED, "");
+        }
+        let path = self.path.join(TAM_REQUIRED);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(Error::LocalState { path, source }),
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Compares what the repository shows with what is remembered.
@@ -263,6 +279,7 @@ mod tests {
                 unknown_unencrypted: true,
                 relocated: true,
                 replayed: true,
+                unauthenticated: true,
             },
         );
         assert!(matches!(result, Err(Error::KeyTypeChanged { .. })));

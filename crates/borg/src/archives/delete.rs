@@ -32,6 +32,12 @@ pub struct Deleted {
     pub size: u64,
     /// Bytes that they take in the repository. They are free after a compaction.
     pub csize: u64,
+    /// Plain bytes of all chunks that the archives used.
+    pub total_size: u64,
+    /// Stored bytes of them.
+    pub total_csize: u64,
+    /// Chunks that should have been there and were not.
+    pub missing: u64,
 }
 
 /// What is left when archives are gone.
@@ -52,6 +58,8 @@ fn release(uses: &Uses<'_>, mut index: ChunkIndex) -> Option<Released> {
         if known.references < count {
             return None;
         }
+        deleted.total_size += u64::from(known.size) * u64::from(count);
+        deleted.total_csize += u64::from(known.csize) * u64::from(count);
         if index.remove_references(&chunk.id, count) {
             deleted.chunks += 1;
             deleted.size += u64::from(known.size);
@@ -95,18 +103,44 @@ impl Archives {
         self.manifest.check_features(Operation::Delete)?;
         let mut cache = self.cache(host)?;
         let Released {
-            deleted,
+            mut deleted,
             unused,
             index,
         } = self.release(names, cache.take_chunks())?;
         let sealer = self.sealer(Compression::Lz4);
-        self.change(&mut cache, index, &sealer, now, |archives, _| {
+        deleted.missing = self.change(&mut cache, index, &sealer, now, |archives, _| {
             for name in names {
                 archives.manifest.archives.remove(name.as_bstr());
             }
             archives.delete_all(unused)
         })?;
         Ok(deleted)
+    }
+
+    /// Takes archives out of the manifest without looking into them. What they used stays as
+    /// orphans, until a repair removes it.
+    ///
+    /// For archives that are damaged so that [`Self::delete_archives`] refuses them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoArchive`] and those of writing. Nothing has changed then.
+    pub fn forget_archives(&mut self, names: &[BString], now: Moment) -> Result<(), Error> {
+        self.manifest.check_features(Operation::Delete)?;
+        let former = self.manifest.clone();
+        for name in names {
+            if self.manifest.archives.remove(name.as_bstr()).is_none() {
+                self.manifest = former;
+                return Err(Error::NoArchive { name: name.clone() });
+            }
+        }
+        let sealer = self.sealer(Compression::Lz4);
+        if let Err(error) = self.commit(now, &sealer) {
+            self.transaction = None;
+            self.manifest = former;
+            return Err(error);
+        }
+        self.remember()
     }
 
     /// What [`Self::compact`] would rewrite; `None` for a repository elsewhere, of which only its
@@ -174,21 +208,23 @@ impl Archives {
     }
 
     /// Deletes objects, where it matters in the order in which they are stored. One that is lost
-    /// already is no error.
-    pub(crate) fn delete_all(&mut self, mut ids: Vec<Id>) -> Result<(), Error> {
+    /// already is no error; gives how many were.
+    pub(crate) fn delete_all(&mut self, mut ids: Vec<Id>) -> Result<u64, Error> {
         if let Some(repository) = self.repository.local() {
             let positions = repository.locations(&ids)?;
             let mut stored: Vec<_> = positions.into_iter().zip(ids).collect();
             stored.sort_unstable_by_key(|(position, _)| *position);
             ids = stored.into_iter().map(|(_, id)| id).collect();
         }
+        let mut missing = 0;
         for id in &ids {
             match self.delete(id) {
-                Ok(()) | Err(Error::ObjectNotFound { .. }) => {}
+                Ok(()) => {}
+                Err(Error::ObjectNotFound { .. }) => missing += 1,
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(missing)
     }
 
     /// Makes a change to the archives and commits it; `index` has their references, and `make`

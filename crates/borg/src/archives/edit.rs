@@ -7,7 +7,8 @@ use bstr::{BStr, BString, ByteSlice};
 use jiff::Timestamp as Moment;
 
 use super::{Archives, salt};
-use crate::{Archive, ArchiveEntry, Compression, Error, Host, Operation};
+use crate::security::SecurityDir;
+use crate::{Archive, ArchiveEntry, Compression, Error, Host, KeyStorage, Operation, Passphrase};
 
 impl Archives {
     /// Gives an archive another name.
@@ -44,6 +45,39 @@ impl Archives {
     ) -> Result<(), Error> {
         let comment = comment.into();
         self.edit(name, host, now, |archive| archive.comment = Some(comment))
+    }
+
+    /// Writes an archive anew as it is, so that it is authenticated.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoArchive`]; [`Error::ArchiveTam`] for a forged one; those of writing.
+    pub fn authenticate(&mut self, name: &BStr, host: &Host, now: Moment) -> Result<(), Error> {
+        self.edit(name, host, now, |_| {})
+    }
+
+    /// Lets this and every other program refuse a manifest that is not authenticated, or no more.
+    /// The manifest is written anew, authenticated in any case.
+    ///
+    /// # Errors
+    ///
+    /// Those of writing the key and the manifest.
+    pub fn require_authentication(
+        &mut self,
+        required: bool,
+        passphrase: &Passphrase,
+        now: Moment,
+    ) -> Result<(), Error> {
+        if self.encryption().key_storage() != KeyStorage::Nowhere {
+            self.key = self.key.with_tam_required(required);
+            self.change_passphrase(passphrase)?;
+        }
+        self.manifest.forget_tam_required();
+        let sealer = self.sealer(Compression::Lz4);
+        self.commit(now, &sealer)?;
+        self.remember()?;
+        let folder = self.home.security_of(&self.repository.id());
+        SecurityDir::new(folder).set_tam_required(required)
     }
 
     fn edit(

@@ -19,8 +19,8 @@ use super::{Archives, open_key};
 use crate::home::create_private_dir;
 use crate::key::paper;
 use crate::{
-    Access, Backend, Compaction, Compression, ENTRY_HEADER_SIZE, Encryption, Error, Home, Host, Id,
-    Key, KeyError, KeyStorage, Location, OpenOptions, Passphrase, SystemRandom, find_key_file,
+    Access, Backend, BadPaper, Compaction, Compression, ENTRY_HEADER_SIZE, Encryption, Error, Home,
+    Host, Id, Key, KeyError, KeyStorage, Location, OpenOptions, Passphrase, SystemRandom,
     frame_put, key_file_text, read_key_file, save_file,
 };
 
@@ -50,7 +50,7 @@ impl Archives {
             KeyStorage::Nowhere => return Err(KeyError::NoKey { encryption }.into()),
             KeyStorage::Repository => self.repository.save_key(&blob)?,
             KeyStorage::File => {
-                let file = find_key_file(&self.home.keys, &self.repository.id())?;
+                let file = self.home.find_key_file(&self.repository.id())?;
                 self.write_key_file(&file, &blob)?;
             }
         }
@@ -79,7 +79,7 @@ impl Archives {
             .with_storage(to)
             .ok_or(KeyError::NoKey { encryption })?;
         let id = self.repository.id();
-        let key_file = find_key_file(&self.home.keys, &id).ok();
+        let key_file = self.home.find_key_file(&id).ok();
         if moved != encryption {
             let blob = self
                 .key
@@ -88,10 +88,9 @@ impl Archives {
             if to == KeyStorage::Repository {
                 self.repository.save_key(&blob)?;
             } else {
-                let file = key_file.clone().unwrap_or_else(|| {
-                    let location = self.repository.location();
-                    location.new_key_file(&self.home.keys)
-                });
+                let file = key_file
+                    .clone()
+                    .unwrap_or_else(|| self.home.new_key_file(&self.repository.location()));
                 self.write_key_file(&file, &blob)?;
             }
             let mut cache = self.cache(host)?;
@@ -139,7 +138,7 @@ impl Archives {
 }
 
 fn write_key_file(home: &Home, file: &Path, id: &Id, blob: &str) -> Result<(), Error> {
-    create_private_dir(&home.keys)
+    create_private_dir(file.parent().unwrap_or(&home.keys))
         .and_then(|()| save_file::write(file, key_file_text(id, blob).as_bytes()))
         .map_err(|source| Error::LocalState {
             path: file.into(),
@@ -165,7 +164,7 @@ pub fn export_key(
     let id = repository.id();
     let blob = match repository.load_key()? {
         Some(blob) if !blob.trim().is_empty() => blob,
-        _ => read_key_file(&find_key_file(&home.keys, &id)?, &id)?,
+        _ => read_key_file(&home.find_key_file(&id)?, &id)?,
     };
     // A copy that nobody could use is no copy.
     let paper = paper::to_paper(&id, &blob)?;
@@ -214,13 +213,45 @@ pub fn import_key(
         KeyStorage::Nowhere => Err(KeyError::NoKey { encryption }.into()),
         KeyStorage::Repository => repository.save_key(blob.trim()),
         KeyStorage::File => {
-            let file = find_key_file(&home.keys, &id)
-                .unwrap_or_else(|_| repository.location().new_key_file(&home.keys));
+            let file = home
+                .find_key_file(&id)
+                .unwrap_or_else(|_| home.new_key_file(&repository.location()));
             write_key_file(home, &file, &id, blob.trim())
         }
     }?;
     // It can be read where the next one will look for it.
     open_key(&repository, &stored, home, passphrase).map(drop)
+}
+
+/// Reads what was typed from paper; the blob of the key. The error says which line is the first that
+/// is missing or wrong, so that whoever types it can be told line by line.
+///
+/// # Errors
+///
+/// [`BadPaper`].
+pub fn read_paper_key(repository: &Id, typed: &str) -> Result<String, BadPaper> {
+    paper::from_paper(repository, typed)
+}
+
+/// Puts a key back as it is, without the passphrase that would show that it is the right one:
+/// [`import_key`] is safer. Gives the mode of the repository.
+///
+/// # Errors
+///
+/// [`KeyError::NoKey`] when the repository has none; those of writing.
+pub fn put_key(repository: &Backend, home: &Home, blob: &str) -> Result<(), Error> {
+    let id = repository.id();
+    let encryption = Encryption::of_object(&repository.get(&Id::MANIFEST)?)?;
+    match encryption.key_storage() {
+        KeyStorage::Nowhere => Err(KeyError::NoKey { encryption }.into()),
+        KeyStorage::Repository => repository.save_key(blob.trim()),
+        KeyStorage::File => {
+            let file = home
+                .find_key_file(&id)
+                .unwrap_or_else(|_| home.new_key_file(&repository.location()));
+            write_key_file(home, &file, &id, blob.trim())
+        }
+    }
 }
 
 fn open_with(key: &Key, stored: &[u8]) -> Result<(), Error> {

@@ -18,7 +18,7 @@ use crate::sealer::Sealer;
 use crate::uses::Uses;
 use crate::{
     Archive, ArchiveEntry, Chunk, ChunkRef, Chunker, ChunkerParams, Compression, Compressor, Error,
-    Host, Id, Item, ItemReader, Object, Operation, Totals, frame_put,
+    Host, Id, Item, ItemReader, Object, Operation, Timestamp, Totals, frame_put,
 };
 
 /// How an archive is made anew.
@@ -33,6 +33,8 @@ pub struct Recreate<'a> {
     pub recompress: bool,
     /// Another comment.
     pub comment: Option<BString>,
+    /// Another time, of its beginning and its end.
+    pub time: Option<Moment>,
     /// The name of the new archive, beside the former one; `None`: in its place.
     pub target: Option<BString>,
     /// What was typed.
@@ -89,7 +91,7 @@ impl Archives {
         let totals = self.change(&mut cache, index, &sealer, now, |archives, index| {
             maker.items(archives, index, &archive)?;
             let id = maker.finish(archives, index, &archive, name)?;
-            let time = former.time.clone();
+            let time = options.time.map_or(former.time.clone(), Timestamp::new);
             let target = options.target.clone().unwrap_or_else(|| name.into());
             archives
                 .manifest
@@ -278,6 +280,10 @@ impl Maker<'_> {
         if options.comment.is_some() {
             archive.comment.clone_from(&options.comment);
         }
+        if let Some(time) = options.time {
+            archive.time = Timestamp::new(time);
+            archive.time_end = Some(Timestamp::new(time));
+        }
         if options.chunker_params.is_some() {
             archive.chunker_params = options.chunker_params;
         }
@@ -350,6 +356,7 @@ mod tests {
             compression: Compression::Lz4,
             recompress: false,
             comment: None,
+            time: None,
             target: None,
             cmdline: Vec::new(),
         };

@@ -38,6 +38,7 @@ pub struct Checker {
     /// What is wrong with the manifest, if it is.
     manifest: ManifestState,
     trust: Trust,
+    removes_unauthenticated: bool,
 }
 
 /// The state of the manifest.
@@ -55,6 +56,8 @@ pub enum ManifestState {
 /// The state of what is below the encryption.
 #[derive(Debug, Clone)]
 pub enum RepositoryState {
+    /// Nobody has looked.
+    NotChecked,
     /// What was found on this machine.
     Local(Checked),
     /// What the server says that it has found.
@@ -71,6 +74,7 @@ impl RepositoryState {
     #[must_use]
     pub fn is_good(&self) -> bool {
         match self {
+            Self::NotChecked => true,
             Self::Local(checked) => checked.is_good(),
             Self::Remote { is_good, .. } => *is_good,
         }
@@ -162,6 +166,19 @@ impl CheckReport {
     }
 }
 
+/// Says which names are meant.
+type NameTest<'a> = &'a dyn Fn(&[u8]) -> bool;
+
+/// What is checked.
+pub struct CheckScope<'a> {
+    /// What is below the encryption.
+    pub repository: bool,
+    /// The content of every object.
+    pub data: bool,
+    /// The archives whose names it takes; `None`: all of them. Orphans are known only then.
+    pub archives: Option<NameTest<'a>>,
+}
+
 /// How far a check came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckStep {
@@ -196,6 +213,7 @@ impl Checker {
                 archives,
                 manifest: ManifestState::Good,
                 trust,
+                removes_unauthenticated: false,
             }),
             Err(
                 reason @ (Error::ObjectNotFound { id: Id::MANIFEST }
@@ -216,10 +234,17 @@ impl Checker {
                         what: reason.to_string(),
                     },
                     trust,
+                    removes_unauthenticated: false,
                 })
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Lets a repair remove archives that are not authenticated, as the stock program does, rather
+    /// than leave them alone as long as they are whole.
+    pub fn remove_unauthenticated(&mut self) {
+        self.removes_unauthenticated = true;
     }
 
     /// Checks everything; with `data`, also that every object has the content it should have.
@@ -235,6 +260,24 @@ impl Checker {
         data: bool,
         on_step: &mut dyn FnMut(CheckStep) -> ControlFlow<()>,
     ) -> Result<CheckReport, Error> {
+        let scope = CheckScope {
+            repository: true,
+            data,
+            archives: None,
+        };
+        self.check_scope(&scope, on_step)
+    }
+
+    /// Checks a part of everything.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check`].
+    pub fn check_scope(
+        &mut self,
+        scope: &CheckScope<'_>,
+        on_step: &mut dyn FnMut(CheckStep) -> ControlFlow<()>,
+    ) -> Result<CheckReport, Error> {
         let mut flow = ControlFlow::Continue(());
         let mut on_segment = |done: usize, total: usize| {
             flow = on_step(CheckStep {
@@ -244,6 +287,7 @@ impl Checker {
             });
         };
         let repository = match &self.archives.repository {
+            _ if !scope.repository => RepositoryState::NotChecked,
             Backend::Local(repository) => RepositoryState::Local(repository.check(on_segment)?),
             Backend::Remote(remote) => {
                 // Only what it says from now on is about this.
@@ -269,13 +313,13 @@ impl Checker {
         if self.manifest == ManifestState::Good {
             self.archives.manifest.check_features(Operation::Check)?;
         }
-        if data {
+        if scope.data {
             self.verify_objects(&mut report, on_step)?;
         }
         if self.manifest != ManifestState::Good && self.archives.manifest.archives.is_empty() {
             self.archives.manifest.archives = self.find_archives(on_step)?;
         }
-        self.check_archives(&mut report, on_step)?;
+        self.check_archives(scope, &mut report, on_step)?;
         Ok(report)
     }
 
@@ -376,6 +420,7 @@ impl Checker {
 
     fn check_archives(
         &self,
+        scope: &CheckScope<'_>,
         report: &mut CheckReport,
         on_step: &mut dyn FnMut(CheckStep) -> ControlFlow<()>,
     ) -> Result<(), Error> {
@@ -387,8 +432,11 @@ impl Checker {
         let is_there = |id: &Id| there.contains(id);
         let mut uses = Uses::with_test(archives, &is_there);
         let mut used: HashSet<Id> = HashSet::new();
-        let total = archives.manifest.archives.len() as u64;
-        for (name, entry) in archives.list() {
+        let wanted = |name: &[u8]| scope.archives.is_none_or(|takes| takes(name));
+        let mut list = archives.list();
+        list.retain(|(name, _)| wanted(name));
+        let total = list.len() as u64;
+        for (name, entry) in list {
             report.archive_count += 1;
             let hurt = self.check_archive(entry, &is_there, &mut uses, &mut used)?;
             if let Some(hurt) = hurt {
@@ -410,6 +458,10 @@ impl Checker {
                 total,
             }))?;
         }
+        if scope.archives.is_some() {
+            report.orphans_are_certain = false;
+            return Ok(());
+        }
         used.extend(uses.iter().map(|used| used.chunk.id));
         used.insert(Id::MANIFEST);
         report.orphans = there
@@ -418,6 +470,7 @@ impl Checker {
             .filter(|id| !used.contains(id))
             .collect();
         report.orphans_are_certain &= match &report.repository {
+            RepositoryState::NotChecked => true,
             RepositoryState::Local(checked) => checked.damages.is_empty(),
             RepositoryState::Remote { is_good, .. } => *is_good,
         };

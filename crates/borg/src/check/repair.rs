@@ -149,6 +149,7 @@ impl Checker {
             }
         }
         let sealer = self.archives.sealer(Compression::Lz4);
+        let removes_unauthenticated = self.removes_unauthenticated;
         let mut mender = Mender {
             compressor: sealer.compressor()?,
             sealer: &sealer,
@@ -160,6 +161,10 @@ impl Checker {
         for hurt in &found.hurt {
             match hurt.hurt {
                 Hurt::Lost { .. } | Hurt::Forged => {
+                    mender.archives.manifest.archives.remove(&hurt.name);
+                    mender.report.removed_archives += 1;
+                }
+                Hurt::NotAuthenticated if removes_unauthenticated => {
                     mender.archives.manifest.archives.remove(&hurt.name);
                     mender.report.removed_archives += 1;
                 }

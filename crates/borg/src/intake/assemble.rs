@@ -23,12 +23,12 @@ use super::seal::{SealedBatch, SealedChunk, Workshop};
 use crate::archive::sizes;
 use crate::cache::Cache;
 use crate::chunk_index::ChunkIndex;
-use crate::files_cache::{FileState, FreshFiles, PathHash};
+use crate::files_cache::{FileState, FilesMemory, FreshFiles, PathHash};
 use crate::item_stream::ItemStream;
 use crate::sealer::Sealer;
 use crate::{
     Archive, ArchiveEntry, Archives, ChunkRef, ChunkerParams, Compressor, Error, Id, Item,
-    Timestamp, Totals,
+    ItemOptions, Timestamp, Totals,
 };
 
 /// An archive that is to be made.
@@ -46,12 +46,43 @@ pub struct NewArchive {
     pub username: BString,
     /// What was typed. Secrets must not stand in it.
     pub cmdline: Vec<BString>,
+    /// In which folder.
+    pub cwd: Option<BString>,
+    /// The folder that stored paths are relative to, with a slash behind it: `/` for all but
+    /// relative sources. Files are remembered by their whole paths.
+    pub base: Vec<u8>,
+    /// What is stored of each object.
+    pub item_options: ItemOptions,
+    /// How files are known again.
+    pub files: FilesMemory,
     /// How files are cut.
     pub chunker_params: ChunkerParams,
     /// How chunks are compressed.
     pub compression: crate::Compression,
     /// How often a checkpoint is made, if at all.
     pub checkpoint_interval: Option<Duration>,
+}
+
+impl NewArchive {
+    /// An archive of files below `/`, with Borg's defaults for the rest and without checkpoints.
+    #[must_use]
+    pub fn new(name: impl Into<BString>, time: Moment) -> Self {
+        Self {
+            name: name.into(),
+            comment: BString::default(),
+            time,
+            hostname: BString::default(),
+            username: BString::default(),
+            cmdline: Vec::new(),
+            cwd: None,
+            base: b"/".to_vec(),
+            item_options: ItemOptions::default(),
+            files: FilesMemory::default(),
+            chunker_params: ChunkerParams::DEFAULT,
+            compression: crate::Compression::default(),
+            checkpoint_interval: None,
+        }
+    }
 }
 
 /// What a new archive holds, and what it took.
@@ -76,6 +107,8 @@ pub(super) struct Assembler {
     pub(super) shop: Arc<Workshop>,
     pub(super) items: ItemStream,
     pub(super) statistics: Statistics,
+    /// The same for others to look at.
+    pub(super) shown: Arc<Mutex<Statistics>>,
     pub(super) fresh: FreshFiles,
     pub(super) open: Option<OpenFile>,
     /// When reading began.
@@ -112,6 +145,7 @@ impl Assembler {
                 self.take(batch)?;
                 self.taken += 1;
             }
+            *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = self.statistics;
             if self
                 .new
                 .checkpoint_interval
@@ -283,9 +317,8 @@ impl Assembler {
         let name = self.checkpoint_name();
         let entry = self.enter(name.clone())?;
         self.archives.commit(self.now(), &self.sealer)?;
-        self.cache
-            .save_files(&self.fresh)
-            .and_then(|()| self.archives.remember())?;
+        self.save_files()?;
+        self.archives.remember()?;
         self.archives.manifest.archives.remove(&name);
         if lock(&self.index).remove_reference(&entry.id) {
             self.archives.delete(&entry.id)?;
@@ -322,6 +355,7 @@ impl Assembler {
             comment: Some(self.new.comment.clone()),
             items: ids.to_vec(),
             cmdline: self.new.cmdline.clone(),
+            cwd: self.new.cwd.clone(),
             hostname: Some(self.new.hostname.clone()),
             username: Some(self.new.username.clone()),
             time_end: Some(Timestamp::new(now(self.new.time, self.began))),
@@ -336,17 +370,40 @@ impl Assembler {
         Ok(entry)
     }
 
+    /// Makes what was taken stand as a checkpoint, and ends.
+    pub(super) fn leave_checkpoint(mut self) -> Result<BString, Error> {
+        if let Some(mut open) = self.open.take() {
+            self.part(&mut open)?;
+        }
+        let name = self.checkpoint_name();
+        self.enter(name.clone())?;
+        self.archives.commit(self.now(), &self.sealer)?;
+        self.save_files()?;
+        self.archives.remember()?;
+        Ok(name)
+    }
+
+    /// Remembers the files that were read; unless nothing is to be remembered.
+    fn save_files(&mut self) -> Result<(), Error> {
+        match self.new.files.mode {
+            Some(_) => self.cache.save_files(&self.fresh),
+            None => Ok(()),
+        }
+    }
+
     /// Makes the archive stand.
     pub(super) fn commit(mut self) -> Result<(Archives, Statistics), Error> {
         self.enter(self.new.name.clone())?;
         self.archives.commit(self.now(), &self.sealer)?;
         let memory = self.archives.memory();
-        self.cache.save(
-            &self.archives.manifest_id,
-            &memory,
-            &mut lock(&self.index),
-            &self.fresh,
-        )?;
+        {
+            let manifest = &self.archives.manifest_id;
+            let index = &mut lock(&self.index);
+            match self.new.files.mode {
+                Some(_) => self.cache.save(manifest, &memory, index, &self.fresh)?,
+                None => self.cache.save_chunks(manifest, &memory, index)?,
+            }
+        }
         self.archives.remember()?;
         Ok((self.archives, self.statistics))
     }

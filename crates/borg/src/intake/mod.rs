@@ -30,7 +30,7 @@ use crossbeam_channel::{Sender, bounded};
 use tree::{Block, Body, Ending, Entry, Step};
 
 use crate::chunk_index::ChunkIndex;
-use crate::files_cache::{FileState, FilesCache, FreshFiles, PathHash};
+use crate::files_cache::{FileState, FilesCache, FilesMode, FreshFiles, PathHash};
 use crate::item_stream::ItemStream;
 use crate::{Archives, Chunk, Chunker, ChunkerParams, Error, Host, Item, ItemOptions, Key};
 
@@ -87,17 +87,16 @@ impl Cutter {
             self.batch.marks.push(Mark::Item(item));
             return Ok(());
         }
-        let path = PathHash::of(entry, &known.key, &mut self.scratch);
-        let state = FileState::of(entry);
+        let path = known.hash(entry, &mut self.scratch);
+        let state = FileState::of(entry, known.mode.unwrap_or_default());
         match body {
             Body::None => {
-                let chunks =
-                    known
-                        .files
-                        .lookup(&path, &state)
-                        .ok_or_else(|| Error::ContentMissing {
-                            path: entry.path.clone(),
-                        })?;
+                let chunks = known
+                    .files
+                    .lookup(&path, &state, known.mode.unwrap_or_default())
+                    .ok_or_else(|| Error::ContentMissing {
+                        path: entry.path.clone(),
+                    })?;
                 known.files.mark_seen(&path);
                 self.batch.marks.push(Mark::Unchanged {
                     item,
@@ -183,13 +182,27 @@ struct KnownFiles {
     files: Arc<FilesCache>,
     index: Arc<Mutex<ChunkIndex>>,
     item_options: ItemOptions,
+    /// What is compared.
+    mode: Option<FilesMode>,
+    /// The folder that stored paths are relative to, with a slash behind it.
+    base: Vec<u8>,
+    /// Whether what was known of files could not be used.
+    is_damaged: bool,
 }
 
 impl KnownFiles {
+    fn hash(&self, entry: &Entry, scratch: &mut Vec<u8>) -> PathHash {
+        PathHash::of(&self.base, entry, &self.key, scratch)
+    }
+
     /// Whether the file has the content that is known, and all of that is in the repository.
     fn knows(&self, entry: &Entry) -> bool {
-        let path = PathHash::of(entry, &self.key, &mut Vec::new());
-        let Some(chunks) = self.files.lookup(&path, &FileState::of(entry)) else {
+        let Some(mode) = self.mode else {
+            return false;
+        };
+        let path = self.hash(entry, &mut Vec::new());
+        let state = FileState::of(entry, mode);
+        let Some(chunks) = self.files.lookup(&path, &state, mode) else {
             return false;
         };
         let index = lock(&self.index);
@@ -201,6 +214,7 @@ impl KnownFiles {
 /// was, but for a checkpoint.
 pub struct Intake {
     known: KnownFiles,
+    stored: Arc<Mutex<Statistics>>,
     cutter: Mutex<Cutter>,
     assembler: Option<JoinHandle<Result<Assembler, Error>>>,
     workers: Vec<JoinHandle<()>>,
@@ -229,11 +243,15 @@ impl Intake {
         let index = Arc::new(Mutex::new(index));
         let sealer = archives.sealer(new.compression.clone());
         let key = archives.key.clone();
+        let files = cache.load_files(&new.files);
         let known = KnownFiles {
             key: key.clone(),
-            files: cache.files(),
+            files,
             index: Arc::clone(&index),
-            item_options: ItemOptions::default(),
+            item_options: new.item_options,
+            mode: new.files.mode,
+            base: new.base.clone(),
+            is_damaged: cache.files_damaged(),
         };
         // Nothing waits in between: whoever has a batch to hand on holds it till it is taken.
         let (batch_sender, batches) = bounded::<(u64, Batch)>(0);
@@ -254,10 +272,12 @@ impl Intake {
             .collect();
         let params = new.chunker_params;
         let now = Instant::now();
+        let stored = Arc::new(Mutex::new(Statistics::default()));
         let assembler = Assembler {
             compressor: sealer.compressor()?,
             items: ItemStream::new(key.chunk_seed()),
             statistics: Statistics::default(),
+            shown: Arc::clone(&stored),
             fresh: FreshFiles::new(new.time),
             open: None,
             began: now,
@@ -286,6 +306,7 @@ impl Intake {
                 shop: Arc::clone(&shop),
             }),
             known,
+            stored,
             assembler: Some(assembler),
             workers,
             unreadable: unreadable.unwrap_or_default(),
@@ -304,6 +325,28 @@ impl Intake {
         entry.hard_link.is_none() && !self.known.knows(entry)
     }
 
+    /// Whether an earlier run has seen a file of this name, in whatever state.
+    pub fn has_seen(&self, entry: &Entry) -> bool {
+        let looks = self.known.mode.is_some_and(|mode| !mode.rechunk);
+        looks
+            && self
+                .known
+                .files
+                .knows(&self.known.hash(entry, &mut Vec::new()))
+    }
+
+    /// What has been stored so far. It is behind what was taken.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        *self.stored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether what was remembered of files was damaged: all of them are read.
+    #[must_use]
+    pub fn files_memory_damaged(&self) -> bool {
+        self.known.is_damaged
+    }
+
     /// Takes the next step of the scan; see [`tree::Step`] for their order.
     ///
     /// # Errors
@@ -319,7 +362,21 @@ impl Intake {
     /// # Errors
     ///
     /// When it does not stand. All earlier archives do.
-    pub fn commit(mut self) -> Result<(Archives, Statistics), Error> {
+    pub fn commit(self) -> Result<(Archives, Statistics), Error> {
+        self.end()?.commit()
+    }
+
+    /// Ends it before its time: what was taken stands as a checkpoint, which the next run needs not
+    /// store again. Gives its name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::commit`].
+    pub fn leave_checkpoint(self) -> Result<BString, Error> {
+        self.end()?.leave_checkpoint()
+    }
+
+    fn end(mut self) -> Result<Assembler, Error> {
         let last = {
             let mut cutter = self.cutter.lock().unwrap_or_else(PoisonError::into_inner);
             let last = match cutter.batch.is_empty() {
@@ -331,7 +388,7 @@ impl Intake {
         };
         let assembler = self.join()?;
         last?;
-        assembler.commit()
+        Ok(assembler)
     }
 
     /// Waits for all threads. The batches must have ended.

@@ -90,6 +90,14 @@ pub enum KeyError {
         /// The key file.
         path: std::path::PathBuf,
     },
+    /// Chunks of the two modes have different names, so that they would have none in common.
+    #[error("{encryption} names chunks in another way than {other}: deduplication will break")]
+    Unrelated {
+        /// The mode that was asked for.
+        encryption: Encryption,
+        /// The mode that the secrets come from.
+        other: Encryption,
+    },
     /// A key file stands where a new one should be made.
     #[error("a key file is already there: {path}")]
     Exists {

@@ -53,7 +53,20 @@ struct Cipher {
     mac: Hasher,
 }
 
+/// What repositories share that name and cut chunks alike.
+///
+/// Who has it and reads one of the repositories can tell whether known content is in it.
+pub struct RelatedSecrets {
+    /// The mode that it comes from.
+    pub encryption: Encryption,
+    /// What ids are keyed with.
+    pub id_key: Zeroizing<Vec<u8>>,
+    /// What the chunker is seeded with.
+    pub chunk_seed: u32,
+}
+
 /// What the key blob holds.
+#[derive(Clone)]
 struct Secrets {
     repository_id: Id,
     enc_key: Zeroizing<Vec<u8>>,
@@ -159,18 +172,59 @@ impl Key {
 
     /// The same key in a repository that keeps it elsewhere.
     pub(crate) fn with_encryption(&self, encryption: Encryption) -> Self {
-        let secrets = &self.0.secrets;
-        Self::new(
-            encryption,
-            Secrets {
-                repository_id: secrets.repository_id,
-                enc_key: secrets.enc_key.clone(),
-                enc_hmac_key: secrets.enc_hmac_key.clone(),
-                id_key: secrets.id_key.clone(),
-                chunk_seed: secrets.chunk_seed,
-                tam_required: secrets.tam_required,
-            },
-        )
+        Self::new(encryption, self.0.secrets.clone())
+    }
+
+    /// The same key for another repository, before anything was written with it.
+    pub(crate) fn of_repository(&self, repository_id: Id) -> Self {
+        let secrets = Secrets {
+            repository_id,
+            ..self.0.secrets.clone()
+        };
+        Self::new(self.0.encryption, secrets)
+    }
+
+    /// The same key for a manifest that must be authenticated, or need not.
+    pub(crate) fn with_tam_required(&self, tam_required: bool) -> Self {
+        let secrets = Secrets {
+            tam_required,
+            ..self.0.secrets.clone()
+        };
+        Self::new(self.0.encryption, secrets)
+    }
+
+    /// The same key, but for what chunks are named and cut by.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Unrelated`] when the mode names chunks in another way.
+    pub(crate) fn related_to(&self, other: &RelatedSecrets) -> Result<Self, KeyError> {
+        let encryption = self.0.encryption;
+        let is_same = other.encryption.uses_blake2() == encryption.uses_blake2()
+            && other.id_key.len() == self.0.secrets.id_key.len()
+            && ![other.encryption, encryption].contains(&Encryption::None);
+        if !is_same {
+            return Err(KeyError::Unrelated {
+                encryption,
+                other: other.encryption,
+            });
+        }
+        let secrets = Secrets {
+            id_key: other.id_key.clone(),
+            chunk_seed: other.chunk_seed,
+            ..self.0.secrets.clone()
+        };
+        Ok(Self::new(encryption, secrets))
+    }
+
+    /// What another repository needs to name and cut chunks as this one does.
+    #[must_use]
+    pub fn related_secrets(&self) -> RelatedSecrets {
+        RelatedSecrets {
+            encryption: self.0.encryption,
+            id_key: self.0.secrets.id_key.clone(),
+            chunk_seed: self.0.secrets.chunk_seed,
+        }
     }
 
     /// Which repository the key says it belongs to.

@@ -16,9 +16,9 @@ use fuser::{
     Request,
 };
 
-use super::MountWhat;
 use super::content::Cache;
 use super::tree::{Builder, DIRECTORY, FILE, NodeNumber, Tree};
+use super::{MountOptions, MountWhat};
 use crate::{Archive, Archives, Error, Item};
 
 /// Nothing ever changes here, so the kernel may remember it for long.
@@ -41,6 +41,7 @@ const NODE_BITS: u32 = 32;
 
 pub(super) struct View {
     archives: Archives,
+    options: MountOptions,
     trees: Vec<Slot>,
     /// Whether the trees are folders of the root; else there is one, and its root is the root.
     has_folders: bool,
@@ -79,7 +80,11 @@ enum Place {
 }
 
 impl View {
-    pub(super) fn new(archives: Archives, what: MountWhat) -> Result<Self, Error> {
+    pub(super) fn new(
+        archives: Archives,
+        what: MountWhat,
+        options: MountOptions,
+    ) -> Result<Self, Error> {
         let (names, has_folders, with_versions) = match what {
             MountWhat::Archive(name) => (vec![name], false, false),
             MountWhat::Archives(names) => (names, true, false),
@@ -113,6 +118,7 @@ impl View {
         };
         Ok(Self {
             archives,
+            options,
             trees,
             has_folders,
             clock: AtomicU64::new(1),
@@ -169,7 +175,7 @@ impl View {
     }
 
     fn load(&self, slot: &Slot) -> Result<Tree, Error> {
-        let mut builder = Builder::new(slot.with_versions);
+        let mut builder = Builder::new(slot.with_versions, self.options.select.as_ref());
         for name in &slot.archives {
             let archive: Archive = self.archives.archive(name)?;
             builder.archive(&self.archives, &archive)?;
@@ -294,7 +300,7 @@ impl View {
         if item.mode & 0o170_000 != FILE {
             return Err(Errno::EINVAL);
         }
-        if item.chunks_healthy.is_some() {
+        if item.chunks_healthy.is_some() && !self.options.allow_damaged {
             return Err(Errno::EIO);
         }
         let mut end = 0;

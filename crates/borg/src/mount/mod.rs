@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bstr::BString;
 use fuser::{BackgroundSession, Config, MountOption, SessionACL};
 
 use crate::{Archives, Error};
@@ -49,6 +50,21 @@ pub enum MountWhat {
     Versions(Vec<Vec<u8>>),
 }
 
+/// Says under which path something of an archive is shown, if at all.
+pub type MountSelect = Box<dyn Fn(&[u8]) -> Option<BString> + Send + Sync>;
+
+/// How it is shown.
+#[derive(Default)]
+pub struct MountOptions {
+    /// Other users see it, too; the permissions of the files hold then.
+    pub allow_other: bool,
+    /// Files in which a repair has put zeros can be read, zeros and all.
+    pub allow_damaged: bool,
+    /// What is shown of each archive; `None`: everything. A further name of a file whose first is
+    /// not shown has its content all the same.
+    pub select: Option<MountSelect>,
+}
+
 /// A file system that is mounted. Dropped, it is unmounted.
 pub struct Mounted {
     mount_point: PathBuf,
@@ -56,8 +72,7 @@ pub struct Mounted {
     watcher: Watcher,
 }
 
-/// Mounts archives at an empty folder. Other users see it when `allow_other` says so; the
-/// permissions of the files hold then.
+/// Mounts archives at an empty folder.
 ///
 /// # Errors
 ///
@@ -66,7 +81,7 @@ pub fn mount(
     archives: Archives,
     what: MountWhat,
     mount_point: &Path,
-    allow_other: bool,
+    options: MountOptions,
 ) -> Result<Mounted, Error> {
     let failed = |source: io::Error| Error::Mount {
         path: mount_point.to_owned(),
@@ -75,7 +90,8 @@ pub fn mount(
     let mount_point = mount_point.canonicalize().map_err(failed)?;
     // A comma would begin the next option.
     let name = archives.location_text().replace(',', "_");
-    let view = View::new(archives, what)?;
+    let allow_other = options.allow_other;
+    let view = View::new(archives, what, options)?;
     let mut config = Config::default();
     config.mount_options = vec![
         MountOption::RO,

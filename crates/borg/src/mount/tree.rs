@@ -7,6 +7,7 @@ use std::hash::{DefaultHasher, Hasher};
 
 use bstr::BString;
 
+use super::MountSelect;
 use super::items::{ItemStore, Place};
 use crate::{Archive, Archives, Error, Item, ItemReader};
 
@@ -44,6 +45,9 @@ pub(super) struct Tree {
 
 /// Names in a path; no system leads deeper, and a path that is made up must not fill the memory.
 const DEPTH_MAX: usize = 16_384;
+
+/// The folder of what is not shown.
+const NOWHERE: NodeNumber = NodeNumber::MAX;
 
 const KIND: u32 = 0o170_000;
 pub(super) const DIRECTORY: u32 = 0o040_000;
@@ -96,7 +100,8 @@ impl Tree {
 }
 
 /// Makes a tree of archives.
-pub(super) struct Builder {
+pub(super) struct Builder<'a> {
+    select: Option<&'a MountSelect>,
     tree: Tree,
     /// Folders by the one above and the hash of the name, while the tree grows.
     folders: HashMap<(NodeNumber, u64), NodeNumber>,
@@ -111,9 +116,10 @@ pub(super) struct Builder {
     with_versions: bool,
 }
 
-impl Builder {
-    pub(super) fn new(with_versions: bool) -> Self {
+impl<'a> Builder<'a> {
+    pub(super) fn new(with_versions: bool, select: Option<&'a MountSelect>) -> Self {
         let mut builder = Self {
+            select,
             tree: Tree::default(),
             folders: HashMap::new(),
             last_folder: (BString::default(), 0),
@@ -150,21 +156,38 @@ impl Builder {
                     Ok(None) => break,
                     Err(_) => continue,
                 };
-                let Some(item) = item.ok().filter(|item| item.part.is_none()) else {
+                let Some(mut item) = item.ok().filter(|item| item.part.is_none()) else {
                     continue;
                 };
                 let place = Place {
                     offset: arrived - reader.rest().len() as u64 - length,
                     length: u32::try_from(length).unwrap_or(u32::MAX),
                 };
-                self.item(&item, (number, place));
+                let stored_path = item.path.clone();
+                match self.select.map(|select| select(&stored_path)) {
+                    None => self.item(&item, &stored_path, (number, place)),
+                    Some(Some(path)) => {
+                        item.path = path;
+                        self.item(&item, &stored_path, (number, place));
+                    }
+                    Some(None) => self.hidden(&item, (number, place)),
+                }
             }
         }
         self.tree.stores.push(store);
         Ok(())
     }
 
-    fn item(&mut self, item: &Item, at: (u16, Place)) {
+    /// What is not shown, but may have further names that are.
+    fn hidden(&mut self, item: &Item, at: (u16, Place)) {
+        if item.hardlink_master == Some(true) {
+            let node = self.add(NOWHERE, b"", item.mode & KIND, Some(at));
+            self.tree.link_counts.insert(node, 0);
+            self.first_names.insert(hash(&[&item.path]), node);
+        }
+    }
+
+    fn item(&mut self, item: &Item, stored_path: &BString, at: (u16, Place)) {
         let kind = item.mode & KIND;
         let names: Vec<&[u8]> = item
             .path
@@ -205,7 +228,7 @@ impl Builder {
                 }
             }
             None if can_be_linked && item.hardlink_master != Some(false) => {
-                self.first_names.insert(hash(&[&item.path]), node);
+                self.first_names.insert(hash(&[stored_path]), node);
             }
             _ => {}
         }
@@ -394,7 +417,7 @@ mod tests {
 
     #[test]
     fn names_are_found_below_their_folders() {
-        let mut builder = Builder::new(false);
+        let mut builder = Builder::new(false, None);
         for (offset, (path, mode)) in [
             ("b", DIRECTORY),
             ("b/z", FILE),
@@ -406,7 +429,7 @@ mod tests {
         .into_iter()
         .enumerate()
         {
-            builder.item(&item(path, mode), at(offset as u64));
+            builder.item(&item(path, mode), &path.into(), at(offset as u64));
         }
         let tree = builder.finish();
         assert_eq!(names(&tree, 0), ["a", "b", "deep", "up"]);
@@ -424,13 +447,13 @@ mod tests {
 
     #[test]
     fn further_names_lead_to_the_content_of_the_first() {
-        let mut builder = Builder::new(false);
+        let mut builder = Builder::new(false, None);
         let mut first = item("one", FILE);
         first.hardlink_master = Some(true);
-        builder.item(&first, at(0));
+        builder.item(&first, &first.path, at(0));
         let mut second = item("two", FILE);
         second.source = Some("one".into());
-        builder.item(&second, at(1));
+        builder.item(&second, &second.path, at(1));
         let tree = builder.finish();
         let (one, two) = (
             tree.child(0, b"one").unwrap(),
@@ -451,11 +474,13 @@ mod tests {
             }]);
             item
         };
-        let mut builder = Builder::new(true);
+        let mut builder = Builder::new(true, None);
         for (offset, content) in [1, 1, 2, 1].into_iter().enumerate() {
-            builder.item(&file("notes.txt", content), at(offset as u64));
+            let notes = file("notes.txt", content);
+            builder.item(&notes, &notes.path, at(offset as u64));
         }
-        builder.item(&file(".hidden", 3), at(9));
+        let hidden = file(".hidden", 3);
+        builder.item(&hidden, &hidden.path, at(9));
         let tree = builder.finish();
         assert_eq!(names(&tree, 0), [".hidden", "notes.txt"]);
         let notes = tree.child(0, b"notes.txt").unwrap();

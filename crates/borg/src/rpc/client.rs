@@ -53,6 +53,8 @@ pub struct Remote {
     id: Id,
     /// Whether the server takes arguments by name: Borg 1.1 and later.
     takes_names: bool,
+    /// As it said it.
+    server_version: String,
     pipe: Mutex<Pipe>,
     shared: Arc<Shared>,
     prefetch: Mutex<Prefetch<Pending>>,
@@ -67,6 +69,27 @@ pub struct RemoteChanges {
     remote: Arc<Remote>,
     /// Whether there may be something to undo.
     is_open: bool,
+}
+
+/// The version in the answer of a server: major, minor, patch, and what this program has no use
+/// for.
+fn version_of(answer: &[u8]) -> Option<String> {
+    let mut reader = Reader::new(answer);
+    for _ in 0..reader.map().ok()? {
+        if reader.raw().ok()? != b"server_version" {
+            reader.skip().ok()?;
+            continue;
+        }
+        let mut numbers = Vec::new();
+        for index in 0..reader.array().ok()? {
+            let number = reader.signed().ok()?;
+            if index < 3 {
+                numbers.push(number.to_string());
+            }
+        }
+        return Some(numbers.join("."));
+    }
+    None
 }
 
 /// The way to the server.
@@ -193,6 +216,7 @@ impl Remote {
             location: location.clone(),
             id: Id::MANIFEST,
             takes_names: false,
+            server_version: "unknown".into(),
             pipe: Mutex::new(Pipe {
                 stdin: child.stdin.take(),
                 next_number: 0,
@@ -206,6 +230,16 @@ impl Remote {
         };
         remote.negotiate()?;
         Ok(remote)
+    }
+
+    /// Asks a server for its version, without opening anything. One from before Borg 1.1 does not
+    /// say it: `unknown`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    pub fn server_version(location: &SshLocation) -> Result<String, Error> {
+        Ok(Self::connect(location)?.server_version.clone())
     }
 
     fn negotiate(&mut self) -> Result<(), Error> {
@@ -227,6 +261,9 @@ impl Remote {
         })?;
         let head = Reader::new(&answer).head();
         self.takes_names = matches!(head, Ok(Head::Map(_)));
+        if let Some(version) = version_of(&answer) {
+            self.server_version = version;
+        }
         Ok(())
     }
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use borg::{
-    Access, Archives, ChunkerParams, Compression, Encryption, Home, Host, Intake, NewArchive,
-    OpenOptions, Passphrase, RepositoryOptions, Statistics, Trust,
+    Access, Archives, Compression, Encryption, Home, Host, Intake, NewArchive, OpenOptions,
+    Passphrase, RepositoryOptions, Statistics, Trust,
 };
 use jiff::Timestamp;
 use testkit::{Ignore, StockBorg, Tree, assert_same};
@@ -56,15 +56,12 @@ fn back_up(
     now: Timestamp,
 ) -> Statistics {
     let new = NewArchive {
-        name: name.into(),
-        comment: "".into(),
-        time: now,
         hostname: "host".into(),
         username: "user".into(),
         cmdline: vec!["ravelin".into()],
-        chunker_params: ChunkerParams::DEFAULT,
         compression: compression.parse::<Compression>().unwrap(),
         checkpoint_interval: Some(Duration::from_secs(1800)),
+        ..NewArchive::new(name, now)
     };
     let intake = Intake::begin(open(repository, stock), new, &Host::this_machine()).unwrap();
     let source = Source {

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use borg::{
-    Access, Archives, ChunkerParams, Compression, Encryption, Error, Home, Host, Intake, Location,
-    NewArchive, OpenOptions, Passphrase, RepositoryOptions, Statistics, Trust,
+    Access, Archives, Compression, Encryption, Error, Home, Host, Intake, Location, NewArchive,
+    OpenOptions, Passphrase, RepositoryOptions, Statistics, Trust,
 };
 use jiff::Timestamp;
 use testkit::{StockBorg, Tree, rsh_stand_in};
@@ -66,15 +66,12 @@ fn back_up(
     now: Timestamp,
 ) -> Result<Statistics, Error> {
     let new = NewArchive {
-        name: name.into(),
-        comment: "".into(),
-        time: now,
         hostname: "host".into(),
         username: "user".into(),
         cmdline: vec!["ravelin".into()],
-        chunker_params: ChunkerParams::DEFAULT,
         compression: "none".parse::<Compression>().unwrap(),
         checkpoint_interval: Some(checkpoint_interval),
+        ..NewArchive::new(name, now)
     };
     let intake = Intake::begin(archives, new, &Host::this_machine())?;
     let source = Source {

@@ -278,6 +278,7 @@ fn an_archive_made_anew_has_the_same_content_in_other_pieces() {
         compression: "zstd,3".parse().unwrap(),
         recompress: false,
         comment: Some("in other pieces".into()),
+        time: None,
         target: None,
         cmdline: vec!["ravelin".into()],
     };

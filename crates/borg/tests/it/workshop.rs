@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use borg::{
-    Access, Archives, ChunkerParams, Compression, Encryption, Home, Host, Intake, NewArchive,
-    OpenOptions, Passphrase, RepositoryOptions, Trust,
+    Access, Archives, Compression, Encryption, Home, Host, Intake, NewArchive, OpenOptions,
+    Passphrase, RepositoryOptions, Trust,
 };
 use jiff::Timestamp;
 use testkit::StockBorg;
@@ -82,15 +82,11 @@ impl Workshop {
         time: Timestamp,
     ) -> Result<(), borg::Error> {
         let new = NewArchive {
-            name: name.into(),
-            comment: "".into(),
-            time,
             hostname: "host".into(),
             username: "user".into(),
             cmdline: vec!["ravelin".into()],
-            chunker_params: ChunkerParams::DEFAULT,
             compression: Compression::Lz4,
-            checkpoint_interval: None,
+            ..NewArchive::new(name, time)
         };
         let intake = Intake::begin(self.open(), new, &Host::this_machine()).unwrap();
         let source = Source {

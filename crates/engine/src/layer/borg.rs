@@ -482,7 +482,11 @@ impl Layer for BorgLayer {
             Shown::All => MountWhat::Archives(all()),
             Shown::Versions => MountWhat::Versions(all()),
         };
-        Ok(borg::mount(archives, what, mount_point, allow_other)?)
+        let options = borg::MountOptions {
+            allow_other,
+            ..borg::MountOptions::default()
+        };
+        Ok(borg::mount(archives, what, mount_point, options)?)
     }
 
     fn verify_for(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use borg::{Archives, ChunkerParams, Compression, Error as BorgError, NewArchive};
+use borg::{Archives, Compression, Error as BorgError, NewArchive};
 use jiff::Timestamp;
 use tree::{Entry, Step};
 
@@ -27,15 +27,12 @@ pub(super) fn begin<'a>(
 /// A snapshot in Borg's words.
 pub(super) fn new_archive(new: &NewSnapshot, compression: &Compression) -> NewArchive {
     NewArchive {
-        name: new.name.as_str().into(),
-        comment: "".into(),
-        time: new.time,
         hostname: new.host.as_str().into(),
         username: new.user.as_str().into(),
         cmdline: vec!["ravelin".into(), "backup".into()],
-        chunker_params: ChunkerParams::DEFAULT,
         compression: compression.clone(),
         checkpoint_interval: Some(CHECKPOINT_INTERVAL),
+        ..NewArchive::new(new.name.as_str(), new.time)
     }
 }
 

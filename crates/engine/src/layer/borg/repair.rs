@@ -67,7 +67,7 @@ impl Repair for BorgRepair {
         let (findings, actions) = (&mut found.findings, &mut found.actions);
         match &report.repository {
             RepositoryState::Local(checked) => below(checked, findings, actions),
-            RepositoryState::Remote { is_good: true, .. } => {}
+            RepositoryState::NotChecked | RepositoryState::Remote { is_good: true, .. } => {}
             RepositoryState::Remote { said, .. } => {
                 findings.push("the server has found damage below the snapshots".into());
                 findings.extend(said.iter().map(|line| format!("the server: {line}")));
