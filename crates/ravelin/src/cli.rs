@@ -122,8 +122,8 @@ pub(crate) enum Command {
     Mount(Mount),
     /// End what `mount` has begun
     Umount(Umount),
-    /// Commands of Borg's own command line; also when this program is called by the name `borg`
-    #[command(subcommand)]
+    /// Borg's own command line; also when this program is called by the name `borg`
+    #[command(disable_help_flag = true)]
     Borg(Borg),
 }
 
@@ -217,76 +217,16 @@ pub(crate) struct Umount {
     pub(crate) mount_point: PathBuf,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum Borg {
-    /// Give a client at the other end of SSH access to repositories of this machine
-    Serve(Serve),
-}
-
+/// What stands behind the word is read by its own rules: see `ravelin borg help`.
 #[derive(Debug, Args)]
-pub(crate) struct Serve {
-    /// Only repositories in or below this folder; may be given several times
-    #[arg(long = "restrict-to-path", value_name = "PATH")]
-    pub(crate) restrict_to_paths: Vec<PathBuf>,
-    /// Only this repository; may be given several times
-    #[arg(long = "restrict-to-repository", value_name = "PATH")]
-    pub(crate) restrict_to_repositories: Vec<PathBuf>,
-    /// Free nothing, whatever the client asks for
-    #[arg(long)]
-    pub(crate) append_only: bool,
-    /// Bytes that a repository may take, in place of its own quota: 5G, 1.5T
-    #[arg(long, value_name = "QUOTA", value_parser = storage_quota)]
-    pub(crate) storage_quota: Option<u64>,
-    /// Permissions that new files do not get
-    #[arg(long, value_name = "M", value_parser = umask, default_value = "0077")]
-    pub(crate) umask: u32,
-    #[command(flatten)]
-    _ignored: Ignored,
-}
-
-/// What stock clients say as well and what changes nothing here.
-#[derive(Debug, Args)]
-struct Ignored {
-    #[arg(long, hide = true)]
-    info: bool,
-    #[arg(long, hide = true)]
-    debug: bool,
-    #[arg(long, hide = true)]
-    warning: bool,
-    #[arg(long, hide = true)]
-    error: bool,
-    #[arg(long, hide = true)]
-    critical: bool,
-    #[arg(long, hide = true)]
-    log_json: bool,
-    #[arg(long, short, hide = true)]
-    progress: bool,
-    #[arg(long, hide = true)]
-    show_version: bool,
-    #[arg(long, hide = true)]
-    show_rc: bool,
-    #[arg(long = "debug-topic", hide = true)]
-    debug_topics: Vec<String>,
-    #[arg(long, hide = true)]
-    lock_wait: Option<String>,
-}
-
-/// Less would be used up by one segment's worth of housekeeping.
-const STORAGE_QUOTA_MIN: u64 = 10_000_000;
-
-fn storage_quota(text: &str) -> Result<u64, String> {
-    match borg::parse_size(text) {
-        Some(size) if size >= STORAGE_QUOTA_MIN => Ok(size),
-        Some(_) => Err("a quota below 10M leaves no room to work".into()),
-        None => Err("not a size like `5G`".into()),
-    }
-}
-
-fn umask(text: &str) -> Result<u32, String> {
-    match u32::from_str_radix(text, 8) {
-        Ok(umask) if umask <= 0o777 => Ok(umask),
-        _ => Err("not an octal number like `0077`".into()),
-    }
+pub(crate) struct Borg {
+    /// As Borg documents it: `ravelin borg help`
+    #[arg(
+        value_name = "ARGUMENTS",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    _arguments: Vec<std::ffi::OsString>,
 }
 
 #[derive(Debug, Args)]

@@ -17,9 +17,8 @@ mod progress;
 mod table;
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -29,14 +28,20 @@ use engine::{Machine, Places};
 use jiff::tz::TimeZone;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
-use cli::{Cli, Command, Common};
+use cli::{Cli, Common};
 use commands::{Ended, Session};
 use exit::Exit;
 use output::Output;
 
 fn main() -> ExitCode {
     memory::give_back_at_once();
-    let cli = match Cli::try_parse_from(arguments(env::args_os())) {
+    let words: Vec<OsString> = env::args_os().collect();
+    if let Some(typed) = borg::typed(&words) {
+        keep_to_ourselves();
+        let program = words.first().cloned().unwrap_or_default();
+        return borg::main(typed, program);
+    }
+    let cli = match Cli::try_parse_from(words) {
         Ok(cli) => cli,
         Err(error) => {
             let is_answer = matches!(
@@ -78,20 +83,7 @@ fn main() -> ExitCode {
     .into()
 }
 
-/// The command line. Called through a link named `borg`, the program speaks Borg's.
-fn arguments(typed: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = typed.into_iter().collect();
-    let name = arguments.first().map(Path::new).and_then(Path::file_name);
-    if name == Some(OsStr::new("borg")) {
-        arguments.insert(1, "borg".into());
-    }
-    arguments
-}
-
 fn act(cli: &Cli, output: Output) -> Result<Exit, Ended> {
-    if let Command::Borg(command) = &cli.command {
-        return Ok(borg::run(command, output));
-    }
     let machine = machine(interrupt::listen()?)?;
     let config_file = cli.common.config.clone();
     let session = Session {

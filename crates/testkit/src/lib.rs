@@ -27,7 +27,7 @@ pub use skip::{in_ci, is_root, missing, require_root, say_skipped};
 pub use sshd::{Sshd, rsh_stand_in, sshd};
 pub use stock::{
     CloudPrograms, StockBorg, StockDuplicity, cloud_programs, schema_faults, stock_borg,
-    stock_borg_with_fuse, stock_duplicity,
+    stock_borg_with_fuse, stock_borgmatic, stock_duplicity,
 };
 pub use tree::{Difference, Ignore, Tree, assert_same, clear_flags, compare, rsync_differences};
 pub use usage::{Usage, measure};

@@ -6,6 +6,7 @@
 //! remembered for a while, so that a machine without a network does not wait in every test.
 
 mod borg;
+mod borgmatic;
 mod clouds;
 mod duplicity;
 mod schema;
@@ -16,6 +17,7 @@ use std::process::Command;
 use std::time::Duration;
 
 pub use borg::{StockBorg, stock_borg, stock_borg_with_fuse};
+pub use borgmatic::stock_borgmatic;
 pub use clouds::{CloudPrograms, cloud_programs};
 pub use duplicity::{StockDuplicity, stock_duplicity};
 pub use schema::schema_faults;

@@ -4,6 +4,7 @@
 
 mod alarms;
 mod bench;
+mod borg_command;
 mod comparing;
 mod configuration;
 mod damaged;

@@ -1,0 +1,155 @@
+//! `borg mount` and `borg umount`
+//!
+//! In the background, the program is started once more, since a process with threads cannot be
+//! split. It says on its standard output when the files are there; whoever started it goes on
+//! then, and it lets go of the terminal.
+
+use std::env;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use borg::{Access, MountOptions, MountWhat};
+use nix::unistd::{dup2_stderr, dup2_stdout};
+
+use super::arguments::Arguments;
+use super::fail::Failure;
+use super::items::stripped;
+use super::matcher::Matcher;
+use super::pick::Pick;
+use super::print;
+use super::session::Session;
+
+/// What the program in the background says when it is ready.
+const READY: &str = "mounted";
+
+/// Tells the program that it is the one in the background.
+const IN_BACKGROUND: &str = "_RAVELIN_BORG_MOUNT";
+
+pub(crate) fn run(session: &Session, arguments: &Arguments) -> Result<(), Failure> {
+    let point = Path::new(arguments.os("mountpoint").unwrap_or_default());
+    if !point.is_dir() {
+        return Err(Failure::command(format!(
+            "{}: Mount point must be a writable directory",
+            point.display()
+        )));
+    }
+    let is_background = env::var_os(IN_BACKGROUND).is_some();
+    if !is_background && !arguments.has("foreground") {
+        return start_in_background(session);
+    }
+    let spot = session.spot(arguments)?;
+    let options = options(arguments)?;
+    let matcher = Matcher::of(arguments)?;
+    let strip: usize = arguments.number("strip_components", 0)?;
+    let pick = Pick::of(session, arguments)?;
+    if spot.archive.is_some() && Pick::is_asked_for(arguments) {
+        return Err(Failure::command(
+            "The options --first, --last, --prefix, and --glob-archives can only be used on repository targets.",
+        ));
+    }
+    let archives = session.open(&spot, Access::Read)?;
+    let what = match &spot.archive {
+        Some(name) => MountWhat::Archive(name.clone().into_bytes()),
+        None => {
+            let names = pick.choose(&archives).into_iter();
+            let names = names.map(|(name, _)| name.into()).collect();
+            match options.versions {
+                true => MountWhat::Versions(names),
+                false => MountWhat::Archives(names),
+            }
+        }
+    };
+    let mut mounting = MountOptions {
+        allow_other: options.allow_other,
+        allow_damaged: options.allow_damaged,
+        ..MountOptions::default()
+    };
+    if !matcher.takes_all() || strip > 0 {
+        let matcher = matcher.into_pure();
+        mounting.select = Some(Box::new(move |path: &[u8]| {
+            let is_wanted = matcher(path);
+            is_wanted.then(|| stripped(&path.into(), strip)).flatten()
+        }));
+    }
+    let mounted = borg::mount(archives, what, point, mounting)?;
+    if is_background {
+        print(format!("{READY}\n").as_bytes())?;
+        let nothing = File::options().write(true).open("/dev/null")?;
+        dup2_stdout(&nothing).map_err(io::Error::from)?;
+        dup2_stderr(&nothing).map_err(io::Error::from)?;
+    }
+    mounted.wait(&|| session.signal().is_some())?;
+    Ok(())
+}
+
+#[derive(Default)]
+struct Options {
+    allow_other: bool,
+    allow_damaged: bool,
+    versions: bool,
+}
+
+/// Reads what `-o` says.
+fn options(arguments: &Arguments) -> Result<Options, Failure> {
+    let mut options = Options::default();
+    let text = arguments.text("options").unwrap_or_default();
+    for word in text.split(',').filter(|word| !word.is_empty()) {
+        match word.split('=').next().unwrap_or_default() {
+            "allow_other" => options.allow_other = true,
+            "allow_damaged_files" => options.allow_damaged = true,
+            "versions" => options.versions = true,
+            // What is so anyway, or what mount itself uses in fstab.
+            "ignore_permissions"
+            | "defer_permissions"
+            | "default_permissions"
+            | "ro"
+            | "noauto"
+            | "user"
+            | "nofail"
+            | "defaults"
+            | "_netdev"
+            | "allow_root" => {}
+            other => {
+                return Err(Failure::command(format!("unknown mount option: {other}")));
+            }
+        }
+    }
+    Ok(options)
+}
+
+fn start_in_background(session: &Session) -> Result<(), Failure> {
+    let mut command = Command::new(env::current_exe()?);
+    command
+        .arg("borg")
+        .args(session.words())
+        .env(IN_BACKGROUND, "1")
+        .stdin(Stdio::inherit())
+        .stdout(Stdio::piped())
+        // Ctrl-C at this terminal is not meant for it any more.
+        .process_group(0);
+    let mut child = command.spawn()?;
+    let mut said = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout).read_line(&mut said)?;
+    }
+    if said.trim_end() == READY {
+        return Ok(());
+    }
+    // It has said why.
+    let code = child
+        .wait()?
+        .code()
+        .and_then(|code| u8::try_from(code).ok());
+    session.log.exit_with(code.unwrap_or(2));
+    Ok(())
+}
+
+pub(crate) fn unmount(session: &Session, arguments: &Arguments) -> Result<(), Failure> {
+    let point = Path::new(arguments.os("mountpoint").unwrap_or_default());
+    let _ = session;
+    borg::unmount(point)
+        .map_err(|error| Failure::error(format!("cannot unmount {}: {error}", point.display())))
+}
