@@ -353,7 +353,10 @@ fn check_repository(
         }
         Backend::Remote(remote) => {
             drop(remote.take_said());
-            let is_good = remote.check(repair)?;
+            let is_good = match limit {
+                Some(limit) => remote.check_for(limit)?,
+                None => remote.check(repair)?,
+            };
             for line in remote.take_said() {
                 log.info(&line);
             }

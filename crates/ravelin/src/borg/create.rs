@@ -287,7 +287,7 @@ impl Input {
             leave_out_no_dump: arguments.has("exclude_nodump"),
             one_file_system: arguments.has("one_file_system"),
             on_left_out: Some(Listener::new(move |path| {
-                listener.left_out(path.as_bytes())
+                listener.left_out(path.as_bytes());
             })),
             ..Source::default()
         };

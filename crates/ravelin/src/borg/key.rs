@@ -13,6 +13,7 @@ use super::fail::Failure;
 use super::print;
 use super::session::{Session, read_file, read_line};
 use super::stats::key_name;
+use crate::commands::qr::Code;
 
 pub(crate) fn change_passphrase(session: &Session, arguments: &Arguments) -> Result<(), Failure> {
     let spot = session.repository(arguments)?;
@@ -76,15 +77,9 @@ fn put(arguments: &Arguments, text: &str) -> Result<(), Failure> {
 
 /// A page to be printed, with the key as text and as a code for cameras.
 fn page(key: &str) -> Result<String, Failure> {
-    let code = qrcode::QrCode::with_error_correction_level(key, qrcode::EcLevel::L)
+    let code = Code::of(key)
         .map_err(|error| Failure::error(format!("the key does not fit into a QR code: {error}")))?;
-    let image = code
-        .render::<qrcode::render::svg::Color<'_>>()
-        .min_dimensions(400, 400)
-        .build();
-    let image = image
-        .split_once("?>")
-        .map_or(image.as_str(), |(_, image)| image);
+    let image = code.svg();
     let id = key.split_whitespace().nth(1).unwrap_or_default();
     Ok(format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>Key of the repository {id}</title>\n</head>\n<body>\n\

@@ -1,16 +1,14 @@
 //! Numbers, times and names as Borg writes them.
 
-use std::fmt::Write as _;
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use std::fmt::Write as _;
 
 /// Seconds since 1970, with a fraction.
 pub(crate) fn seconds_now() -> f64 {
-    let passed = SystemTime::now().duration_since(UNIX_EPOCH);
-    passed.map_or(0.0, |passed| passed.as_secs_f64())
+    let now = engine::clock::system().timestamp();
+    now.duration_since(Timestamp::UNIX_EPOCH).as_secs_f64()
 }
 
 /// A name as text: what is no character is shown as one that stands for it.

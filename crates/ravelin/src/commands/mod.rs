@@ -21,7 +21,7 @@ mod man;
 mod mount;
 mod notify;
 mod prune;
-mod qr;
+pub(crate) mod qr;
 mod quickstart;
 mod recreate;
 mod rename;

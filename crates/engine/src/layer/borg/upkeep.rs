@@ -156,6 +156,7 @@ impl Upkeep for BorgLayer {
                 .unwrap_or_else(|| self.compression.clone()),
             recompress: how.compression.is_some(),
             comment: None,
+            time: None,
             target: None,
             cmdline: vec!["ravelin".into(), "recreate".into(), name.clone()],
         };

@@ -64,6 +64,7 @@ pub(super) fn verify_for(
             });
         })?;
     Ok(match state {
+        RepositoryState::NotChecked => PartVerified::default(),
         RepositoryState::Local(checked) => {
             let mut findings: Vec<String> = checked
                 .damages
