@@ -45,6 +45,12 @@ pub struct Settings {
     pub scratch: PathBuf,
     /// Target size of a volume, in stored bytes.
     pub volume_size: u64,
+    /// Whether new files are compressed.
+    pub compress: bool,
+    /// Whether files that are not encrypted are refused when reading: who can write to the store
+    /// could else put an archive of their own in the place of an encrypted one. Then files that
+    /// are encrypted to a key, as anybody can, do not pass for those of a passphrase either.
+    pub encrypted_only: bool,
     /// Threads that compress.
     pub compressors: usize,
     /// Files that are uploaded at once.
@@ -55,6 +61,8 @@ pub struct Settings {
     pub host: Vec<u8>,
     /// What is backed up, as typed, for the manifest.
     pub local_dir: Vec<u8>,
+    /// Whether an increment may be made of another machine or folder than its chain.
+    pub allow_other_source: bool,
     /// Where keys and salts come from.
     pub random: Random,
 }
@@ -80,14 +88,25 @@ impl Settings {
             archive_dir: None,
             scratch,
             volume_size: 200 << 20,
+            compress: true,
+            encrypted_only: false,
             compressors: std::thread::available_parallelism().map_or(1, usize::from),
             uploads: 2,
             list_changes: true,
             host: Vec::new(),
             local_dir: b"/".to_vec(),
+            allow_other_source: false,
             random,
         }
     }
+}
+
+/// The name of the archive directory of a target that was given none: duplicity's, made of the URL
+/// as it was typed.
+#[must_use]
+pub fn default_name(url: &str) -> String {
+    let digest = md5::Md5::digest(url.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// One archive.
@@ -135,6 +154,7 @@ impl Archive {
     ///
     /// When it cannot be fetched, opened or understood.
     pub fn manifest(&self, set: &BackupSet) -> Result<Manifest, Error> {
+        self.admit(set)?;
         let parse = |bytes: &[u8]| {
             Manifest::parse(bytes).map_err(|source| Error::Manifest {
                 set: set.kind,
@@ -179,6 +199,7 @@ impl Archive {
     /// The signatures of a set as a plain tar: from the archive directory, else from the store,
     /// from where they are put into the archive directory.
     pub(crate) fn signatures(&self, set: &BackupSet) -> Result<Box<dyn Read + Send>, Error> {
+        self.admit(set)?;
         let local = FileName {
             set: set.kind,
             part: Part::Signatures,
@@ -264,12 +285,27 @@ impl Archive {
         }
     }
 
+    /// Refuses a set with a file that is not encrypted, where all should be.
+    pub(crate) fn admit(&self, set: &BackupSet) -> Result<(), Error> {
+        set.files().try_for_each(|file| self.admit_file(file))
+    }
+
+    fn admit_file(&self, file: &StoredFile) -> Result<(), Error> {
+        if self.settings.encrypted_only && !file.name.suffix.is_encrypted() {
+            return Err(Error::NotEncrypted {
+                object: file.object.clone(),
+            });
+        }
+        Ok(())
+    }
+
     /// The plain content of a fetched file.
     pub(crate) fn unwrap(
         &self,
         file: &StoredFile,
         spool: Spool,
     ) -> Result<Box<dyn Read + Send>, Error> {
+        self.admit_file(file)?;
         let reader = spool
             .into_reader()
             .map_err(Error::io("read a temporary file"))?;
@@ -289,24 +325,44 @@ impl Archive {
         let passphrase = match &self.settings.protection {
             Protection::None => None,
             Protection::Passphrase(passphrase) => Some(passphrase),
-            Protection::Gpg(gpg) => {
-                let mut plain = Spool::new(&self.settings.scratch);
-                gpg.open(reader, &mut plain).map_err(|source| Error::Gpg {
-                    object: file.object.clone(),
-                    source,
-                })?;
-                let reader = plain
-                    .into_reader()
-                    .map_err(Error::io("read a temporary file"))?;
-                return Ok(Box::new(BufReader::new(reader)));
-            }
+            Protection::Gpg(gpg) => return self.open_by_program(file, reader, gpg),
         };
-        openpgp::open(BufReader::with_capacity(64 << 10, reader), passphrase).map_err(
-            |source: OpenError| Error::Open {
+        let mut again = reader
+            .try_clone()
+            .map_err(Error::io("read a temporary file"))?;
+        match openpgp::open(BufReader::with_capacity(64 << 10, reader), passphrase) {
+            Ok(plain) => Ok(plain),
+            // Whoever restores need not know which keys it was encrypted to: GnuPG finds them.
+            Err(OpenError::KeyNeeded) if !self.settings.encrypted_only => {
+                let gpg = Gpg {
+                    passphrase: passphrase.cloned(),
+                    ..Gpg::default()
+                };
+                again.rewind().map_err(Error::io("read a temporary file"))?;
+                self.open_by_program(file, again, &gpg)
+            }
+            Err(source) => Err(Error::Open {
                 object: file.object.clone(),
                 source,
-            },
-        )
+            }),
+        }
+    }
+
+    fn open_by_program(
+        &self,
+        file: &StoredFile,
+        reader: SpoolReader,
+        gpg: &Gpg,
+    ) -> Result<Box<dyn Read + Send>, Error> {
+        let mut plain = Spool::new(&self.settings.scratch);
+        gpg.open(reader, &mut plain).map_err(|source| Error::Gpg {
+            object: file.object.clone(),
+            source,
+        })?;
+        let reader = plain
+            .into_reader()
+            .map_err(Error::io("read a temporary file"))?;
+        Ok(Box::new(BufReader::new(reader)))
     }
 
     /// An error while reading the content of a file.
@@ -327,8 +383,19 @@ impl Archive {
     ///
     /// # Errors
     ///
-    /// When the store refuses: what came before is gone.
+    /// When the store refuses: what came before is gone. [`Error::Locked`] while another run of
+    /// this machine is writing: it may be about to stand on what would go.
     pub fn remove(&self, plan: &RemovalPlan) -> Result<(), Error> {
+        let lock = self.lock()?;
+        self.remove_files(plan)?;
+        if let Some(lock) = lock {
+            lock.release();
+        }
+        Ok(())
+    }
+
+    /// The same, for who holds the lock.
+    pub(crate) fn remove_files(&self, plan: &RemovalPlan) -> Result<(), Error> {
         for file in plan.objects() {
             self.store.delete(&self.object(&file.object)?)?;
             self.forget(&file.name);

@@ -10,7 +10,8 @@ use std::collections::{HashMap, HashSet};
 use std::fs::TryLockError;
 use std::io::Read;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustix::fs::FlockOperation;
@@ -67,6 +68,10 @@ pub struct Summary {
     pub stored_bytes: u64,
     /// Volumes of the set.
     pub volumes: u32,
+    /// Bytes of content and of deltas that went into the volumes, before compression.
+    pub raw_bytes: u64,
+    /// Those of deltas.
+    pub delta_bytes: u64,
     /// Objects that the scan reported as unreadable or as changing while they were read.
     pub incomplete: u64,
     /// Further names of files whose content did not come with their first name: not in the set.
@@ -79,11 +84,15 @@ pub struct Summary {
 /// calls [`take`](Self::take), in scan order. Dropped without a commit it leaves files of an
 /// unfinished set, which the next run removes.
 pub struct Intake {
+    archive: Archive,
     set: SetKind,
     base: Option<Arc<Base>>,
     writer: Mutex<Writer>,
-    _lock: Option<Lock>,
+    lock: Option<Lock>,
 }
+
+/// Hears of every object that is new, changed or gone, with its bytes of content.
+pub type ChangeListener = Arc<dyn Fn(Change, &TreePath, u64) + Send + Sync>;
 
 impl Archive {
     /// Begins a set. What an earlier one of this machine that was cut off has left is removed first,
@@ -118,10 +127,11 @@ impl Archive {
         }
         let writer = Writer::new(self, set, base.clone());
         Ok(Intake {
+            archive: self.clone(),
             set,
             base,
             writer: Mutex::new(writer),
-            _lock: lock,
+            lock,
         })
     }
 
@@ -145,15 +155,17 @@ impl Archive {
             });
         }
         let sides = [
-            (&manifest.host, &self.settings.host),
-            (&manifest.local_dir, &self.settings.local_dir),
+            (&manifest.host, &self.settings.host, true),
+            (&manifest.local_dir, &self.settings.local_dir, false),
         ];
-        for (archive, here) in sides {
+        let sides = sides.iter().filter(|_| !self.settings.allow_other_source);
+        for &(archive, here, is_host) in sides {
             if archive.as_ref().is_some_and(|archive| archive != here) && !here.is_empty() {
                 return Err(Error::OtherSource {
                     archive: String::from_utf8_lossy(archive.as_deref().unwrap_or_default())
                         .into_owned(),
                     here: String::from_utf8_lossy(here).into_owned(),
+                    is_host,
                 });
             }
         }
@@ -188,16 +200,46 @@ impl Intake {
             .take(step)
     }
 
+    /// Lets `listener` hear what changed, in the order of the scan.
+    pub fn listen(&self, listener: ChangeListener) {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.listener = Some(listener);
+    }
+
+    /// Ends the scan. Whether anything differs from the chain: if not, the set may be dropped, and
+    /// nothing of it is in the store.
+    ///
+    /// # Errors
+    ///
+    /// As [`take`](Self::take).
+    pub fn has_changes(&self) -> Result<bool, Error> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.delete_until(None)?;
+        Ok(writer.summary.changed + writer.summary.deleted > 0)
+    }
+
     /// Finishes the set: when this returns, it can be restored.
     ///
     /// # Errors
     ///
     /// When it does not stand. All earlier sets do.
     pub fn commit(self) -> Result<Summary, Error> {
-        self.writer
-            .into_inner()
+        let writer = self.writer.into_inner();
+        let summary = writer
             .unwrap_or_else(PoisonError::into_inner)
-            .commit()
+            .commit(&self.archive)?;
+        if let Some(lock) = self.lock {
+            lock.finish();
+        }
+        Ok(summary)
+    }
+
+    /// Gives the set up before anything of it was stored, and says so to the next run.
+    pub fn cancel(self) {
+        drop(self.writer);
+        if let Some(lock) = self.lock {
+            lock.finish();
+        }
     }
 }
 
@@ -234,6 +276,7 @@ struct Writer {
     links: HashMap<(u64, u64), (Arc<Spool>, u64)>,
     /// Where something could not be read: what stood there is not known to be gone.
     unknown: Vec<TreePath>,
+    listener: Option<ChangeListener>,
     buffer: Vec<u8>,
 }
 
@@ -328,6 +371,7 @@ impl Writer {
             open: None,
             links: HashMap::new(),
             unknown: Vec::new(),
+            listener: None,
             buffer: Vec::new(),
         }
     }
@@ -387,6 +431,7 @@ impl Writer {
             Change::New
         };
         if !entry.is_file() {
+            self.tell(change, &entry.path, 0);
             return self.object(&entry, &header);
         }
         self.open_file(&entry, header, known.map(|known| &known.kind), change)?;
@@ -397,6 +442,12 @@ impl Writer {
             }
             Body::Blocks => Ok(()),
             Body::None => self.further_name(),
+        }
+    }
+
+    fn tell(&self, change: Change, path: &TreePath, size: u64) {
+        if let Some(listener) = &self.listener {
+            listener(change, path, size);
         }
     }
 
@@ -567,6 +618,10 @@ impl Writer {
         let mut header = open.header.clone();
         header.name = name.to_bytes(false);
         header.size = data.len() as u64;
+        self.summary.raw_bytes += header.size;
+        if open.kind == MemberKind::Diff {
+            self.summary.delta_bytes += header.size;
+        }
         let start = Position {
             path: name.path,
             block: number,
@@ -611,7 +666,8 @@ impl Writer {
         let path = open.entry.path.clone();
         let (entry, change) = (open.entry.clone(), open.change);
         let mut header = open.header.clone();
-        note_size(&mut header, open.size);
+        let size = open.size;
+        note_size(&mut header, size);
         let signer = std::mem::replace(&mut open.signer, SignatureWriter::new(1, &mut Vec::new()));
         let mut signature = std::mem::take(&mut open.signature);
         signer.finish(&mut signature);
@@ -633,6 +689,7 @@ impl Writer {
             self.gone(&path)?;
             return Ok(());
         }
+        self.tell(change, &path, size);
         if self.archive.settings.list_changes {
             self.changes.push(ChangedFile {
                 change,
@@ -675,6 +732,7 @@ impl Writer {
                 continue;
             }
             self.gone(&known.path)?;
+            self.tell(Change::Deleted, &known.path, 0);
             if known.is_file() && self.archive.settings.list_changes {
                 self.changes.push(ChangedFile {
                     change: Change::Deleted,
@@ -778,7 +836,7 @@ impl Writer {
         })
     }
 
-    fn commit(mut self) -> Result<Summary, Error> {
+    fn commit(mut self, archive: &Archive) -> Result<Summary, Error> {
         if self.open.is_some() {
             return Err(Error::Order);
         }
@@ -795,7 +853,6 @@ impl Writer {
         self.signatures.finish()?;
         self.summary.stored_bytes = self.uploads.finish()?;
 
-        let archive = &self.archive;
         let file = self
             .signature_file
             .write()
@@ -874,10 +931,21 @@ fn local_name(set: SetKind, part: Part, suffix: Suffix) -> FileName {
 }
 
 impl Archive {
+    /// Stores the figures of a run beside its set, as `--jsonstat` does.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses.
+    pub fn store_statistics(&self, set: SetKind, figures: &[u8]) -> Result<(), Error> {
+        let name = self.name_of(set, Part::Statistics)?;
+        crate::volume::upload(&*self.store, &name, &seal_plain(figures, &self.settings)?)
+    }
+
     /// The name of a new file in the store.
     pub(crate) fn name_of(&self, set: SetKind, part: Part) -> Result<Name, Error> {
         let suffix = match (&self.settings.protection, part) {
             (Protection::None, Part::Manifest) => Suffix::Plain,
+            (Protection::None, _) if !self.settings.compress => Suffix::Plain,
             (Protection::None, _) => Suffix::Gzip,
             (Protection::Passphrase(_) | Protection::Gpg(_), _) => Suffix::Gpg,
         };
@@ -901,14 +969,15 @@ impl Archive {
         let mut plan = RemovalPlan::default();
         // The lock keeps away other runs with this archive directory. Somebody else's set that is
         // being written looks the same as one that was cut off: only its age tells.
+        let begun_here = self.begun_here();
         let is_over = |set: &&BackupSet| {
             let age = now.seconds().saturating_sub(set.end().seconds());
-            Some(set.kind) == ours || age > FOREIGN_AGE_SECONDS
+            Some(set.kind) == ours || begun_here.contains(&set.kind) || age > FOREIGN_AGE_SECONDS
         };
         let left = collection.incomplete.iter();
         let left = left.chain(&collection.orphan_signatures);
         plan.sets.extend(left.filter(is_over).cloned());
-        match self.remove(&plan) {
+        match self.remove_files(&plan) {
             // Keys that may add and not delete are a protection: the leftovers are no harm.
             Err(Error::Store(error)) if error.kind == store::ErrorKind::Denied => {}
             removed => removed?,
@@ -947,38 +1016,63 @@ impl Archive {
         Ok(())
     }
 
+    /// The sets that the stock program has begun with this archive directory and not finished: it
+    /// has their parts there. As we hold its lock, it is not at work on them.
+    fn begun_here(&self) -> HashSet<SetKind> {
+        let files = self.settings.archive_dir.iter();
+        let files = files.filter_map(|folder| std::fs::read_dir(folder).ok());
+        let names = files.flatten().flatten().filter_map(|file| {
+            let name = self.settings.prefixes.read(file.file_name().to_str()?)?;
+            name.partial.then_some(name.set)
+        });
+        names.collect()
+    }
+
     /// Keeps other runs of this machine from writing until the lock is dropped; without an archive
     /// directory there is none.
-    fn lock(&self) -> Result<Option<Lock>, Error> {
+    pub(crate) fn lock(&self) -> Result<Option<Lock>, Error> {
         let Some(folder) = &self.settings.archive_dir else {
             return Ok(None);
         };
         std::fs::create_dir_all(folder).map_err(Error::io("make the archive directory"))?;
         let path = folder.join(LOCK_NAME);
-        let mut file = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(Error::io("open the lock of the archive directory"))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Error::Locked),
-            // A file system without locks.
-            Err(TryLockError::Error(_)) => return Ok(None),
-        }
-        // The stock program looks at this kind of lock.
-        let locked = rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive);
-        if let Err(Errno::ACCESS | Errno::AGAIN) = locked {
-            return Err(Error::Locked);
-        }
+        let mut file = loop {
+            let file = std::fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path)
+                .map_err(Error::io("open the lock of the archive directory"))?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(Error::Locked),
+                // A file system without locks.
+                Err(TryLockError::Error(_)) => return Ok(None),
+            }
+            // The stock program looks at this kind of lock.
+            let locked = rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive);
+            if let Err(Errno::ACCESS | Errno::AGAIN) = locked {
+                return Err(Error::Locked);
+            }
+            // Who finishes removes the file: one that was opened before that locks nobody out.
+            let is_there = std::fs::metadata(&path)
+                .and_then(|there| Ok((there, file.metadata()?)))
+                .is_ok_and(|(there, held)| (there.dev(), there.ino()) == (held.dev(), held.ino()));
+            if is_there {
+                break file;
+            }
+        };
         let mut noted = String::new();
         // What cannot be read says nothing.
         let _ = file.by_ref().take(NOTE_SIZE_MAX).read_to_string(&mut noted);
         let unfinished = FileName::parse(noted.trim()).map(|name| name.set);
-        Ok(Some(Lock { file, unfinished }))
+        Ok(Some(Lock {
+            file,
+            path,
+            unfinished,
+        }))
     }
 }
 
@@ -989,8 +1083,9 @@ const FOREIGN_AGE_SECONDS: i64 = 24 * 3600;
 const NOTE_SIZE_MAX: u64 = 1 << 10;
 
 /// Held while a set is written; a crash releases it.
-struct Lock {
+pub(crate) struct Lock {
     file: std::fs::File,
+    path: PathBuf,
     /// The set that the last run with this lock began. Whether it finished, the store tells.
     unfinished: Option<SetKind>,
 }
@@ -1003,6 +1098,19 @@ impl Lock {
             .file
             .set_len(0)
             .and_then(|()| self.file.write_all_at(name.as_bytes(), 0));
+    }
+
+    /// Leaves no trace, unless a set is unfinished that the next run has to know of.
+    pub(crate) fn release(self) {
+        if self.unfinished.is_none() {
+            self.finish();
+        }
+    }
+
+    /// Leaves no trace: nothing is unfinished.
+    fn finish(self) {
+        // While it is still held, so that nobody takes a file that is about to go.
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 

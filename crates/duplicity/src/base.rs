@@ -376,9 +376,6 @@ impl Stats {
     }
 
     pub(crate) fn save(&self, archive: &Archive, time: SetTime) {
-        let Some(path) = stats_path(archive, time) else {
-            return;
-        };
         let bytes: Vec<u8> = STATS_MAGIC
             .iter()
             .copied()
@@ -388,6 +385,19 @@ impl Stats {
                     .flat_map(|(path, stat)| [path.to_le_bytes(), stat.to_le_bytes()].concat()),
             )
             .collect();
+        Self::put(archive, time, &bytes);
+    }
+
+    /// What is known of the objects of the set that ended at `time`, as [`put`](Self::put) takes it.
+    pub(crate) fn bytes_of(archive: &Archive, time: SetTime) -> Option<Vec<u8>> {
+        std::fs::read(stats_path(archive, time)?).ok()
+    }
+
+    /// Keeps what is known of the objects of a set.
+    pub(crate) fn put(archive: &Archive, time: SetTime, bytes: &[u8]) {
+        let Some(path) = stats_path(archive, time) else {
+            return;
+        };
         // Only the newest is of use.
         if let Some(folder) = path.parent()
             && let Ok(listing) = std::fs::read_dir(folder)
@@ -399,7 +409,7 @@ impl Stats {
             }
         }
         let written =
-            crate::archive::private_file(&path).and_then(|mut file| file.write_all(&bytes));
+            crate::archive::private_file(&path).and_then(|mut file| file.write_all(bytes));
         if written.is_err() {
             // Half a file would be taken for all of it.
             let _ = std::fs::remove_file(&path);
@@ -410,7 +420,7 @@ impl Stats {
 fn stats_path(archive: &Archive, time: SetTime) -> Option<std::path::PathBuf> {
     let folder = archive.settings.archive_dir.as_ref()?;
     Some(folder.join(format!(
-        "{}{time}.ravelin-stat",
+        ".{}{time}.ravelin-stat",
         archive.settings.prefixes.all
     )))
 }

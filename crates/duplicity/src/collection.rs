@@ -272,6 +272,16 @@ impl Collection {
         candidates.max_by_key(|sets| sets.last().map(BackupSet::end))
     }
 
+    /// The sets that duplicity restores for `time`: as [`until`](Self::until), but where all is
+    /// later, the oldest full set. `None` when there is no set.
+    #[must_use]
+    pub fn nearest(&self, time: SetTime) -> Option<&[BackupSet]> {
+        self.until(time).or_else(|| {
+            let oldest = self.chains.iter().min_by_key(|chain| chain.start())?;
+            oldest.sets.get(..1)
+        })
+    }
+
     /// Every moment that can be restored, oldest first.
     #[must_use]
     pub fn times(&self) -> Vec<SetTime> {

@@ -64,6 +64,12 @@ pub enum Error {
         /// Why.
         source: OpenError,
     },
+    /// A file of an archive that has to be encrypted is not.
+    #[error("{object} is not encrypted, and this archive's files have to be")]
+    NotEncrypted {
+        /// Which file.
+        object: String,
+    },
     /// GnuPG cannot do what is needed.
     #[error("GnuPG cannot work on {object}")]
     Gpg {
@@ -98,6 +104,9 @@ pub enum Error {
     /// A worker of the pipeline broke down.
     #[error("a worker thread ended without a result")]
     Worker,
+    /// Somebody asked for an end before the work was done.
+    #[error("it was ended before it was done")]
+    Stopped,
     /// The archive directory is in use by another run.
     #[error("the archive directory is locked by another run")]
     Locked,
@@ -108,6 +117,8 @@ pub enum Error {
         archive: String,
         /// What is to be backed up now.
         here: String,
+        /// Whether these are names of machines; else they are folders.
+        is_host: bool,
     },
 }
 

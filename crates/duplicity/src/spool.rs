@@ -72,6 +72,27 @@ impl Spool {
     }
 }
 
+impl SpoolReader {
+    /// A second reader of the same bytes. They share the place in a file: one after the other is read.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Memory(cursor) => Self::Memory(Cursor::new(cursor.get_ref().clone())),
+            Self::File(file) => Self::File(file.try_clone()?),
+        })
+    }
+
+    /// Goes back to the start.
+    pub(crate) fn rewind(&mut self) -> io::Result<()> {
+        match self {
+            Self::Memory(cursor) => cursor.set_position(0),
+            Self::File(file) => {
+                file.seek(SeekFrom::Start(0))?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Write for Spool {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.file.is_none() && self.memory.len() + bytes.len() > MEMORY_MAX {

@@ -45,6 +45,8 @@ pub enum Code {
     Unreachable,
     ServerRefuses,
     OtherSource,
+    NotEncrypted,
+    SnapshotNeeded,
     RestoreTarget,
     RestoreBusy,
     DiskFull,
@@ -72,7 +74,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of docs/errors.md.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 52] = [
         Self::ConfigMissing,
         Self::ConfigUnreadable,
         Self::ConfigOpen,
@@ -100,6 +102,8 @@ impl Code {
         Self::Unreachable,
         Self::ServerRefuses,
         Self::OtherSource,
+        Self::NotEncrypted,
+        Self::SnapshotNeeded,
         Self::RestoreTarget,
         Self::RestoreBusy,
         Self::DiskFull,
@@ -279,6 +283,16 @@ impl Code {
                 "other-source",
                 "The archive is of another machine or folder. Nothing is added to it: two sources in one archive would take each other's files for deleted.",
                 "Give the layer a store of its own. If this machine was renamed, set `host` of the layer to its old name.",
+            ),
+            Self::NotEncrypted => (
+                "not-encrypted",
+                "The archive holds a file that is not encrypted, and all of this layer's have to be. Whoever can write to the store may have put it there, so nothing of it is used.",
+                "If you made an archive without encryption there yourself, give this layer a store of its own. If not, look at who has access to the store.",
+            ),
+            Self::SnapshotNeeded => (
+                "snapshot-needed",
+                "The snapshot cannot be removed, as others stand on it or are going to.",
+                "Name all snapshots of its chain, or leave it to `keep`: chains go when no rule needs any of them.",
             ),
             Self::RestoreTarget => (
                 "restore-target",
@@ -593,6 +607,7 @@ fn of_layer(error: &layer::Error) -> (Code, Option<Next>) {
         layer::Error::Unsupported { .. } => (Code::KindNotRunnable, None),
         layer::Error::NoFolder => (Code::KindNotRunnable, None),
         layer::Error::StoreNotRunnable { .. } => (Code::StoreNotRunnable, None),
+        layer::Error::Needed { .. } => (Code::SnapshotNeeded, None),
         layer::Error::NotCreated { .. } => (Code::LayerNotCreated, None),
         layer::Error::NotEncrypted { .. } => (Code::RepositoryUnknown, None),
         layer::Error::Secret(error) => of_secret(error),
@@ -792,12 +807,14 @@ fn of_duplicity(error: &duplicity::Error) -> (Code, Option<Next>) {
         ),
         E::Target(error) => (of_restore(error), None),
         E::OtherSource { .. } => (Code::OtherSource, None),
+        E::NotEncrypted { .. } => (Code::NotEncrypted, None),
         E::Hash { .. }
         | E::Damaged { .. }
         | E::Manifest { .. }
         | E::VolumeMissing { .. }
         | E::Signatures { .. } => (Code::RepositoryDamaged, None),
         E::NoSet { .. } => (Code::NoSuchSnapshot, Some(run(&["snapshots"]))),
+        E::Stopped => (Code::Stopped, None),
         E::Order | E::Worker => (Code::Bug, None),
     }
 }

@@ -512,6 +512,14 @@ pub enum Error {
         /// What was asked for, as a verb with its object.
         what: &'static str,
     },
+    /// Other snapshots stand on it.
+    #[error("snapshot `{name}` cannot be removed alone: {why}")]
+    Needed {
+        /// Which snapshot.
+        name: String,
+        /// What needs it.
+        why: &'static str,
+    },
     /// Nothing stands at the store.
     #[error("there is no layer at {store} yet")]
     NotCreated {

@@ -26,6 +26,16 @@ pub trait Upkeep {
     /// When the store cannot be read.
     fn all_snapshots(&mut self) -> Result<Vec<Snapshot>, Error>;
 
+    /// The snapshots in groups that can only go as a whole, since each stands on the one before; the
+    /// group that the next snapshot is to stand on is the last. `None` where each can go alone.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn chains(&mut self) -> Result<Option<Vec<Vec<String>>>, Error> {
+        Ok(None)
+    }
+
     /// What deleting these snapshots would free. Nothing is changed.
     ///
     /// # Errors

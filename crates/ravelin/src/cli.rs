@@ -125,6 +125,21 @@ pub(crate) enum Command {
     /// Borg's own command line; also when this program is called by the name `borg`
     #[command(disable_help_flag = true)]
     Borg(Borg),
+    /// Duplicity's own command line; also when this program is called by the name `duplicity`
+    #[command(disable_help_flag = true)]
+    Duplicity(StockWords),
+}
+
+/// What another program's command line says.
+#[derive(Debug, Args)]
+pub(crate) struct StockWords {
+    /// What duplicity is given: `ravelin duplicity --help` tells it all
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "WORD"
+    )]
+    pub(crate) words: Vec<std::ffi::OsString>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,6 +6,7 @@
 mod borg;
 mod cli;
 mod commands;
+mod duplicity;
 mod exit;
 mod human;
 mod interrupt;
@@ -41,6 +42,9 @@ fn main() -> ExitCode {
         let program = words.first().cloned().unwrap_or_default();
         return borg::main(typed, program);
     }
+    if let Some(arguments) = duplicity::arguments(&words) {
+        return as_duplicity(arguments);
+    }
     let cli = match Cli::try_parse_from(words) {
         Ok(cli) => cli,
         Err(error) => {
@@ -53,6 +57,9 @@ fn main() -> ExitCode {
             return if is_answer { Exit::Good } else { Exit::Usage }.into();
         }
     };
+    if let Command::Duplicity(stock) = &cli.command {
+        return as_duplicity(stock.words.clone());
+    }
     let Common {
         json,
         quiet,
@@ -81,6 +88,18 @@ fn main() -> ExitCode {
         }
     }
     .into()
+}
+
+/// Speaks duplicity's command line, which knows nothing of ours.
+fn as_duplicity(arguments: Vec<OsString>) -> ExitCode {
+    keep_to_ourselves();
+    match interrupt::listen().and_then(machine) {
+        Ok(machine) => duplicity::run(arguments, &machine),
+        Err(error) => {
+            Output::new(false, false, false).say(&format!("error: {error}"));
+            Exit::Failed.into()
+        }
+    }
 }
 
 fn act(cli: &Cli, output: Output) -> Result<Exit, Ended> {

@@ -56,7 +56,8 @@ pub fn sshd(forced_command: Option<&str>) -> Option<Sshd> {
         path("sshd_config"),
         format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\n\
-             StrictModes no\nPidFile none\nUsePAM no\nPermitRootLogin yes\nMaxStartups 100\n",
+             StrictModes no\nPidFile none\nUsePAM no\nPermitRootLogin yes\nMaxStartups 100\n\
+             Subsystem sftp internal-sftp\n",
             path("host").display(),
             path("authorized_keys").display(),
         ),

@@ -19,7 +19,7 @@ pub use restore::{
     RestoreError, RestoreOptions, RestorePlan, RestoreReport, Restorer, Tally, Zeros,
 };
 pub use scan::{
-    BadPattern, Listener, Omission, Pattern, Preset, Rule, RuleAction, Rules, Source, Style,
-    Verdict, explain, scan,
+    BadPattern, Filter, Listener, Omission, Pattern, Preset, Rule, RuleAction, Rules, Source,
+    Style, Verdict, explain, scan,
 };
 pub use step::{Block, Body, Ending, Step};

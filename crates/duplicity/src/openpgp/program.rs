@@ -21,8 +21,11 @@ pub struct Gpg {
     pub hidden_recipients: Vec<String>,
     /// The key that signs, and that must have signed what is read.
     pub sign_key: Option<String>,
-    /// Passphrase of the keys; without one the agent is asked.
+    /// Passphrase of the keys, or of the archive when it is encrypted to none; without one the
+    /// agent is asked.
     pub passphrase: Option<Passphrase>,
+    /// Passphrase of the key that signs, where it is another one.
+    pub sign_passphrase: Option<Passphrase>,
     /// Further options, as `--gpg-options` has them.
     pub options: Vec<OsString>,
 }
@@ -51,7 +54,7 @@ pub enum GpgError {
 const SAID_MAX: u64 = 64 << 10;
 
 impl Gpg {
-    fn command(&self) -> Command {
+    fn command(&self, passphrase: Option<&Passphrase>) -> Command {
         let mut command = Command::new(self.program.as_deref().unwrap_or("gpg".as_ref()));
         if let Some(home) = &self.home {
             command.env("GNUPGHOME", home);
@@ -63,7 +66,7 @@ impl Gpg {
             "always",
             "--no-secmem-warning",
         ]);
-        if self.passphrase.is_some() {
+        if passphrase.is_some() {
             command.args(["--pinentry-mode", "loopback", "--passphrase-fd", "0"]);
         }
         command.args(&self.options);
@@ -75,13 +78,20 @@ impl Gpg {
         command
     }
 
-    /// Encrypts what `input` gives into `out`.
+    /// Encrypts what `input` gives into `out`: to the keys, or where there are none with the
+    /// passphrase alone.
     pub(crate) fn seal(
         &self,
         input: impl Read + Send,
         out: &mut dyn Write,
+        compress: bool,
     ) -> Result<(), GpgError> {
-        let mut command = self.command();
+        // Encrypting to keys takes none of their passphrases; signing does.
+        let passphrase = match &self.sign_passphrase {
+            Some(passphrase) if self.sign_key.is_some() => Some(passphrase),
+            _ => self.passphrase.as_ref(),
+        };
+        let mut command = self.command(passphrase);
         if let Some(key) = &self.sign_key {
             command.args(["--default-key", key, "--sign"]);
         }
@@ -91,9 +101,17 @@ impl Gpg {
         for key in &self.hidden_recipients {
             command.args(["--hidden-recipient", key]);
         }
-        // What comes is compressed already.
-        command.args(["--compress-algo", "none", "--encrypt"]);
-        self.pass_through(command, input, out).map(drop)
+        if !compress {
+            command.args(["--compress-algo", "none"]);
+        }
+        command.arg(
+            if self.recipients.is_empty() && self.hidden_recipients.is_empty() {
+                "--symmetric"
+            } else {
+                "--encrypt"
+            },
+        );
+        pass_through(command, passphrase, input, out).map(drop)
     }
 
     /// Decrypts what `input` gives into `out`.
@@ -105,9 +123,10 @@ impl Gpg {
         input: impl Read + Send,
         out: &mut dyn Write,
     ) -> Result<(), GpgError> {
-        let mut command = self.command();
+        let passphrase = self.passphrase.as_ref();
+        let mut command = self.command(passphrase);
         command.args(["--status-fd", "2", "--decrypt"]);
-        let said = self.pass_through(command, input, out)?;
+        let said = pass_through(command, passphrase, input, out)?;
         let Some(key) = &self.sign_key else {
             return Ok(());
         };
@@ -129,58 +148,58 @@ impl Gpg {
             Err(GpgError::NotSigned { key: key.clone() })
         }
     }
+}
 
-    fn pass_through(
-        &self,
-        mut command: Command,
-        mut input: impl Read + Send,
-        out: &mut dyn Write,
-    ) -> Result<String, GpgError> {
-        let mut child = command.spawn().map_err(GpgError::Run)?;
-        let (Some(mut stdin), Some(mut stdout), Some(stderr)) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take())
-        else {
-            return Err(GpgError::Run(io::ErrorKind::BrokenPipe.into()));
-        };
-        let (fed, copied, said) = thread::scope(|scope| {
-            let feeder = scope.spawn(move || -> io::Result<()> {
-                if let Some(passphrase) = &self.passphrase {
-                    stdin.write_all(passphrase.expose().as_bytes())?;
-                    stdin.write_all(b"\n")?;
-                }
-                io::copy(&mut input, &mut stdin).map(drop)
-            });
-            let listener = scope.spawn(move || {
-                let mut said = Vec::new();
-                let mut stderr = stderr;
-                let _ = stderr.by_ref().take(SAID_MAX).read_to_end(&mut said);
-                // It must not block on what nobody reads.
-                let _ = io::copy(&mut stderr, &mut io::sink());
-                String::from_utf8_lossy(&said).into_owned()
-            });
-            let copied = io::copy(&mut stdout, out);
-            if copied.is_err() {
-                kill(&mut child);
+fn pass_through(
+    mut command: Command,
+    passphrase: Option<&Passphrase>,
+    mut input: impl Read + Send,
+    out: &mut dyn Write,
+) -> Result<String, GpgError> {
+    let mut child = command.spawn().map_err(GpgError::Run)?;
+    let (Some(mut stdin), Some(mut stdout), Some(stderr)) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return Err(GpgError::Run(io::ErrorKind::BrokenPipe.into()));
+    };
+    let (fed, copied, said) = thread::scope(|scope| {
+        let feeder = scope.spawn(move || -> io::Result<()> {
+            if let Some(passphrase) = passphrase {
+                stdin.write_all(passphrase.expose().as_bytes())?;
+                stdin.write_all(b"\n")?;
             }
-            let fed = feeder
-                .join()
-                .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
-            (fed, copied, listener.join().unwrap_or_default())
+            io::copy(&mut input, &mut stdin).map(drop)
         });
-        let status = child.wait().map_err(GpgError::Run)?;
-        copied.map_err(GpgError::Run)?;
-        if !status.success() {
-            let plain: Vec<&str> = said
-                .lines()
-                .filter(|line| !line.starts_with("[GNUPG:]"))
-                .collect();
-            return Err(GpgError::Failed {
-                said: plain.join("; "),
-            });
+        let listener = scope.spawn(move || {
+            let mut said = Vec::new();
+            let mut stderr = stderr;
+            let _ = stderr.by_ref().take(SAID_MAX).read_to_end(&mut said);
+            // It must not block on what nobody reads.
+            let _ = io::copy(&mut stderr, &mut io::sink());
+            String::from_utf8_lossy(&said).into_owned()
+        });
+        let copied = io::copy(&mut stdout, out);
+        if copied.is_err() {
+            kill(&mut child);
         }
-        fed.map_err(GpgError::Run)?;
-        Ok(said)
+        let fed = feeder
+            .join()
+            .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
+        (fed, copied, listener.join().unwrap_or_default())
+    });
+    let status = child.wait().map_err(GpgError::Run)?;
+    copied.map_err(GpgError::Run)?;
+    if !status.success() {
+        let plain: Vec<&str> = said
+            .lines()
+            .filter(|line| !line.starts_with("[GNUPG:]"))
+            .collect();
+        return Err(GpgError::Failed {
+            said: plain.join("; "),
+        });
     }
+    fed.map_err(GpgError::Run)?;
+    Ok(said)
 }
 
 fn kill(child: &mut Child) {

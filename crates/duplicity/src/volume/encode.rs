@@ -46,13 +46,15 @@ pub(crate) struct Encoder {
 }
 
 enum Form {
+    /// As it is.
+    Plain,
     Gzip {
         checksum: crc32fast::Hasher,
         size: u32,
     },
     Sealed(Box<Sealer>),
     /// Plain, for gpg to compress and encrypt at the end.
-    Program(Box<crate::openpgp::program::Gpg>),
+    Program(Box<crate::openpgp::program::Gpg>, bool),
 }
 
 impl Encoder {
@@ -67,13 +69,16 @@ impl Encoder {
             out: Vec::new(),
         };
         match &settings.protection {
-            Protection::None => encoder.out.extend_from_slice(&GZIP_HEAD),
+            Protection::None if settings.compress => encoder.out.extend_from_slice(&GZIP_HEAD),
+            Protection::None => encoder.form = Form::Plain,
             Protection::Passphrase(passphrase) => {
                 let key = SessionKey::from_passphrase(passphrase, &settings.random);
                 encoder.form =
                     Form::Sealed(Box::new(begin_sealed(&key, settings, &mut encoder.out)));
             }
-            Protection::Gpg(gpg) => encoder.form = Form::Program(gpg.clone()),
+            Protection::Gpg(gpg) => {
+                encoder.form = Form::Program(gpg.clone(), settings.compress);
+            }
         }
         encoder.write_out()?;
         Ok(encoder)
@@ -103,13 +108,14 @@ impl Encoder {
                 self.out.extend_from_slice(&piece.bytes);
             }
             Form::Sealed(sealer) => sealer.push(&piece.bytes, &mut self.out),
-            Form::Program(_) => self.out.extend_from_slice(&piece.bytes),
+            Form::Plain | Form::Program(..) => self.out.extend_from_slice(&piece.bytes),
         }
         self.write_out()
     }
 
     pub(crate) fn finish(mut self) -> Result<Encoded, Error> {
         match self.form {
+            Form::Plain => {}
             Form::Gzip { checksum, size } => {
                 self.out.extend_from_slice(&END);
                 self.out
@@ -120,7 +126,7 @@ impl Encoder {
                 sealer.push(&END, &mut self.out);
                 sealer.finish(&mut self.out);
             }
-            Form::Program(gpg) => {
+            Form::Program(gpg, compress) => {
                 let folder = self.spool.folder().to_owned();
                 let mut sealed = Hashed {
                     spool: Spool::new(&folder),
@@ -130,10 +136,11 @@ impl Encoder {
                     .spool
                     .into_reader()
                     .map_err(Error::io("read a temporary file"))?;
-                gpg.seal(plain, &mut sealed).map_err(|source| Error::Gpg {
-                    object: "a new volume".to_owned(),
-                    source,
-                })?;
+                gpg.seal(plain, &mut sealed, compress)
+                    .map_err(|source| Error::Gpg {
+                        object: "a new volume".to_owned(),
+                        source,
+                    })?;
                 return Ok(Encoded {
                     spool: sealed.spool,
                     hash: sealed.hash.finalize().into(),
@@ -194,7 +201,7 @@ fn begin_sealed(key: &SessionKey, settings: &Settings, out: &mut Vec<u8>) -> Sea
 pub(crate) fn seal_plain(plain: &[u8], settings: &Settings) -> Result<Encoded, Error> {
     let mut encoder = Encoder::new(settings)?;
     let bytes = match encoder.form {
-        Form::Program(_) => plain.to_vec(),
+        Form::Plain | Form::Program(..) => plain.to_vec(),
         _ => super::deflate::Deflater::new().piece(plain),
     };
     let mut checksum = crc32fast::Hasher::new();
@@ -207,10 +214,25 @@ pub(crate) fn seal_plain(plain: &[u8], settings: &Settings) -> Result<Encoded, E
     encoder.finish()
 }
 
-/// Turns a gzip file into what the protection asks for, without compressing it again.
+/// Turns a gzip file into what the protection asks for, without compressing it again; `None` when
+/// it is that.
 pub(crate) fn seal_deflated(gzip: &Spool, settings: &Settings) -> Result<Option<Encoded>, Error> {
     let key = match &settings.protection {
-        Protection::None => return Ok(None),
+        Protection::None if settings.compress => return Ok(None),
+        Protection::None => {
+            let mut plain = Hashed {
+                spool: Spool::new(&settings.scratch),
+                hash: Sha1::new(),
+            };
+            let whole =
+                store::Content::open(gzip, 0).map_err(Error::io("read a temporary file"))?;
+            io::copy(&mut flate2::read::GzDecoder::new(whole), &mut plain)
+                .map_err(Error::io("write a temporary file"))?;
+            return Ok(Some(Encoded {
+                spool: plain.spool,
+                hash: plain.hash.finalize().into(),
+            }));
+        }
         Protection::Passphrase(passphrase) => {
             SessionKey::from_passphrase(passphrase, &settings.random)
         }
@@ -221,7 +243,8 @@ pub(crate) fn seal_deflated(gzip: &Spool, settings: &Settings) -> Result<Option<
             };
             let whole =
                 store::Content::open(gzip, 0).map_err(Error::io("read a temporary file"))?;
-            gpg.seal(flate2::read::GzDecoder::new(whole), &mut sealed)
+            let plain = flate2::read::GzDecoder::new(whole);
+            gpg.seal(plain, &mut sealed, settings.compress)
                 .map_err(|source| Error::Gpg {
                     object: "the signatures".to_owned(),
                     source,

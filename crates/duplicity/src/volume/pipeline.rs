@@ -13,14 +13,14 @@
 //! come into the way of the next.
 
 use std::io::{self, Read};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use store::{Name, Store, WriteMode};
 
-use super::deflate::{Deflater, PIECE_SIZE};
+use super::deflate::{Deflater, PIECE_SIZE, stored};
 use super::encode::{Encoded, Encoder, Piece};
 use crate::archive::{Protection, Settings};
 use crate::error::Error;
@@ -33,8 +33,19 @@ pub(crate) struct Pool {
 
 struct Job {
     bytes: Vec<u8>,
-    compress: bool,
+    form: PieceForm,
     reply: Sender<Piece>,
+}
+
+/// What becomes of the bytes of a piece.
+#[derive(Debug, Clone, Copy)]
+enum PieceForm {
+    /// They are compressed.
+    Deflated,
+    /// They go into a deflate stream as they are.
+    Stored,
+    /// Nothing.
+    Plain,
 }
 
 impl Pool {
@@ -56,10 +67,10 @@ fn compress(queue: &Receiver<Job>) {
         let mut checksum = crc32fast::Hasher::new();
         checksum.update(&job.bytes);
         let plain_size = job.bytes.len();
-        let bytes = if job.compress {
-            deflater.piece(&job.bytes)
-        } else {
-            job.bytes
+        let bytes = match job.form {
+            PieceForm::Deflated => deflater.piece(&job.bytes),
+            PieceForm::Stored => stored(&job.bytes),
+            PieceForm::Plain => job.bytes,
         };
         // Whoever asked may be gone after an error elsewhere.
         let _ = job.reply.send(Piece {
@@ -75,13 +86,25 @@ enum Ordered<T> {
     End(T),
 }
 
+/// How far the file is that is being encoded.
+#[derive(Debug, Clone, Copy, Default)]
+struct Progress {
+    /// Files that were finished before it.
+    files: u64,
+    stored: u64,
+    /// Plain bytes that these were.
+    plain: u64,
+}
+
 /// A sequence of files, filled one after the other. `T` says what each of them is.
 pub(crate) struct Stream<T> {
     pending: Vec<u8>,
     jobs: Sender<Job>,
-    compress: bool,
+    form: PieceForm,
     ordered: Option<Sender<Ordered<T>>>,
-    written: Arc<AtomicU64>,
+    encoded: Arc<Mutex<Progress>>,
+    /// Files that were ended.
+    files: u64,
     /// Plain bytes of the current file.
     plain: u64,
     thread: Option<JoinHandle<Result<(), Error>>>,
@@ -96,10 +119,16 @@ impl<T: Send + 'static> Stream<T> {
         mut sink: impl FnMut(T, Encoded) -> Result<(), Error> + Send + 'static,
     ) -> Self {
         let (ordered, queue) = bounded::<Ordered<T>>(2 * pool.threads + 2);
-        let written = Arc::new(AtomicU64::new(0));
+        let encoded = Arc::new(Mutex::new(Progress::default()));
         let settings = settings.clone();
-        let compress = is_local || !matches!(settings.protection, Protection::Gpg(_));
-        let counter = written.clone();
+        let form = match settings.protection {
+            _ if is_local => PieceForm::Deflated,
+            Protection::Gpg(_) => PieceForm::Plain,
+            _ if settings.compress => PieceForm::Deflated,
+            Protection::None => PieceForm::Plain,
+            Protection::Passphrase(_) => PieceForm::Stored,
+        };
+        let progress = encoded.clone();
         let thread = thread::spawn(move || {
             let mut current: Option<Encoder> = None;
             for step in queue {
@@ -110,12 +139,20 @@ impl<T: Send + 'static> Stream<T> {
                 };
                 match step {
                     Ordered::Piece(piece) => {
-                        encoder.push(piece.recv().map_err(|_| Error::Worker)?)?;
-                        counter.store(encoder.size(), Ordering::Relaxed);
+                        let piece = piece.recv().map_err(|_| Error::Worker)?;
+                        let plain_size = piece.plain_size as u64;
+                        encoder.push(piece)?;
+                        let mut progress = lock(&progress);
+                        progress.stored = encoder.size();
+                        progress.plain += plain_size;
                         current = Some(encoder);
                     }
                     Ordered::End(what) => {
-                        counter.store(0, Ordering::Relaxed);
+                        let files = lock(&progress).files;
+                        *lock(&progress) = Progress {
+                            files: files + 1,
+                            ..Progress::default()
+                        };
                         sink(what, encoder.finish()?)?;
                     }
                 }
@@ -125,9 +162,10 @@ impl<T: Send + 'static> Stream<T> {
         Self {
             pending: Vec::with_capacity(PIECE_SIZE),
             jobs: pool.jobs.clone(),
-            compress,
+            form,
             ordered: Some(ordered),
-            written,
+            encoded,
+            files: 0,
             plain: 0,
             thread: Some(thread),
         }
@@ -153,15 +191,22 @@ impl<T: Send + 'static> Stream<T> {
         self.plain
     }
 
-    /// Stored bytes of the current file, less what is still in the queues.
+    /// Stored bytes of the current file; what is still in the queues counts as if it did not
+    /// compress, so that small volumes do not outgrow their size.
     pub(crate) fn stored_size(&self) -> u64 {
-        self.written.load(Ordering::Relaxed)
+        let encoded = *lock(&self.encoded);
+        if encoded.files < self.files {
+            // Still at the file before.
+            return self.plain;
+        }
+        encoded.stored + self.plain.saturating_sub(encoded.plain)
     }
 
     /// Ends the current file.
     pub(crate) fn end_file(&mut self, what: T) -> Result<(), Error> {
         self.dispatch()?;
         self.plain = 0;
+        self.files += 1;
         self.send(Ordered::End(what))
     }
 
@@ -179,7 +224,7 @@ impl<T: Send + 'static> Stream<T> {
         self.jobs
             .send(Job {
                 bytes,
-                compress: self.compress,
+                form: self.form,
                 reply,
             })
             .map_err(|_| Error::Worker)?;
@@ -384,6 +429,6 @@ fn write(store: &dyn Store, name: &Name, content: &dyn store::Content) -> Result
     Err(error.on(name).into())
 }
 
-fn lock(outcome: &Mutex<Outcome>) -> std::sync::MutexGuard<'_, Outcome> {
-    outcome.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(guarded: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    guarded.lock().unwrap_or_else(PoisonError::into_inner)
 }

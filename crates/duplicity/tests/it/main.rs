@@ -10,3 +10,4 @@ mod own;
 mod real_duplicity;
 mod restoring;
 mod support;
+mod synthetic;

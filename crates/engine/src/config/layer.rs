@@ -60,7 +60,7 @@ impl Layer {
     /// Whether this version acts on its `keep` rules.
     #[must_use]
     pub fn is_prunable(&self) -> bool {
-        matches!(self.kind, Kind::Borg { .. }) && self.is_runnable()
+        matches!(self.kind, Kind::Borg { .. } | Kind::Duplicity(_)) && self.is_runnable()
     }
 
     /// The store as the place of a Borg repository.

@@ -7,6 +7,7 @@
 //! in it are those of all layers.
 
 mod intake;
+mod upkeep;
 
 use std::io::Read;
 use std::ops::ControlFlow;
@@ -39,6 +40,8 @@ struct DuplicityLayer {
     collection: Collection,
     full_every: Option<Duration>,
     clock: crate::Clock,
+    /// What was deleted since the layer was opened.
+    freed_bytes: u64,
 }
 
 /// Opens the archive of a layer, or creates it.
@@ -69,6 +72,7 @@ pub(super) fn open(
         // A configuration without a passphrase was refused where one is needed.
         (ArchiveEncryption::Passphrase | ArchiveEncryption::None, _) => Protection::None,
     };
+    archive.encrypted_only = settings.encryption != ArchiveEncryption::None;
     archive.archive_dir = Some(cache);
     archive.host = match &settings.host {
         Some(host) => host.clone().into_bytes(),
@@ -104,6 +108,7 @@ pub(super) fn open(
         collection,
         full_every: settings.full_every,
         clock: Arc::clone(&machine.clock),
+        freed_bytes: 0,
     }))
 }
 
@@ -270,6 +275,10 @@ impl Layer for DuplicityLayer {
             Some(duplicity::Error::Target(error)) => Err((*error).into()),
             Some(error) => Err(error.into()),
         }
+    }
+
+    fn upkeep(&mut self) -> Option<&mut dyn crate::upkeep::Upkeep> {
+        Some(self)
     }
 
     fn begin<'a>(&'a mut self, new: &NewSnapshot) -> Result<Box<dyn Intake + 'a>, Error> {

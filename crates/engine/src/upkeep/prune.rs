@@ -240,6 +240,15 @@ fn plan(
     now: &ZonedDateTime,
 ) -> Result<PrunePlan, layer::Error> {
     let all = upkeep.all_snapshots()?;
+    if let Some(chains) = upkeep.chains()? {
+        return Ok(PrunePlan {
+            layer: layer.name.clone(),
+            has_rules: !layer.keep.is_everything(),
+            snapshots: decide_chains(all, &chains, &layer.keep, now.time_zone(), now.timestamp()),
+            left_alone: 0,
+            deleted: Deleted::default(),
+        });
+    }
     let count = all.len();
     let ours: Vec<Snapshot> = all
         .into_iter()
@@ -333,6 +342,46 @@ fn decide(
         .collect()
 }
 
+/// Applies the rules to snapshots that stand on each other, oldest first: a chain stays when a rule
+/// keeps any snapshot of it, and when it is one of the `full` newest.
+fn decide_chains(
+    snapshots: Vec<Snapshot>,
+    chains: &[Vec<String>],
+    keep: &Keep,
+    zone: &TimeZone,
+    now: Timestamp,
+) -> Vec<PlannedSnapshot> {
+    let others = Keep {
+        full: None,
+        ..keep.clone()
+    };
+    let by_time_alone = !others.is_everything();
+    let mut planned = decide(snapshots, &others, zone, now);
+    if keep.full.is_some() && !by_time_alone {
+        // No other rule has a say.
+        for one in planned.iter_mut().filter(|one| one.time <= now) {
+            one.kept_by = None;
+        }
+    }
+    let newest_first = (1_u32..).zip(chains.iter().rev());
+    for (number, chain) in newest_first {
+        let of_chain = |one: &&mut PlannedSnapshot| chain.contains(&one.name);
+        let is_kept = planned
+            .iter()
+            .any(|one| one.kept_by.is_some() && chain.contains(&one.name));
+        let reason = match keep.full {
+            _ if number == 1 => "the chain that grows".to_owned(),
+            Some(count) if number <= count => format!("full {number}"),
+            _ if is_kept => "a kept one needs it".to_owned(),
+            _ => continue,
+        };
+        for one in planned.iter_mut().filter(of_chain) {
+            one.kept_by.get_or_insert_with(|| reason.clone());
+        }
+    }
+    planned
+}
+
 fn word(reason: Reason) -> String {
     let rule = |period: Period| match period {
         Period::Each => "last",
@@ -420,6 +469,56 @@ mod tests {
             snapshot("c", "2036-11-21T00:00:00Z"),
         ];
         assert_eq!(doomed(snapshots, &keep), ["a"]);
+    }
+
+    fn doomed_of_chains(keep: &Keep) -> Vec<String> {
+        let now = "2026-11-24T12:00:00Z".parse().unwrap();
+        let days = ["01", "02", "08", "09", "15", "16", "22", "23"];
+        let snapshots = days
+            .iter()
+            .map(|day| snapshot(day, &format!("2026-11-{day}T00:00:00Z")))
+            .collect();
+        let chains: Vec<Vec<String>> = days
+            .chunks(2)
+            .map(|pair| pair.iter().map(|&day| day.to_owned()).collect())
+            .collect();
+        let planned = decide_chains(snapshots, &chains, keep, &TimeZone::UTC, now);
+        let gone = planned.into_iter().filter(|one| one.kept_by.is_none());
+        gone.map(|one| one.name).collect()
+    }
+
+    #[test]
+    fn of_chains_the_newest_fulls_stay_with_their_increments() {
+        let full = |count| Keep {
+            full: Some(count),
+            ..Keep::default()
+        };
+        assert_eq!(doomed_of_chains(&full(3)), ["01", "02"]);
+        assert_eq!(doomed_of_chains(&full(1)).len(), 6);
+        // The chain that grows stays whatever the rule says.
+        assert_eq!(doomed_of_chains(&full(0)).len(), 6);
+        assert!(doomed_of_chains(&full(9)).is_empty());
+        assert!(doomed_of_chains(&Keep::default()).is_empty());
+    }
+
+    #[test]
+    fn a_chain_stays_as_long_as_a_rule_keeps_any_snapshot_of_it() {
+        let day = std::time::Duration::from_secs(24 * 3600);
+        let within = Keep {
+            within: Some(day * 9),
+            ..Keep::default()
+        };
+        assert_eq!(doomed_of_chains(&within), ["01", "02", "08", "09"]);
+        let last = Keep {
+            last: Some(3),
+            ..Keep::default()
+        };
+        assert_eq!(doomed_of_chains(&last), ["01", "02", "08", "09"]);
+        let both = Keep {
+            full: Some(3),
+            ..within
+        };
+        assert_eq!(doomed_of_chains(&both), ["01", "02"]);
     }
 
     #[test]

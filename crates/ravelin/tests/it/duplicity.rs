@@ -58,7 +58,13 @@ fn age(folder: &Path) {
 }
 
 fn run(bench: &Bench, arguments: &[&str]) -> String {
-    let output = bench.ravelin(arguments.iter().copied()).output().unwrap();
+    // `ssh` reads no configuration that a test could put into its home.
+    let config = bench.home().join("ssh_config");
+    let mut command = bench.ravelin(arguments.iter().copied());
+    if config.exists() {
+        command = command.env("RAVELIN_SSH", format!("ssh -F {}", config.display()));
+    }
+    let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(
         output.status.success(),
@@ -342,6 +348,102 @@ fn a_layer_lives_in_a_bucket_of_s3() {
     judge_folder(&bench, &data.join("bucket/laptop"));
     let shown = run(&bench, &["config", "show"]);
     assert!(!shown.contains("secret"), "{shown}");
+}
+
+#[test]
+fn a_layer_lives_behind_ssh() {
+    let Some(server) = testkit::sshd(None) else {
+        return;
+    };
+    let data = tempfile::tempdir().unwrap();
+    let folder = data.path().join("lap top");
+    let store = format!("sftp://server/{}", folder.display()).replace(' ', "%20");
+    let bench = bench_at(&store, PASSPHRASE);
+    fs::copy(server.config(), bench.home().join("ssh_config")).unwrap();
+    live(&bench);
+    judge_folder(&bench, &folder);
+}
+
+#[test]
+fn chains_go_by_the_rules_and_the_one_that_grows_stays() {
+    let lines = format!("{PASSPHRASE}\nfull-every = \"1 s\"\nkeep = {{ full = 2 }}");
+    let bench = bench_at("~/store", &lines);
+    run(&bench, &["init"]);
+    let fulls = || {
+        names_of(&bench.home().join("store"))
+            .iter()
+            .filter(|name| name.starts_with("duplicity-full.") && name.contains("manifest"))
+            .count()
+    };
+    for number in 1..=4 {
+        bench.file("documents/work/plan.txt", &format!("{number}\n"));
+        run(&bench, &["backup"]);
+        std::thread::sleep(Duration::from_millis(1100));
+    }
+    // Each backup has applied the rules.
+    assert_eq!(fulls(), 2);
+    assert_eq!(snapshots(&bench).len(), 2);
+    bench.file(
+        ".config/ravelin/ravelin.toml",
+        &fs::read_to_string(bench.home().join(".config/ravelin/ravelin.toml"))
+            .unwrap()
+            .replace("full = 2", "full = 1"),
+    );
+    let before = names_of(&bench.home().join("store"));
+    let plan = run(&bench, &["prune", "--dry-run"]);
+    assert!(plan.contains("20"), "{plan}");
+    assert_eq!(names_of(&bench.home().join("store")), before);
+    run(&bench, &["prune"]);
+    assert_eq!((fulls(), snapshots(&bench).len()), (1, 1));
+    let last = snapshots(&bench).remove(0);
+    let plan = stored(&bench, "documents/work/plan.txt");
+    assert_eq!(run(&bench, &["cat", "latest", &plan]), "4\n");
+    // What the next backup is to stand on cannot be removed by hand either.
+    let output = bench.ravelin(["delete", &last]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("[snapshot-needed]"), "{said}");
+    run(&bench, &["verify", "--data"]);
+}
+
+#[test]
+fn a_plain_archive_in_the_place_of_an_encrypted_one_is_refused() {
+    let forged = bench_at("~/store", "encryption = \"none\"");
+    run(&forged, &["init"]);
+    forged.file("documents/letter.txt", "not from Ada\n");
+    run(&forged, &["backup"]);
+
+    let bench = bench_at("~/store", PASSPHRASE);
+    run(&bench, &["init"]);
+    run(&bench, &["backup"]);
+    let store = bench.home().join("store");
+    for cache in ["kept", "lost"] {
+        fs::remove_dir_all(&store).unwrap();
+        fs::create_dir(&store).unwrap();
+        for name in names_of(&forged.home().join("store")) {
+            fs::copy(forged.home().join("store").join(&name), store.join(&name)).unwrap();
+        }
+        if cache == "lost" {
+            fs::remove_dir_all(bench.home().join(".cache")).unwrap();
+        }
+        let before = names_of(&store);
+        let letter = stored(&forged, "documents/letter.txt");
+        let target = bench.home().join(cache).display().to_string();
+        for arguments in [
+            &["cat", "latest", letter.as_str()][..],
+            &["restore", "latest", &letter, "--to", &target],
+            &["ls", "latest"],
+            &["backup"],
+        ] {
+            let output = bench.ravelin(arguments.iter().copied()).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(said.contains("[not-encrypted]"), "{arguments:?}: {said}");
+            assert_ne!(output.status.code(), Some(0), "{arguments:?}");
+            assert!(!String::from_utf8_lossy(&output.stdout).contains("not from Ada"));
+        }
+        let output = bench.ravelin(["verify", "--data"]).output().unwrap();
+        assert_ne!(output.status.code(), Some(0));
+        assert_eq!(names_of(&store), before);
+    }
 }
 
 /// The real program restores what the server has got.

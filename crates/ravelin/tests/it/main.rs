@@ -11,6 +11,7 @@ mod damaged;
 mod drilling;
 mod dropping;
 mod duplicity;
+mod duplicity_command_line;
 mod duplicity_killed;
 mod explaining;
 mod first_backup;

@@ -109,7 +109,7 @@ impl<'a> Looker<'a> {
                         let path = place.stored(index);
                         let prefix = &place.start.rule_prefix;
                         let decisive = self.source.decide(prefix, &path, place.decisive, None);
-                        if !self.source.rules.keep(decisive) {
+                        if !self.source.rules.keep(decisive) || !self.source.admits(&path, false) {
                             self.source.tell_left_out(&path);
                             continue;
                         }

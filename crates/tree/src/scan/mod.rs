@@ -28,7 +28,7 @@ pub(crate) use object::{Examiner, problem};
 pub use pattern::{BadPattern, Pattern, Style};
 pub use preset::Preset;
 pub use rules::{Rule, RuleAction, Rules};
-pub use source::{Listener, Omission, Source};
+pub use source::{Filter, Listener, Omission, Source};
 pub(crate) use stat::Stat;
 pub(crate) use walk::Walk;
 

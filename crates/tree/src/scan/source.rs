@@ -44,6 +44,8 @@ pub struct Source {
     /// Hears what is left out, from any thread and in no order; of a folder that is not entered,
     /// the folder alone.
     pub on_left_out: Option<Listener>,
+    /// What no list of rules can say.
+    pub filter: Option<Filter>,
 }
 
 /// Hears of objects by their paths.
@@ -60,6 +62,27 @@ impl Listener {
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Listener")
+    }
+}
+
+/// Decides about paths one by one, beside the [`Rules`]. What either leaves out is left out, a
+/// folder with all below it. Roots are judged like all others.
+#[derive(Clone)]
+pub struct Filter(Arc<Judge>);
+
+type Judge = dyn Fn(&TreePath, bool) -> bool + Send + Sync;
+
+impl Filter {
+    /// A filter that asks `admits` about a stored path, and whether it is a folder. It is asked from
+    /// several threads, in any order but about a folder before what is in it.
+    pub fn new(admits: impl Fn(&TreePath, bool) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(admits))
+    }
+}
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Filter")
     }
 }
 
@@ -146,6 +169,13 @@ impl Source {
         if let Some(Listener(hear)) = &self.on_left_out {
             hear(path);
         }
+    }
+
+    /// Whether the filter lets a path in.
+    pub(super) fn admits(&self, path: &TreePath, is_folder: bool) -> bool {
+        self.filter
+            .as_ref()
+            .is_none_or(|Filter(admits)| admits(path, is_folder))
     }
 
     /// The rule that decides about a path, see [`Rules::decide`].

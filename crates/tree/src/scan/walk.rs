@@ -334,6 +334,9 @@ impl<'a> Walk<'a> {
     /// Looks at a folder, and enters it unless something speaks against it.
     fn approach(&mut self, at: Approach<'_>) -> Approached {
         let source = self.source;
+        if !source.admits(&at.path, true) {
+            return Approached::Passed;
+        }
         let folder = FolderName {
             parent: at.parent.as_fd(),
             name: at.name,
