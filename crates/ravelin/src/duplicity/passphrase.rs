@@ -105,6 +105,11 @@ impl<'a> Passphrases<'a> {
     }
 }
 
+/// The passphrase of the archive, where the environment has it.
+pub(crate) fn from_environment() -> Option<Passphrase> {
+    variable("PASSPHRASE").filter(|passphrase| !passphrase.expose().is_empty())
+}
+
 fn variable(name: &str) -> Option<Passphrase> {
     let value = std::env::var_os(name)?;
     Some(Passphrase::new(value.to_string_lossy()))

@@ -12,7 +12,7 @@ use store::{Folder, Store};
 use super::failure::{Failure, code};
 use super::log::{Level, Log, info, warning};
 use super::options::Options;
-use super::passphrase::{Asked, Passphrases};
+use super::passphrase::{self, Asked, Passphrases};
 use super::target;
 use super::times::Clock;
 
@@ -110,7 +110,9 @@ impl<'a> Session<'a> {
     fn protection(&self, asked: Asked) -> Result<Protection, Failure> {
         let options = &self.options;
         if !options.encrypt {
-            return Ok(Protection::None);
+            // It says how new files are made. What is there may be encrypted all the same.
+            let known = passphrase::from_environment().filter(|_| asked != Asked::Write);
+            return Ok(known.map_or(Protection::None, Protection::Passphrase));
         }
         let passphrases = Passphrases::new(options, self.log);
         let by_program = !options.encrypt_keys.is_empty()

@@ -30,6 +30,7 @@ pub(crate) fn open(
         let store = store::open(&location, &environment).map_err(failed)?;
         return Ok((Arc::new(Rehearsal::new(store)), "Rehearsal"));
     }
+    let url = &without_gio(url);
     let location = match url.parse::<Location>().map_err(bad)? {
         Location::S3(place) => Location::S3(with_s3_options(place, options)?),
         location => location,
@@ -45,6 +46,18 @@ pub(crate) fn open(
         Location::Rclone(_) => "RcloneBackend",
     };
     Ok((store::open(&location, &environment).map_err(failed)?, kind))
+}
+
+/// Déjà Dup of years ago reaches everything through GIO, `gio+file:///…`: the same places, without
+/// it.
+fn without_gio(url: &str) -> String {
+    let Some(place) = url.strip_prefix("gio+") else {
+        return url.to_owned();
+    };
+    match place.strip_prefix("dav") {
+        Some(rest) => format!("webdav{rest}"),
+        None => place.to_owned(),
+    }
 }
 
 /// Puts `--s3-endpoint-url` and `--s3-region-name` into a place of S3.
