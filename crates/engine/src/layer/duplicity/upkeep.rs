@@ -5,7 +5,9 @@ use jiff::Timestamp;
 
 use super::{DuplicityLayer, Error};
 use crate::layer::{Layer, Snapshot};
-use crate::upkeep::{Compacted, Deleted, LayerStatistics, SnapshotStatistics, Upkeep};
+use crate::upkeep::{
+    Compacted, Deleted, LayerStatistics, Recreate, Recreated, SnapshotStatistics, Upkeep,
+};
 
 impl DuplicityLayer {
     /// What goes when these snapshots do.
@@ -105,6 +107,19 @@ impl Upkeep for DuplicityLayer {
     fn set_comment(&mut self, _: &Snapshot, _: &str, _: Timestamp) -> Result<(), Error> {
         Err(Error::Unsupported {
             what: "keep a remark",
+        })
+    }
+
+    /// What stands on a set would have to be made anew with it.
+    fn recreate_plan(&mut self, _: &Snapshot, _: &Recreate) -> Result<Recreated, Error> {
+        Err(Error::Unsupported {
+            what: "make a snapshot anew",
+        })
+    }
+
+    fn recreate(&mut self, _: &Snapshot, _: &Recreate, _: Timestamp) -> Result<Recreated, Error> {
+        Err(Error::Unsupported {
+            what: "make a snapshot anew",
         })
     }
 
