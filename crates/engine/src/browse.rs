@@ -206,54 +206,116 @@ pub struct Version {
     /// How many snapshots have it.
     pub snapshots: usize,
     content: Option<Fingerprint>,
-    last_index: usize,
+    first_index: usize,
 }
 
-/// Looks for a name in all snapshots, oldest first.
+/// Looks for a name in all snapshots.
 ///
 /// # Errors
 ///
 /// When a snapshot cannot be read.
 pub fn find(layer: &mut dyn Layer, pattern: &Glob) -> Result<Vec<Found>, layer::Error> {
+    let searched = search(
+        layer,
+        &|path| pattern.matches(path),
+        usize::MAX,
+        &mut |_| ControlFlow::Continue(()),
+    )?;
+    Ok(searched.found)
+}
+
+/// What a search came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Searched {
+    /// What was found, in the order of paths.
+    pub found: Vec<Found>,
+    /// How many snapshots were looked through, the newest first.
+    pub looked: usize,
+    /// How many there are.
+    pub snapshots: usize,
+    /// Whether further paths would match than were asked for.
+    pub has_more: bool,
+}
+
+/// Looks for paths in the snapshots, newest first: at most `paths_max` of them, and until
+/// `on_snapshot`, which hears how many were looked through, breaks.
+///
+/// # Errors
+///
+/// When a snapshot cannot be read.
+pub fn search(
+    layer: &mut dyn Layer,
+    matches: &dyn Fn(&TreePath) -> bool,
+    paths_max: usize,
+    on_snapshot: &mut dyn FnMut(usize) -> ControlFlow<()>,
+) -> Result<Searched, layer::Error> {
     let snapshots = layer.snapshots()?;
     let mut found: BTreeMap<TreePath, Vec<Version>> = BTreeMap::new();
-    for (index, snapshot) in snapshots.iter().enumerate() {
+    let mut looked = 0;
+    let mut has_more = false;
+    for (index, snapshot) in snapshots.iter().enumerate().rev() {
         layer.entries(snapshot, &mut |item| {
             if let Ok(item) = item
-                && pattern.matches(&item.entry.path)
+                && matches(&item.entry.path)
             {
-                let versions = found.entry(item.entry.path.clone()).or_default();
-                add_version(versions, item, snapshot, index);
+                if let Some(versions) = found.get_mut(&item.entry.path) {
+                    add_older(versions, item, snapshot, index);
+                } else if found.len() < paths_max {
+                    let path = item.entry.path.clone();
+                    found.insert(path, vec![Version::of(item, snapshot, index)]);
+                } else {
+                    has_more = true;
+                }
             }
             ControlFlow::Continue(())
         })?;
+        looked += 1;
+        if on_snapshot(looked).is_break() {
+            break;
+        }
     }
-    let found = found.into_iter();
-    Ok(found
-        .map(|(path, versions)| Found { path, versions })
-        .collect())
+    let found = found.into_iter().map(|(path, mut versions)| {
+        versions.reverse();
+        Found { path, versions }
+    });
+    Ok(Searched {
+        found: found.collect(),
+        looked,
+        snapshots: snapshots.len(),
+        has_more,
+    })
 }
 
-/// Adds what the snapshot with this index has to the versions of a path.
-fn add_version(versions: &mut Vec<Version>, item: Item, snapshot: &Snapshot, index: usize) {
-    match versions.last_mut() {
-        Some(version)
-            if version.last_index + 1 == index
-                && version.content == item.content
-                && is_same_object(&version.entry, &item.entry) =>
-        {
-            version.last.clone_from(&snapshot.name);
-            version.last_index = index;
-            version.snapshots += 1;
-        }
-        _ => versions.push(Version {
+impl Version {
+    fn of(item: Item, snapshot: &Snapshot, index: usize) -> Self {
+        Self {
             entry: item.entry,
             first: snapshot.name.clone(),
             last: snapshot.name.clone(),
             snapshots: 1,
             content: item.content,
-            last_index: index,
-        }),
+            first_index: index,
+        }
+    }
+}
+
+/// Adds what the snapshot with this index has to the versions of a path, of which the last is the
+/// oldest.
+fn add_older(versions: &mut Vec<Version>, item: Item, snapshot: &Snapshot, index: usize) {
+    match versions.last_mut() {
+        Some(version)
+            if version.first_index == index + 1
+                && version.content == item.content
+                && is_same_object(&version.entry, &item.entry) =>
+        {
+            version.entry = item.entry;
+            version.first.clone_from(&snapshot.name);
+            version.first_index = index;
+            version.snapshots += 1;
+        }
+        // The same path once more in one snapshot: what came first counts.
+        Some(version) if version.first_index == index => {}
+        _ => versions.push(Version::of(item, snapshot, index)),
     }
 }
 

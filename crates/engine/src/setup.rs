@@ -11,9 +11,9 @@ use serde::Serialize;
 
 use crate::layer::{self, Access};
 use crate::machine::Context;
-use crate::{Config, Error, Machine, config, create_private_file, secret};
+use crate::{Config, Error, Machine, Secret, config, create_private_file, secret};
 
-/// A first configuration: one source, one `borg` layer on this machine.
+/// A first configuration: one source, one layer on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirstConfig {
     /// Where it is written.
@@ -22,8 +22,21 @@ pub struct FirstConfig {
     pub paths: Vec<PathBuf>,
     /// The folder of the repository.
     pub store: PathBuf,
-    /// Where its generated passphrase is kept.
+    /// Where its passphrase is kept.
     pub passphrase: PathBuf,
+    /// When it is due, as the configuration has it.
+    pub schedule: &'static str,
+    /// Its format.
+    pub format: FirstFormat,
+}
+
+/// The format of a first layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstFormat {
+    /// A Borg repository: a new one, or one that is there.
+    Borg,
+    /// A duplicity archive that is there.
+    Duplicity,
 }
 
 impl FirstConfig {
@@ -35,6 +48,8 @@ impl FirstConfig {
             paths,
             store: machine.places.data.join("disk"),
             passphrase: machine.places.config.join("disk.passphrase"),
+            schedule: "daily",
+            format: FirstFormat::Borg,
         }
     }
 
@@ -45,6 +60,35 @@ impl FirstConfig {
     /// [`Error::ConfigExists`] when there is a configuration; [`Error::State`] when a file cannot
     /// be written.
     pub fn write(&self, machine: &Machine) -> Result<Config, Error> {
+        self.write_with(None, machine)
+    }
+
+    /// Writes the configuration for a layer that is there already, and its passphrase, after it was
+    /// opened with them: what does not open leaves nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write`](Self::write); [`Error::Layer`] when the layer cannot be opened.
+    pub fn adopt(&self, passphrase: &Secret, machine: &Machine) -> Result<Config, Error> {
+        let before = self.passphrase.symlink_metadata().is_ok();
+        let config = self.write_with(Some(passphrase), machine)?;
+        let opened = config.layers.first().map(|first| {
+            let opened = layer::open(first, Access::Read, machine);
+            let listed = opened.and_then(|mut opened| opened.snapshots().map(|_| ()));
+            listed.map_err(Error::of_layer(&first.name))
+        });
+        if let Some(Err(error)) = opened {
+            // Ours, and a moment old.
+            let _ = std::fs::remove_file(&self.file);
+            if !before {
+                let _ = std::fs::remove_file(&self.passphrase);
+            }
+            return Err(error);
+        }
+        Ok(config)
+    }
+
+    fn write_with(&self, known: Option<&Secret>, machine: &Machine) -> Result<Config, Error> {
         if self.file.symlink_metadata().is_ok() {
             return Err(Error::ConfigExists {
                 path: self.file.clone(),
@@ -60,8 +104,16 @@ impl FirstConfig {
         };
         // An earlier attempt may have left a passphrase, and a repository that needs it.
         if self.passphrase.symlink_metadata().is_err() {
-            let passphrase = secret::generate(machine.random).map_err(failed(&self.passphrase))?;
-            let line = format!("{}\n", passphrase.expose());
+            let generated;
+            let passphrase = match known {
+                Some(known) => known,
+                None => {
+                    generated =
+                        secret::generate(machine.random).map_err(failed(&self.passphrase))?;
+                    &generated
+                }
+            };
+            let line = zeroize::Zeroizing::new(format!("{}\n", passphrase.expose()));
             create_private_file(&self.passphrase, line.as_bytes())
                 .map_err(failed(&self.passphrase))?;
         }
@@ -78,6 +130,16 @@ impl FirstConfig {
             toml_edit::Value::from(text).to_string()
         };
         let paths: Vec<String> = self.paths.iter().map(|path| quoted(path)).collect();
+        let (words, kind) = match self.format {
+            FirstFormat::Borg => (
+                "A first layer: a Borg repository on this machine.",
+                "kind = \"borg\"\nencryption = \"repokey-blake2\"",
+            ),
+            FirstFormat::Duplicity => (
+                "A first layer: the duplicity archive that was there already.",
+                "kind = \"duplicity\"",
+            ),
+        };
         format!(
             r#"# What ravelin protects, and where it keeps the copies.
 # Every key is shown in docs/config.toml; `ravelin config check` reads this file over.
@@ -88,20 +150,20 @@ paths = [{paths}]
 presets = ["caches", "trash"]
 exclude = []
 
-# A first layer: a Borg repository on this machine. It brings back deleted and changed files
+# {words} It brings back deleted and changed files
 # quickly. It does not survive the loss of this disk: for that, let `store` lead to another disk,
 # or add a second layer.
 [layer.disk]
-kind = "borg"
+{kind}
 store = {store}
-encryption = "repokey-blake2"
 # Who has this file can read the backup; who has lost it cannot. Keep a copy elsewhere.
 passphrase = {{ file = {passphrase} }}
-schedule = "daily"
+schedule = "{schedule}"
 "#,
             paths = paths.join(", "),
             store = quoted(&self.store),
             passphrase = quoted(&self.passphrase),
+            schedule = self.schedule,
         )
     }
 }

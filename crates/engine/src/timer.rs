@@ -17,6 +17,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::config::{Config, Kind};
 use crate::{Error, Machine};
 
 /// How long a scheduler may take to answer.
@@ -98,6 +99,25 @@ impl Default for Tools {
 }
 
 impl Job {
+    /// The job of a configuration. What a hardened service may write, and whether it has to watch
+    /// and to call others, comes from there.
+    #[must_use]
+    pub fn of_config(program: PathBuf, config: &Config, minutes: u8, machine: &Machine) -> Self {
+        let mut job = Self::new(program, &config.file, minutes, machine);
+        job.notifies = !config.notify.is_empty();
+        job.calls_others = config.calls_others();
+        for layer in &config.layers {
+            job.stores.extend(layer.local_store());
+            if matches!(layer.kind, Kind::Duplicity(_)) {
+                // Trust and agents of GnuPG.
+                job.stores.push(machine.places.home.join(".gnupg"));
+            }
+        }
+        let metrics = config.metrics.as_ref().and_then(|file| file.parent());
+        job.stores.extend(metrics.map(Path::to_owned));
+        job
+    }
+
     /// The usual job of this machine.
     #[must_use]
     pub fn new(program: PathBuf, config: &Path, minutes: u8, machine: &Machine) -> Self {

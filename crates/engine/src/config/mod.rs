@@ -4,6 +4,7 @@
 //! together, each with its line, its key and, where one comes near, the word that was meant.
 //! Every key is shown in docs/config.toml, which a test reads.
 
+mod edit;
 mod hook;
 mod layer;
 mod mistake;
@@ -21,6 +22,7 @@ use toml_edit::Document;
 
 use crate::{Places, Schedule};
 
+pub use edit::{Edit, EditError, SourceList};
 pub use hook::{Hook, Moment};
 pub use layer::{ArchiveEncryption, Duplicity, Keep, Kind, Layer};
 pub use mistake::{Fault, Mistake, Mistakes};

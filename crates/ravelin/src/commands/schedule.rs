@@ -1,9 +1,7 @@
 //! `ravelin schedule`
 
 use std::env;
-use std::path::Path;
 
-use engine::config::Kind;
 use engine::timer::{self, Installed, Job, Scheduler};
 use serde::Serialize;
 
@@ -28,21 +26,11 @@ pub(super) fn job(
 ) -> Result<Job, Ended> {
     let program = env::current_exe()?;
     let file = std::path::absolute(&session.config_file)?;
-    let mut job = Job::new(program, &file, minutes, session.machine);
-    job.notifies = config.is_some_and(|config| !config.notify.is_empty());
     let Some(config) = config else {
-        return Ok(job);
+        return Ok(Job::new(program, &file, minutes, session.machine));
     };
-    job.calls_others = config.calls_others();
-    for layer in &config.layers {
-        job.stores.extend(layer.local_store());
-        if matches!(layer.kind, Kind::Duplicity(_)) {
-            // Trust and agents of GnuPG.
-            job.stores.push(session.machine.places.home.join(".gnupg"));
-        }
-    }
-    let metrics = config.metrics.as_ref().and_then(|file| file.parent());
-    job.stores.extend(metrics.map(Path::to_owned));
+    let mut job = Job::of_config(program, config, minutes, session.machine);
+    job.config = file;
     Ok(job)
 }
 
