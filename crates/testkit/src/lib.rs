@@ -6,6 +6,7 @@
 //! borg.run(["init", "--encryption=none", "/tmp/repository"]);
 //! ```
 
+mod browser;
 pub mod corpus;
 mod counters;
 pub mod emulator;
@@ -19,6 +20,7 @@ mod stock;
 mod tree;
 mod usage;
 
+pub use browser::Browser;
 pub use counters::UsedCounters;
 pub use fragile::{FragileDisk, fragile_disk};
 pub use program::{output, require, run};
@@ -26,7 +28,7 @@ pub use random::Random;
 pub use skip::{in_ci, is_root, missing, require_root, say_skipped};
 pub use sshd::{Sshd, rsh_stand_in, sshd};
 pub use stock::{
-    CloudPrograms, StockBorg, StockDuplicity, cloud_programs, schema_faults, stock_borg,
+    CloudPrograms, StockBorg, StockDuplicity, axe, cloud_programs, schema_faults, stock_borg,
     stock_borg_with_fuse, stock_borgmatic, stock_duplicity,
 };
 pub use tree::{Difference, Ignore, Tree, assert_same, clear_flags, compare, rsync_differences};

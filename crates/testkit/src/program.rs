@@ -12,6 +12,7 @@ use crate::skip::{is_root, missing};
 /// Which Debian package brings a program.
 const PACKAGES: &[(&str, &str)] = &[
     ("chattr", "e2fsprogs"),
+    ("chromedriver", "chromium-driver"),
     ("chromium", "chromium"),
     ("crontab", "cron"),
     ("dbus-daemon", "dbus-daemon"),

@@ -5,6 +5,7 @@
 //! file is written last, so an installation that was interrupted is begun anew. A failure is
 //! remembered for a while, so that a machine without a network does not wait in every test.
 
+mod axe;
 mod borg;
 mod borgmatic;
 mod clouds;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+pub use axe::axe;
 pub use borg::{StockBorg, stock_borg, stock_borg_with_fuse};
 pub use borgmatic::stock_borgmatic;
 pub use clouds::{CloudPrograms, cloud_programs};
