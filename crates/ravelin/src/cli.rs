@@ -2,6 +2,7 @@
 
 pub(crate) mod drop;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -98,6 +99,8 @@ pub(crate) enum Command {
     Compare(Compare),
     /// Print how to get everything back, with this program and without it, as a page to be filed
     Runbook,
+    /// All of this as a page in the browser
+    Ui(Ui),
     /// Let cron or systemd call `ravelin run`
     #[command(subcommand)]
     Schedule(Schedule),
@@ -673,6 +676,23 @@ pub(crate) enum Schedule {
     Remove,
     /// Show what is installed, and when each layer is due
     Status,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ui {
+    /// Where the page is served; port 0 takes any that is free
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7848")]
+    pub(crate) listen: SocketAddr,
+    /// Do not open a browser
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+    /// What people type into their browser when a proxy that speaks TLS brings their requests here:
+    /// `https://NAME`. Takes a password
+    #[arg(long, value_name = "URL")]
+    pub(crate) proxy: Option<String>,
+    /// Set the password for visitors from other machines: a file readable by its owner only
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

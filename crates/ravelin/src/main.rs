@@ -105,6 +105,9 @@ fn as_duplicity(arguments: Vec<OsString>) -> ExitCode {
 fn act(cli: &Cli, output: Output) -> Result<Exit, Ended> {
     let machine = machine(interrupt::listen()?)?;
     let config_file = cli.common.config.clone();
+    if let Command::Ui(arguments) = &cli.command {
+        return commands::ui::run(arguments, config_file.as_deref(), machine, output);
+    }
     let session = Session {
         config_file: config_file.unwrap_or_else(|| machine.places.config_file()),
         machine: &machine,

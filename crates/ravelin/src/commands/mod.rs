@@ -34,6 +34,7 @@ mod snapshots;
 mod status;
 mod store;
 mod tar;
+pub(crate) mod ui;
 mod verify;
 
 use std::io;
@@ -127,7 +128,7 @@ pub(crate) fn run(cli: &Cli, session: &Session<'_>) -> Result<Exit, Ended> {
         Command::Mount(arguments) => mount::run(arguments, session),
         Command::Umount(arguments) => mount::unmount(arguments, session),
         // They need no configuration and have ended before.
-        Command::Borg(_) | Command::Duplicity(_) => Ok(Exit::Good),
+        Command::Borg(_) | Command::Duplicity(_) | Command::Ui(_) => Ok(Exit::Good),
     }
 }
 

@@ -1,0 +1,107 @@
+//! `ravelin ui`
+
+use std::env;
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use engine::Machine;
+use engine::secret::Reference;
+use engine::timer::Tools;
+use web::{Address, Page, Setup};
+
+use super::Ended;
+use crate::cli::Ui;
+use crate::exit::Exit;
+use crate::output::Output;
+
+/// Serves the page until it is interrupted. It needs no configuration: the page makes a first one.
+pub(crate) fn run(
+    arguments: &Ui,
+    config: Option<&Path>,
+    machine: Machine,
+    output: Output,
+) -> Result<Exit, Ended> {
+    if let Some(file) = &arguments.password_file {
+        let file = std::path::absolute(file)?;
+        let secret = machine.keeper().fetch(&Reference::File(file));
+        let secret = secret.map_err(io::Error::other)?;
+        web::set_password(secret.expose(), &machine)?;
+    }
+    let config_file = match config {
+        Some(file) => std::path::absolute(file)?,
+        None => machine.places.config_file(),
+    };
+    let in_use = |error: io::Error| match error.kind() {
+        io::ErrorKind::AddrInUse => io::Error::other(format!(
+            "{} is in use, by another `ravelin ui` perhaps: end that one, or name another port with --listen",
+            arguments.listen
+        )),
+        _ => error,
+    };
+    let listener = TcpListener::bind(arguments.listen).map_err(in_use)?;
+    let listen = listener.local_addr()?;
+    let has_password = web::has_password(&machine);
+    let address = Address::new(listen, arguments.proxy.as_deref(), has_password);
+    let address = match address {
+        Ok(address) => address,
+        Err(error) => {
+            output.say(&format!("error: {error}"));
+            return Ok(Exit::Usage);
+        }
+    };
+    let state = machine.places.state.join("page");
+    let page = Arc::new(Page::new(Setup {
+        machine,
+        config_file,
+        program: env::current_exe()?,
+        tools: Tools::default(),
+        address,
+        tell: Box::new(move |link| output.say(&format!("sign in once: {link}"))),
+    }));
+    let link = page.invite()?;
+    output.say(&format!("sign in once: {link}"));
+    output.tell("Ctrl-C ends the page");
+    if !arguments.no_browser && has_desktop() {
+        // Without a browser there still is the link.
+        let _ = open(&link, &state);
+    }
+    web::serve(listener, &page)?;
+    Ok(Exit::Good)
+}
+
+fn has_desktop() -> bool {
+    ["WAYLAND_DISPLAY", "DISPLAY"]
+        .iter()
+        .any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
+
+/// Opens the link in a browser, by way of a file that only we can read: the arguments of a program
+/// can be read by everybody on this machine.
+fn open(link: &str, state: &Path) -> io::Result<()> {
+    use io::Write as _;
+    engine::create_private_folder(state)?;
+    let file: PathBuf = state.join("open.html");
+    let _ = std::fs::remove_file(&file);
+    let mut opened = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&file)?;
+    // A link of ours has no sign that HTML would take for its own.
+    write!(
+        opened,
+        "<!doctype html><meta charset=utf-8><meta http-equiv=refresh content=\"0;url={link}\">"
+    )?;
+    let mut child = Command::new("xdg-open")
+        .arg(&file)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    std::thread::spawn(move || child.wait());
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! Recovery sheet: how to get everything back, with this program and without it, to be printed.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use maud::{Markup, PreEscaped, html};
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
+
+use crate::Page;
+use crate::ask::Ask;
+use crate::fault::Fault;
+use crate::icon::icon;
+use crate::layout::Screen;
+
+pub(crate) fn show(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
+    let say = ask.say;
+    let config = page.config()?;
+    let text = page.with(&config, engine::runbook)?;
+    let middle = html! {
+        div.no-print {
+            h1 { (say.t("nav.sheet")) }
+            p.lead { (say.t("sheet.lead")) }
+            p { button.main type="button" data-print="" { (icon("print")) (say.t("sheet.print")) }
+                " " span.dim.small { (say.t("sheet.hint")) } }
+        }
+        article.card.sheet lang="en" { (markdown(&text)) }
+    };
+    Ok(Screen::new(ask, "/sheet", say.t("nav.sheet")).answer(&middle))
+}
+
+/// Markdown as HTML. What looks like HTML in it is text: names of files and folders are in it.
+fn markdown(text: &str) -> Markup {
+    let events = Parser::new_ext(text, Options::ENABLE_TABLES).map(|event| match event {
+        Event::Html(text) | Event::InlineHtml(text) => Event::Text(text),
+        // Nobody is led elsewhere by what stands in a name.
+        Event::Start(Tag::Link { .. } | Tag::Image { .. }) => Event::Start(Tag::Emphasis),
+        Event::End(TagEnd::Link | TagEnd::Image) => Event::End(TagEnd::Emphasis),
+        other => other,
+    });
+    let mut html = String::new();
+    pulldown_cmark::html::push_html(&mut html, events);
+    // The screen has a heading of the first rank already.
+    let html = html.replace("<h2>", "<h3>").replace("</h2>", "</h3>");
+    PreEscaped(html.replace("<h1>", "<h2>").replace("</h1>", "</h2>"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_the_sheet_becomes_markup_of_its_own() {
+        let PreEscaped(html) =
+            markdown("# A\n\n- `<b>` <script>alert(1)</script> [x](javascript:alert(1))\n");
+        assert!(
+            !html.contains("<script") && !html.contains("href"),
+            "{html}"
+        );
+        assert!(html.contains("<h2>A</h2>"), "{html}");
+    }
+}

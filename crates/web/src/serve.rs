@@ -1,0 +1,83 @@
+//! Connections: how many, how slow, and how the server ends.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use crate::Page;
+use crate::routes::app;
+
+/// Connections at a time; further ones wait to be accepted.
+const CONNECTIONS_MAX: usize = 256;
+/// How long a request's header may take.
+const HEADER_TIME: Duration = Duration::from_secs(10);
+/// Longest header of a request in bytes.
+const HEADER_SIZE_MAX: usize = 16 * 1024;
+/// Threads for screens and what they ask of the engine.
+const SCREENS_MAX: usize = 64;
+/// How often it is looked whether the end was asked for.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long the end waits for open connections.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Serves the page until the machine's [`Stop`](engine::Stop) is asked for. Jobs that run then are
+/// stopped tidily and waited for.
+///
+/// # Errors
+///
+/// When the runtime or the listener cannot be had.
+pub fn serve(listener: TcpListener, page: &Arc<Page>) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(SCREENS_MAX)
+        .enable_all()
+        .build()?;
+    let served = runtime.block_on(accept(listener, page));
+    page.jobs.end();
+    // A screen that waits for a dead store does not hold up the end.
+    runtime.shutdown_timeout(PATIENCE);
+    served
+}
+
+async fn accept(listener: TcpListener, page: &Arc<Page>) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let service = TowerToHyperService::new(app(Arc::clone(page)));
+    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    while !page.machine.stop.is_requested() {
+        let Ok(accepted) = timeout(LOOK, listener.accept()).await else {
+            continue;
+        };
+        let Ok((stream, _)) = accepted else {
+            // No file handle is left, most likely: some will be.
+            sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            // Full: closed at once, so that nobody hangs.
+            continue;
+        };
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIME)
+            .max_buf_size(HEADER_SIZE_MAX)
+            .serve_connection(TokioIo::new(stream), service.clone());
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            // A guest who hangs up is no fault of ours.
+            let _ = connection.await;
+            drop(place);
+        });
+    }
+    let _ = timeout(PATIENCE, graceful.shutdown()).await;
+    Ok(())
+}

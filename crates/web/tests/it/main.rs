@@ -1,0 +1,10 @@
+//! The page from outside: every screen and every attack on the router, journeys in a browser.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod attacks;
+mod browser;
+mod restores;
+mod screens;
+mod settings;
+mod visitor;
