@@ -29,7 +29,7 @@ use engine::{Machine, Places};
 use jiff::tz::TimeZone;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
-use cli::{Cli, Common};
+use cli::{Cli, Command, Common};
 use commands::{Ended, Session};
 use exit::Exit;
 use output::Output;
