@@ -116,6 +116,8 @@ pub(crate) fn export_related_secrets(
 
 pub(crate) fn import(session: &Session, arguments: &Arguments) -> Result<(), Failure> {
     let spot = session.repository(arguments)?;
+    let repository = Backend::open(&spot.location, &session.options(Access::NoLock))?;
+    let id = repository.id();
     let path = arguments.os("path").map(Path::new);
     let is_paper = arguments.has("paper");
     match (path, is_paper) {
@@ -131,8 +133,6 @@ pub(crate) fn import(session: &Session, arguments: &Arguments) -> Result<(), Fai
         }
         _ => {}
     }
-    let repository = Backend::open(&spot.location, &session.options(Access::NoLock))?;
-    let id = repository.id();
     let blob = match path {
         None => match typed(session, &id)? {
             Some(blob) => blob,

@@ -8,7 +8,7 @@ use engine::event::{Event, Verb};
 use engine::status::{LayerStatus, State};
 use engine::{Outcome, Status, Wait, Wanted};
 use jiff::civil::Date;
-use jiff::{SignedDuration, ToSpan as _};
+use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use maud::{Markup, html};
 
 use crate::Page;
@@ -90,7 +90,7 @@ fn hero(ask: &Ask, status: &Status, running: &[Arc<Job>]) -> Markup {
                         (say.size(last.statistics.bytes)) ". "
                     }
                     @match next {
-                        Some(next) if next > ask.at() => { (say.t("overview.next-due")) " " (time(ask, next)) "." },
+                        Some(next) if !is_due(ask, next) => { (say.t("overview.next-due")) " " (time(ask, next)) "." },
                         Some(_) => (say.t("overview.due")),
                         None => {},
                     }
@@ -102,6 +102,11 @@ fn hero(ask: &Ask, status: &Status, running: &[Arc<Job>]) -> Markup {
             }
         }
     }
+}
+
+/// Whether it is time: within the minute counts.
+fn is_due(ask: &Ask, due: Timestamp) -> bool {
+    due.duration_since(ask.at()) < SignedDuration::from_mins(1)
 }
 
 /// How a layer stands: tone and the key of a word.
@@ -145,7 +150,7 @@ pub(crate) fn facts(ask: &Ask, layer: &LayerStatus) -> Markup {
                 dt { (say.t("layer.next")) }
                 dd {
                     @match layer.next_due {
-                        Some(due) if due <= ask.at() => (say.t("layer.due")),
+                        Some(due) if is_due(ask, due) => (say.t("layer.due")),
                         Some(due) => (time(ask, due)),
                         None => (say.t("layer.on-demand")),
                     }

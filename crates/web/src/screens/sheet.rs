@@ -41,7 +41,10 @@ fn markdown(text: &str) -> Markup {
     pulldown_cmark::html::push_html(&mut html, events);
     // The screen has a heading of the first rank already.
     let html = html.replace("<h2>", "<h3>").replace("</h2>", "</h3>");
-    PreEscaped(html.replace("<h1>", "<h2>").replace("</h1>", "</h2>"))
+    let html = html.replace("<h1>", "<h2>").replace("</h1>", "</h2>");
+    // What is wider than a phone is scrolled, by the keyboard too.
+    let html = html.replace("<pre>", "<pre tabindex=\"0\">");
+    PreEscaped(html.replace("<table>", "<table tabindex=\"0\">"))
 }
 
 #[cfg(test)]

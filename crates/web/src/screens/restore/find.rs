@@ -155,7 +155,7 @@ fn found(ask: &Ask, typed: &str, results: &Results) -> Markup {
             }
         }
         @for (layer, why) in &results.failures {
-            div.note.bad { h3 { bdi { (layer) } } (explained(say, why)) }
+            div.note.bad { h2 { bdi { (layer) } } (explained(say, why)) }
         }
     }
 }
@@ -288,7 +288,7 @@ pub(crate) fn versions(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
             }
         }
         @for (layer, why) in &results.failures {
-            div.note.bad { h3 { bdi { (layer) } } (explained(say, why)) }
+            div.note.bad { h2 { bdi { (layer) } } (explained(say, why)) }
         }
         p { a href="/restore" { (say.t("restore.again")) } }
     };
