@@ -73,7 +73,7 @@ pub(crate) fn run(session: &Session, arguments: &Arguments) -> Result<(), Failur
             .map(|repository| repository.path().to_owned()),
         Some(session.home.cache_of(&archives.backend().id())),
     ];
-    let teller = Arc::new(Teller::new(arguments));
+    let teller = Arc::new(Teller::new(arguments, &input.roots));
     let sources = input.sources(arguments, &own, &teller)?;
     if is_dry {
         for source in &sources {
@@ -321,15 +321,18 @@ impl Input {
 struct Teller {
     lists: bool,
     filter: Option<String>,
+    /// Where stored paths are on this machine: a beginning, and what stands before it.
+    places: Vec<(Vec<u8>, Vec<u8>)>,
     /// What was left out since the last look, by threads that may not speak.
     left_out: Mutex<VecDeque<Vec<u8>>>,
 }
 
 impl Teller {
-    fn new(arguments: &Arguments) -> Self {
+    fn new(arguments: &Arguments, roots: &[PathBuf]) -> Self {
         Self {
             lists: arguments.has("list"),
             filter: arguments.text("filter"),
+            places: roots.iter().map(|root| roots::place_of(root)).collect(),
             left_out: Mutex::default(),
         }
     }
@@ -350,7 +353,7 @@ impl Teller {
     fn tell(&self, session: &Session, status: char, path: &[u8]) {
         self.tell_left_out(session);
         if self.lists && self.takes(status) {
-            session.log.file_status(status, shown(path));
+            session.log.file_status(status, &self.shown(path));
         }
     }
 
@@ -360,7 +363,20 @@ impl Teller {
         }
         let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
         for path in left_out.drain(..) {
-            session.log.file_status('x', shown(&path));
+            session.log.file_status('x', &self.shown(&path));
+        }
+    }
+
+    /// The path as it is on this machine; borgmatic looks for its own there.
+    fn shown(&self, path: &[u8]) -> Vec<u8> {
+        let is_below = |root: &[u8]| {
+            let rest = path.strip_prefix(root);
+            rest.is_some_and(|rest| root.is_empty() || rest.is_empty() || rest.starts_with(b"/"))
+        };
+        let mut places = self.places.iter();
+        match places.find(|(root, _)| is_below(root)) {
+            Some((_, before)) if !before.is_empty() => [before.as_slice(), path].concat(),
+            _ => shown(path).to_vec(),
         }
     }
 }

@@ -115,7 +115,7 @@ fn options_stand_anywhere_and_may_be_abbreviated() {
     let desk = Desk::new().with("BORG_REPO", "repo");
     desk.borg("--info init --encr none");
     desk.borg("create -vs ::{hostname}-{utcnow:%Y} input -C zstd,1 --exclude=*/other");
-    let archive = desk.borg("list --sho");
+    let archive = desk.borg("list --shor");
     assert!(archive.contains("-20"), "{archive}");
     let listed = desk.borg(&format!(
         "list ::{} --format {{path}}{{NL}}",

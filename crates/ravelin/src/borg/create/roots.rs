@@ -72,6 +72,29 @@ fn normal(path: &[u8]) -> Vec<u8> {
     }
 }
 
+/// What is stored of a root, and what stands before it on this machine: nothing, where it was named
+/// from the current folder.
+pub(super) fn place_of(root: &Path) -> (Vec<u8>, Vec<u8>) {
+    let bytes = root.as_os_str().as_bytes();
+    let is_absolute = bytes.starts_with(b"/");
+    let (before, stored) = match find(bytes, b"/./") {
+        Some(at) => {
+            let mut before = normal(bytes.get(..at.max(1)).unwrap_or_default());
+            if !before.ends_with(b"/") {
+                before.push(b'/');
+            }
+            (before, bytes.get(at + 3..).unwrap_or_default())
+        }
+        None if is_absolute => (b"/".to_vec(), bytes),
+        None => (Vec::new(), bytes),
+    };
+    let stored = normal(stored.strip_prefix(b"/").unwrap_or(stored));
+    match stored.as_slice() {
+        b"." => (Vec::new(), before),
+        _ => (stored, before),
+    }
+}
+
 /// The folder that stored paths are relative to, with a slash behind it.
 pub(super) fn base_of(roots: &[PathBuf]) -> Vec<u8> {
     if roots.iter().all(|root| root.is_absolute()) {
