@@ -44,7 +44,7 @@ pub use error::Error;
 pub use folder::{Folder, ThinPlan, Thinned};
 pub use keeping::Waiter;
 pub use link::{LIFE_MAX, Links, NewLink, Refusal, ShareLink, Shown};
-pub use request::{Declined, FileRequest, Received, Requests};
+pub use request::{Asked, Declined, FileRequest, Received, Requests};
 pub use rule::Rule;
 pub use sync::{Did, Ignore, Selection, Step, Sync, SyncReport, Watch};
 

@@ -48,6 +48,17 @@ pub struct FileRequest {
     pub received: Vec<Received>,
 }
 
+/// What a guest is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// In words.
+    pub title: String,
+    /// Until when.
+    pub deadline: Timestamp,
+    /// Bytes that are still taken.
+    pub room: u64,
+}
+
 /// An upload in quarantine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
@@ -188,6 +199,36 @@ impl Requests {
         Ok(self.store.delete(&object(id)?)?)
     }
 
+    /// What a guest may see before anything is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`Declined`] says what to tell the guest.
+    pub fn look(&self, token: &str, now: Timestamp) -> Result<Asked, Declined> {
+        let (id, record) = self.check(token, now)?;
+        let taken: u64 = self.received(&id)?.iter().map(|file| file.size).sum();
+        Ok(Asked {
+            title: record.title,
+            deadline: record.deadline,
+            room: record.quota.saturating_sub(taken),
+        })
+    }
+
+    /// The record of a token, if its signature is ours and its time is not over.
+    fn check(&self, token: &str, now: Timestamp) -> Result<(String, Record), Declined> {
+        let parsed = Parsed::new(token).ok_or(Declined::Unknown)?;
+        let id = parsed.id();
+        let record = self.record(&id)?.ok_or(Declined::Unknown)?;
+        let signer = Signer::of(&*self.store, &self.environment)?;
+        if !signer.verify(KIND, &parsed, record.deadline) {
+            return Err(Declined::Unknown);
+        }
+        if record.deadline <= now {
+            return Err(Declined::TooLate);
+        }
+        Ok((id, record))
+    }
+
     /// Takes a file of `size` bytes from a guest into quarantine.
     ///
     /// # Errors
@@ -201,16 +242,7 @@ impl Requests {
         content: impl Read,
         now: Timestamp,
     ) -> Result<Received, Declined> {
-        let parsed = Parsed::new(token).ok_or(Declined::Unknown)?;
-        let id = parsed.id();
-        let record = self.record(&id)?.ok_or(Declined::Unknown)?;
-        let signer = Signer::of(&*self.store, &self.environment)?;
-        if !signer.verify(KIND, &parsed, record.deadline) {
-            return Err(Declined::Unknown);
-        }
-        if record.deadline <= now {
-            return Err(Declined::TooLate);
-        }
+        let (id, record) = self.check(token, now)?;
         let hidden = file_name.starts_with('.') || file_name.contains('/');
         if hidden || file_name.len() > 200 || Name::new(file_name).is_err() {
             return Err(Declined::BadName);

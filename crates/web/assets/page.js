@@ -43,4 +43,88 @@
   on("click", (event) => {
     if (event.target.closest("[data-print]")) print();
   });
+
+  // Uploads: in parts, so that what broke off goes on where it was.
+  const zone = document.querySelector("form[data-upload]");
+  if (!zone) return;
+  const PART = 4 * 1024 * 1024;
+  const status = zone.querySelector("[data-status]");
+  const bar = zone.querySelector("progress");
+  const { token } = zone.dataset;
+  const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+  const idOf = async (path, file) => {
+    const text = new TextEncoder().encode([path, file.size, file.lastModified].join("\n"));
+    const digest = await crypto.subtle.digest("SHA-256", text);
+    return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  };
+  const send = async (path, file) => {
+    const id = await idOf(path, file);
+    let at = (await (await fetch(`/drop/part?id=${id}`)).json()).size;
+    let tries = 0;
+    while (at < file.size) {
+      bar.max = file.size;
+      bar.value = at;
+      status.textContent = path;
+      try {
+        const body = file.slice(at, at + PART);
+        const reply = await fetch(`/drop/part?id=${id}&at=${at}`, {
+          method: "PUT", body, headers: { "x-ravelin-token": token },
+        });
+        if (!reply.ok && reply.status !== 409) throw new Error(reply.status);
+        at = (await reply.json()).size;
+        tries = 0;
+      } catch (error) {
+        tries += 1;
+        if (tries > 5) throw error;
+        await wait(500 * 2 ** tries);
+      }
+    }
+    bar.value = file.size;
+    const body = new URLSearchParams({ token, id, name: path, size: file.size, modified: file.lastModified });
+    const reply = await fetch("/drop/finish", { method: "POST", body });
+    if (!reply.ok) throw new Error(reply.status);
+  };
+  const upload = async (files) => {
+    const within = zone.dataset.in ? zone.dataset.in + "/" : "";
+    bar.hidden = false;
+    try {
+      for (const [path, file] of files) await send(within + path, file);
+      status.textContent = zone.dataset.done;
+      location.reload();
+    } catch {
+      status.textContent = zone.dataset.failed;
+    }
+  };
+  zone.addEventListener("submit", (event) => {
+    event.preventDefault();
+    upload([...zone.querySelector("input[type=file]").files].map((file) => [file.name, file]));
+  });
+  // Folders come with all that is in them.
+  const walk = async (entry, files) => {
+    if (entry.isFile) {
+      const file = await new Promise((done, failed) => entry.file(done, failed));
+      files.push([entry.fullPath.replace(/^\//, ""), file]);
+    } else {
+      const reader = entry.createReader();
+      for (;;) {
+        const more = await new Promise((done, failed) => reader.readEntries(done, failed));
+        if (!more.length) break;
+        for (const inner of more) await walk(inner, files);
+      }
+    }
+  };
+  on("dragover", (event) => {
+    event.preventDefault();
+    zone.classList.add("over");
+  });
+  on("dragleave", () => zone.classList.remove("over"));
+  on("drop", async (event) => {
+    event.preventDefault();
+    zone.classList.remove("over");
+    const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
+    const files = [];
+    for (const entry of entries) await walk(entry, files);
+    if (!entries.length) for (const file of event.dataTransfer.files) files.push([file.name, file]);
+    if (files.length) upload(files);
+  });
 })();

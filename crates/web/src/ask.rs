@@ -33,6 +33,8 @@ pub(crate) type Screen = fn(&Arc<Page>, &Ask) -> Result<Response, Fault>;
 
 /// What a screen has to know of a request.
 pub(crate) struct Ask {
+    /// Behind the name of the machine.
+    pub(crate) path: String,
     /// Behind the question mark.
     pub(crate) query: Pairs,
     /// What a form says.
@@ -207,6 +209,7 @@ pub(crate) fn ask(page: &Page, uri: &axum::http::Uri, headers: &HeaderMap, form:
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let accepted = header("accept-language").unwrap_or_default();
     Ask {
+        path: uri.path().to_owned(),
         query: Pairs::parse(uri.query().unwrap_or_default().as_bytes()),
         form,
         visitor,

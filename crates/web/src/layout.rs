@@ -14,12 +14,13 @@ use crate::icon::icon;
 use crate::say::Say;
 
 /// The screens that the navigation leads to: address, icon, key of the name.
-const SCREENS: [(&str, &str, &str); 7] = [
+const SCREENS: [(&str, &str, &str); 8] = [
     ("/", "overview", "nav.overview"),
     ("/restore", "restore", "nav.restore"),
     ("/sources", "sources", "nav.sources"),
     ("/layers", "layers", "nav.layers"),
     ("/activity", "activity", "nav.activity"),
+    ("/drop", "drop", "nav.drop"),
     ("/sheet", "sheet", "nav.sheet"),
     ("/settings", "settings", "nav.settings"),
 ];
@@ -193,6 +194,10 @@ pub(crate) fn fault(page: &Page, ask: &Ask, fault: &Fault) -> Response {
     }
     let say = ask.say;
     let (title, text) = match fault {
+        // Strangers learn nothing of this machine.
+        Fault::Explained(_) if ask.visitor.is_none() => {
+            (say.t("fault.title"), plain(say, "guest.failed"))
+        }
         Fault::Explained(explanation) => (say.t("fault.title"), explained(say, explanation)),
         Fault::NotFound => (say.t("fault.not-found"), plain(say, "fault.not-found-text")),
         Fault::Stale => (say.t("fault.title"), plain(say, "fault.stale")),

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use engine::timer::{self, Installed, Tools};
@@ -51,6 +51,8 @@ pub struct Page {
     pub(crate) sessions: Sessions,
     pub(crate) jobs: Jobs,
     pub(crate) audit: Audit,
+    /// The links of the drop folder at a place: they count wrong passwords.
+    pub(crate) links: Mutex<Option<(String, Arc<drop::Links>)>>,
 }
 
 impl Page {
@@ -76,6 +78,7 @@ impl Page {
             tell,
             sessions: Sessions::default(),
             jobs: Jobs::default(),
+            links: Mutex::default(),
         }
     }
 

@@ -4,7 +4,9 @@
 
 mod attacks;
 mod browser;
+mod dropping;
 mod restores;
 mod screens;
 mod settings;
+mod speed;
 mod visitor;
