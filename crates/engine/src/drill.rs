@@ -28,6 +28,7 @@ use crate::explain::{Explanation, explain_layer};
 use crate::history::History;
 use crate::layer::{Access, Layer};
 use crate::machine::Context;
+use crate::operation::Operation;
 use crate::report::Outcome;
 use crate::restore::{RestoreRequest, carry_out, restore_plan};
 use crate::sample::{Samples, hex, is_moment};
@@ -189,19 +190,15 @@ pub fn drill(
     let machine = context.machine;
     let clock = || machine.now().timestamp();
     let started = clock();
-    let record = History::new(&machine.places.state).begin(started, machine.random)?;
-    let tell = |event: Event| {
-        record.add(&event);
-        watch.tell(event);
-    };
-    tell(Event::Started {
-        run: record.run().to_owned(),
-        verb: Verb::Drill,
-        at: started,
-        host: machine.host.clone(),
-        layers: layers.iter().map(|layer| layer.name.clone()).collect(),
-        expected: None,
-    });
+    let operation = Operation::begin(
+        Verb::Drill,
+        layers.iter().copied(),
+        started,
+        None,
+        machine,
+        Some(watch),
+    )?;
+    let tell = |event| operation.tell(event);
     let mut reports = Vec::new();
     for layer in layers {
         if watch.stop.is_requested() {
@@ -241,14 +238,9 @@ pub fn drill(
     let good = reports.iter().filter(|report| report.result.is_good());
     let outcome = Outcome::of_layers(good.count(), reports.len(), watch.stop.is_requested());
     let finished = clock();
-    tell(Event::Finished {
-        at: finished,
-        outcome,
-        totals: None,
-        problems: 0,
-    });
+    operation.finish(finished, outcome, None, 0);
     Ok(DrillReport {
-        run: record.run().to_owned(),
+        run: operation.run().to_owned(),
         started,
         finished,
         outcome,

@@ -19,6 +19,7 @@ pub mod layer;
 mod machine;
 pub mod metrics;
 pub mod notify;
+mod operation;
 mod past;
 mod places;
 mod plan;

@@ -15,9 +15,9 @@ use tree::{Action, RestoreOptions, RestorePlan, Restorer, TreePath};
 
 use crate::event::{Event, PathRecord, ProblemRecord, Verb, Watch, chain};
 use crate::explain::{Explanation, explain, explain_layer};
-use crate::history::History;
 use crate::layer::{Access, Layer, RestoreStep};
 use crate::machine::Context;
+use crate::operation::Operation;
 use crate::report::{Outcome, Problems};
 use crate::{Error, Selection, Snapshot, config};
 
@@ -296,19 +296,15 @@ pub(crate) fn carry_out(
     let machine = context.machine;
     let clock = || (machine.clock)().timestamp();
     let started = clock();
-    let record = History::new(&machine.places.state).begin(started, machine.random)?;
-    let tell = |event: Event| {
-        record.add(&event);
-        watch.tell(event);
-    };
-    tell(Event::Started {
-        run: record.run().to_owned(),
-        verb: Verb::Restore,
-        at: started,
-        host: machine.host.clone(),
-        layers: vec![request.layer.name.clone()],
-        expected: None,
-    });
+    let operation = Operation::begin(
+        Verb::Restore,
+        [&request.layer],
+        started,
+        None,
+        machine,
+        Some(watch),
+    )?;
+    let tell = |event| operation.tell(event);
     let total = plan.bytes_to_write();
     let restore = restorer
         .start(plan)
@@ -371,14 +367,9 @@ pub(crate) fn carry_out(
             proof: proof.is_some(),
         });
     }
-    tell(Event::Finished {
-        at: finished,
-        outcome,
-        totals: None,
-        problems: problems.count,
-    });
+    operation.finish(finished, outcome, None, problems.count);
     Ok(RestoreReport {
-        run: record.run().to_owned(),
+        run: operation.run().to_owned(),
         started,
         finished,
         outcome,

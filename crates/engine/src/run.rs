@@ -9,9 +9,9 @@ use crate::convoy::{self, Appetite, Crossing, Passenger};
 use crate::dump::Dumps;
 use crate::event::{Event, Verb, Watch};
 use crate::explain::{explain, explain_layer};
-use crate::history::{History, Record};
 use crate::layer::{self, Access, Layer, NewSnapshot};
 use crate::machine::Context;
+use crate::operation::Operation;
 use crate::report::{LayerReport, LayerResult, Outcome, Problems, Report};
 use crate::sample::Samples;
 use crate::{Error, Plan, config};
@@ -56,29 +56,15 @@ pub fn record_failure(
 ) -> Result<(), Error> {
     let machine = context.machine;
     let now = (machine.clock)().timestamp();
-    let record = History::new(&machine.places.state).begin(now, machine.random)?;
-    let layers: Vec<String> = layers.iter().map(|layer| layer.name.clone()).collect();
-    record.add(&Event::Started {
-        run: record.run().to_owned(),
-        verb: Verb::Backup,
-        at: now,
-        host: machine.host.clone(),
-        layers: layers.clone(),
-        expected: None,
-    });
+    let operation = Operation::begin(Verb::Backup, layers, now, None, machine, None)?;
     for layer in layers {
-        record.add(&Event::LayerFailed {
-            layer,
+        operation.tell(Event::LayerFailed {
+            layer: layer.name.clone(),
             at: now,
             failure: explain(error),
         });
     }
-    record.add(&Event::Finished {
-        at: now,
-        outcome: Outcome::Failed,
-        totals: None,
-        problems: 0,
-    });
+    operation.finish(now, Outcome::Failed, None, 0);
     Ok(())
 }
 
@@ -91,30 +77,26 @@ pub(crate) fn run_with(
 ) -> Result<Report, Error> {
     let machine = context.machine;
     let started = plan.now.timestamp();
-    let record = History::new(&machine.places.state).begin(started, machine.random)?;
-    let sink = |event: Event| {
-        record.add(&event);
-        watch.tell(event);
-    };
+    let operation = Operation::begin(
+        Verb::Backup,
+        &plan.layers,
+        started,
+        plan.expected,
+        machine,
+        Some(watch),
+    )?;
+    let sink = |event| operation.tell(event);
     let watch = Watch {
         sink: &sink,
         stop: watch.stop,
     };
-    watch.tell(Event::Started {
-        run: record.run().to_owned(),
-        verb: Verb::Backup,
-        at: started,
-        host: machine.host.clone(),
-        layers: plan.layers.iter().map(|layer| layer.name.clone()).collect(),
-        expected: plan.expected,
-    });
-    let report = feed(plan, context, watch, &record, read);
-    watch.tell(Event::Finished {
-        at: report.finished,
-        outcome: report.outcome,
-        totals: Some(report.totals),
-        problems: report.problems.count,
-    });
+    let report = feed(plan, context, watch, operation.run(), read);
+    operation.finish(
+        report.finished,
+        report.outcome,
+        Some(report.totals),
+        report.problems.count,
+    );
     Ok(report)
 }
 
@@ -122,7 +104,7 @@ fn feed(
     plan: &Plan,
     context: Context<'_>,
     watch: Watch<'_>,
-    record: &Record,
+    run: &str,
     read: impl FnOnce(&Appetite<'_, '_>, &mut dyn FnMut(Step) -> bool),
 ) -> Report {
     let clock = || context.machine.now();
@@ -241,7 +223,7 @@ fn feed(
         crossing.totals,
         plan,
         clock().timestamp(),
-        record,
+        run,
     )
 }
 
@@ -251,11 +233,11 @@ fn finish(
     totals: crate::event::Totals,
     plan: &Plan,
     finished: jiff::Timestamp,
-    record: &Record,
+    run: &str,
 ) -> Report {
     let outcome: Outcome = Report::outcome_of(&layers, &problems);
     Report {
-        run: record.run().to_owned(),
+        run: run.to_owned(),
         started: plan.now.timestamp(),
         finished,
         outcome,

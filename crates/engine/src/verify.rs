@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use crate::event::{Event, Verb, Watch};
 use crate::explain::{Explanation, explain_layer};
-use crate::history::History;
 use crate::layer::{Access, Depth, PartVerified, Verification, VerifyStep};
 use crate::machine::Context;
+use crate::operation::Operation;
 use crate::report::Outcome;
 use crate::{Error, config};
 
@@ -109,27 +109,14 @@ pub fn verify_for(
     let found = found.map_err(failed())?;
     if !found.findings.is_empty() {
         let started = clock();
-        let record = History::new(&machine.places.state).begin(started, machine.random)?;
-        record.add(&Event::Started {
-            run: record.run().to_owned(),
-            verb: Verb::Verify,
-            at: started,
-            host: machine.host.clone(),
-            layers: vec![layer.name.clone()],
-            expected: None,
-        });
-        record.add(&Event::Verified {
+        let operation = Operation::begin(Verb::Verify, [layer], started, None, machine, None)?;
+        operation.tell(Event::Verified {
             layer: layer.name.clone(),
             depth: Depth::Structure,
             at: clock(),
             findings: found.findings.clone(),
         });
-        record.add(&Event::Finished {
-            at: clock(),
-            outcome: Outcome::Failed,
-            totals: None,
-            problems: 0,
-        });
+        operation.finish(clock(), Outcome::Failed, None, 0);
     }
     Ok(PartReport {
         layer: layer.name.clone(),
@@ -151,19 +138,15 @@ pub fn verify(
     let machine = context.machine;
     let clock = || (machine.clock)().timestamp();
     let started = clock();
-    let record = History::new(&machine.places.state).begin(started, machine.random)?;
-    let tell = |event: Event| {
-        record.add(&event);
-        watch.tell(event);
-    };
-    tell(Event::Started {
-        run: record.run().to_owned(),
-        verb: Verb::Verify,
-        at: started,
-        host: machine.host.clone(),
-        layers: layers.iter().map(|layer| layer.name.clone()).collect(),
-        expected: None,
-    });
+    let operation = Operation::begin(
+        Verb::Verify,
+        layers.iter().copied(),
+        started,
+        None,
+        machine,
+        Some(watch),
+    )?;
+    let tell = |event| operation.tell(event);
     let mut reports = Vec::new();
     for layer in layers {
         if watch.stop.is_requested() {
@@ -214,14 +197,9 @@ pub fn verify(
     let good = reports.iter().filter(|report| report.result.is_good());
     let outcome = Outcome::of_layers(good.count(), reports.len(), watch.stop.is_requested());
     let finished = clock();
-    tell(Event::Finished {
-        at: finished,
-        outcome,
-        totals: None,
-        problems: 0,
-    });
+    operation.finish(finished, outcome, None, 0);
     Ok(VerifyReport {
-        run: record.run().to_owned(),
+        run: operation.run().to_owned(),
         started,
         finished,
         depth,

@@ -13,9 +13,9 @@ use serde::Serialize;
 use super::{Deleted, Upkeep};
 use crate::config::{self, Keep};
 use crate::event::{Event, Verb, Watch};
-use crate::history::History;
 use crate::layer::{self, Access, Layer, Snapshot};
 use crate::machine::Context;
+use crate::operation::Operation;
 use crate::report::{LayerResult, Outcome, Report};
 use crate::{Code, Error, Explanation, Machine, explain};
 
@@ -179,19 +179,8 @@ pub fn prune(
         return Ok(report);
     }
     let started = now.timestamp();
-    let record = History::new(&machine.places.state).begin(started, machine.random)?;
-    let tell = |event: Event| {
-        record.add(&event);
-        watch.tell(event);
-    };
-    tell(Event::Started {
-        run: record.run().to_owned(),
-        verb: Verb::Prune,
-        at: started,
-        host: machine.host.clone(),
-        layers: vec![layer.name.clone()],
-        expected: None,
-    });
+    let operation = Operation::begin(Verb::Prune, [layer], started, None, machine, Some(watch))?;
+    let tell = |event| operation.tell(event);
     let freed = remove(&mut *open, &removed, started);
     let outcome = match &freed {
         Ok(freed_bytes) => {
@@ -212,12 +201,7 @@ pub fn prune(
             Outcome::Failed
         }
     };
-    tell(Event::Finished {
-        at: clock(),
-        outcome,
-        totals: None,
-        problems: 0,
-    });
+    operation.finish(clock(), outcome, None, 0);
     report.freed_bytes = freed.map_err(failed())?;
     report.removed = removed;
     Ok(report)
