@@ -82,8 +82,8 @@ pub use msgpack::Malformed;
 pub use random::{Random, SystemRandom};
 pub use repository::{
     Access, Checked, Compacted, Compaction, Config, Damage, DamageKind, DamagedPlace,
-    IndexDifference, LogEntry, OBJECT_SIZE_MAX, OpenOptions, Position, Repaired, Repository,
-    RepositoryOptions, SparseSegment, Tag, Tail, Transaction, frame_put, parse_size,
+    IndexDifference, LogEntry, OBJECT_SIZE_MAX, OpenOptions, PASSED_SIZE_MIN, Position, Repaired,
+    Repository, RepositoryOptions, SparseSegment, Tag, Tail, Transaction, frame_put, parse_size,
 };
 pub use rpc::{Remote, RemoteChanges, ServeOptions, serve};
 pub use security::Trust;

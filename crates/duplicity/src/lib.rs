@@ -27,7 +27,7 @@ pub use archive::{Archive, Protection, Settings, default_name};
 pub use backup::{ChangeListener, Intake, Summary, Wanted};
 pub use collection::{BackupSet, Chain, Collection, Missing, StoredFile};
 pub use compare::{Comparison, Difference, DifferenceKind};
-pub use error::Error;
+pub use error::{Error, chain};
 pub use listing::{Listed, Listing, Objects};
 pub use manifest::{
     BadManifest, Change, ChangedFile, Hash, MANIFEST_SIZE_MAX, Manifest, Position, VolumeInfo,

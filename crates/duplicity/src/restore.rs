@@ -18,7 +18,7 @@ use tree::{
 
 use crate::archive::Archive;
 use crate::collection::BackupSet;
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::librsync::SignatureWriter;
 use crate::listing::Objects;
 use crate::snapshot::{Item, Problem, ProblemKind as SnapshotProblem, Snapshot};
@@ -455,21 +455,6 @@ impl Read for FileContent {
         }
         Ok(count)
     }
-}
-
-/// An error with all its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let said = error.to_string();
-        if !text.ends_with(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        source = error.source();
-    }
-    text
 }
 
 fn stop(error: RestoreError) -> Error {

@@ -46,6 +46,7 @@ pub use create::RepositoryOptions;
 pub use entry::{Damage, DamageKind, OBJECT_SIZE_MAX, Position, Tag, frame_put};
 pub use log::LogEntry;
 pub use repair::Repaired;
+pub use scan::PASSED_SIZE_MIN;
 pub use tail::Tail;
 pub use transaction::Transaction;
 

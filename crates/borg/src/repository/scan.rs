@@ -14,8 +14,10 @@ const READ_SIZE: usize = 1 << 20;
 /// The same where most data is passed over.
 const PASSING_READ_SIZE: usize = 64 << 10;
 
-/// An entry from this size on is worth passing over.
-const PASSED_SIZE_MIN: usize = 128 << 10;
+/// Objects of fewer bytes are sooner read twice than passed over: see [`Repository::check_unread`].
+///
+/// [`Repository::check_unread`]: super::Repository::check_unread
+pub const PASSED_SIZE_MIN: u32 = 128 << 10;
 
 /// One entry as it was read; its checksum has been verified.
 #[derive(Debug)]
@@ -155,7 +157,8 @@ impl SegmentReader {
         let (Some(Ok(header)), Some(id)) = (header, entry::id_of(head)) else {
             return Ok(None);
         };
-        if header.size < PASSED_SIZE_MIN || !is_known(&id, at) {
+        let size = u32::try_from(header.size).unwrap_or(u32::MAX);
+        if size < PASSED_SIZE_MIN || !is_known(&id, at) {
             return Ok(None);
         }
         let ahead = header.size.saturating_sub(self.rest().len());
@@ -176,7 +179,7 @@ impl SegmentReader {
             at,
             tag: header.tag,
             id,
-            size: u32::try_from(header.size).unwrap_or(u32::MAX),
+            size,
         }))
     }
 

@@ -14,25 +14,15 @@ use testkit::Random;
 use crate::workshop::{PASSPHRASE, Workshop, hour};
 
 impl Workshop {
-    fn checker(&self, access: Access) -> Result<Checker, borg::Error> {
-        Checker::open(
-            &self.repository,
-            &self.home(),
-            &OpenOptions::new(access, &Host::this_machine()),
-            &Passphrase::new(PASSPHRASE),
-            Trust::default(),
-        )
-    }
-
     fn check(&self) -> CheckReport {
-        let mut checker = self.checker(Access::Read).unwrap();
+        let mut checker = self.checker(Access::Read, Trust::default()).unwrap();
         checker
             .check(true, &mut |_| ControlFlow::Continue(()))
             .unwrap()
     }
 
     fn repair(&self, now: Timestamp) -> borg::RepairReport {
-        let mut checker = self.checker(Access::Write).unwrap();
+        let mut checker = self.checker(Access::Write, Trust::default()).unwrap();
         let found = checker
             .check(true, &mut |_| ControlFlow::Continue(()))
             .unwrap();
@@ -303,7 +293,7 @@ with Repository(sys.argv[1], exclusive=True) as repository:
     let report = shop.check();
     assert_eq!(report.hurt.len(), 1, "{report:?}");
     assert_eq!(report.hurt[0].hurt, Hurt::NotAuthenticated);
-    let mut checker = shop.checker(Access::Write).unwrap();
+    let mut checker = shop.checker(Access::Write, Trust::default()).unwrap();
     let found = checker
         .check(false, &mut |_| ControlFlow::Continue(()))
         .unwrap();

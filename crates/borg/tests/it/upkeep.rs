@@ -367,14 +367,7 @@ fn an_append_only_repository_can_be_set_back_to_before_a_deletion() {
         replayed: true,
         ..borg::Trust::default()
     };
-    let mut checker = borg::Checker::open(
-        &shop.repository,
-        &shop.home(),
-        &borg::OpenOptions::new(borg::Access::Write, &host()),
-        &borg::Passphrase::new(crate::workshop::PASSPHRASE),
-        trust,
-    )
-    .unwrap();
+    let mut checker = shop.checker(borg::Access::Write, trust).unwrap();
     let found = checker
         .check(true, &mut |_| ControlFlow::Continue(()))
         .unwrap();
@@ -424,14 +417,7 @@ fn a_repository_that_was_moved_is_known_at_its_new_place_once_that_was_confirmed
         relocated: true,
         ..borg::Trust::default()
     };
-    let mut checker = borg::Checker::open(
-        &shop.repository,
-        &shop.home(),
-        &borg::OpenOptions::new(borg::Access::Write, &host()),
-        &borg::Passphrase::new(crate::workshop::PASSPHRASE),
-        trust,
-    )
-    .unwrap();
+    let mut checker = shop.checker(borg::Access::Write, trust).unwrap();
     let found = checker.check(false, &mut |_| ControlFlow::Continue(()));
     checker.repair(&found.unwrap(), &host(), hour(2)).unwrap();
     drop(checker);

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use borg::{
-    Access, Archives, Compression, Encryption, Home, Host, Intake, NewArchive, OpenOptions,
-    Passphrase, RepositoryOptions, Trust,
+    Access, Archives, Checker, Compression, Encryption, Home, Host, Intake, NewArchive,
+    OpenOptions, Passphrase, RepositoryOptions, Trust,
 };
 use jiff::Timestamp;
 use testkit::StockBorg;
@@ -67,6 +67,16 @@ impl Workshop {
             &OpenOptions::new(access, &Host::this_machine()),
             &Passphrase::new(PASSPHRASE),
             Trust::default(),
+        )
+    }
+
+    pub(crate) fn checker(&self, access: Access, trust: Trust) -> Result<Checker, borg::Error> {
+        Checker::open(
+            &self.repository,
+            &self.home(),
+            &OpenOptions::new(access, &Host::this_machine()),
+            &Passphrase::new(PASSPHRASE),
+            trust,
         )
     }
 

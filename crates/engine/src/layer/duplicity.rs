@@ -57,10 +57,8 @@ pub(super) fn open(
         None => None,
     };
     let cache = machine.places.cache.join(cache_name(layer));
-    let mut archive = Settings::new(
-        cache.join("scratch"),
-        Arc::new(place::random(machine.random)),
-    );
+    let random = machine.store_environment().random;
+    let mut archive = Settings::new(cache.join("scratch"), random);
     archive.protection = match (settings.encryption, passphrase) {
         (ArchiveEncryption::Passphrase, Some(passphrase)) => Protection::Passphrase(passphrase),
         (ArchiveEncryption::Keys, passphrase) => Protection::Gpg(Box::new(Gpg {

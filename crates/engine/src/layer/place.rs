@@ -46,13 +46,3 @@ pub(super) fn not_created(layer: &config::Layer) -> Error {
         store: location.map_or_else(|_| layer.store.clone(), |location| location.to_string()),
     }
 }
-
-/// A source of random bytes that always has some.
-pub(super) fn random(random: crate::Random) -> impl Fn(&mut [u8]) + Send + Sync + 'static {
-    move |bytes| {
-        // Keys and salts come from here: without randomness nothing may go on.
-        while random(bytes).is_err() {
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    }
-}

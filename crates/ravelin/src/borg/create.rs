@@ -32,11 +32,7 @@ use super::text;
 const CHECKPOINT_INTERVAL: u64 = 1800;
 
 pub(crate) fn run(session: &Session, arguments: &Arguments) -> Result<(), Failure> {
-    if arguments.has("stats") && arguments.has("quick_stats") {
-        return Err(Failure::command(
-            "--stats and --quick-stats are mutually exclusive.",
-        ));
-    }
+    stats::only_one_kind(arguments)?;
     // The time that the archive has is the time of its name, too.
     let time = arguments.read("timestamp", text::timestamp)?;
     let named = session.spot_at(arguments, time.unwrap_or(session.now))?;

@@ -12,11 +12,7 @@ use super::stats::{self, dashes};
 use super::text;
 
 pub(crate) fn run(session: &Session, arguments: &Arguments) -> Result<(), Failure> {
-    if arguments.has("stats") && arguments.has("quick_stats") {
-        return Err(Failure::command(
-            "--stats and --quick-stats are mutually exclusive.",
-        ));
-    }
+    stats::only_one_kind(arguments)?;
     let spot = session.spot(arguments)?;
     let pick = Pick::of(session, arguments)?.with_checkpoints();
     let is_picked = Pick::is_asked_for(arguments);
@@ -71,15 +67,8 @@ fn remove(
     chosen: &[Listed],
 ) -> Result<(), Failure> {
     let is_dry = arguments.has("dry_run");
-    if is_dry && arguments.has("quick_stats") {
-        session
-            .log
-            .notice("Ignoring --quick-stats. It is not supported when using --dry-run.");
-    }
-    if is_dry && arguments.has("stats") {
-        session
-            .log
-            .notice("Ignoring --stats. It is not supported when using --dry-run.");
+    if is_dry {
+        stats::none_when_dry(session, arguments);
     }
     if arguments.has("list") {
         let what = if is_dry {

@@ -88,15 +88,9 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// An error and what it rests on.
+/// An error and what it rests on, in one line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
+    engine::event::chain(error).join(": ")
 }
 
 impl From<Error> for Failure {

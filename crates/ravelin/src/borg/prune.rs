@@ -11,6 +11,7 @@ use super::delete::{archive_line, print_stats};
 use super::fail::Failure;
 use super::pick::{Listed, Pick};
 use super::session::Session;
+use super::stats;
 
 /// Options, the periods that they mean, and the words for them.
 const RULES: &[(&str, Period, &str)] = &[
@@ -26,23 +27,12 @@ const RULES: &[(&str, Period, &str)] = &[
 ];
 
 pub(crate) fn run(session: &Session, arguments: &Arguments) -> Result<(), Failure> {
-    if arguments.has("stats") && arguments.has("quick_stats") {
-        return Err(Failure::command(
-            "--stats and --quick-stats are mutually exclusive.",
-        ));
-    }
+    stats::only_one_kind(arguments)?;
     let spot = session.repository(arguments)?;
     let rules = rules(arguments)?;
     let is_dry = arguments.has("dry_run");
-    if is_dry && arguments.has("quick_stats") {
-        session
-            .log
-            .notice("Ignoring --quick-stats. It is not supported when using --dry-run.");
-    }
-    if is_dry && arguments.has("stats") {
-        session
-            .log
-            .notice("Ignoring --stats. It is not supported when using --dry-run.");
+    if is_dry {
+        stats::none_when_dry(session, arguments);
     }
     let pick = Pick::of(session, arguments)?.with_checkpoints();
     let mut archives = session.open(&spot, Access::Write)?;

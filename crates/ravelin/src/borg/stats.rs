@@ -6,9 +6,30 @@ use borg::{Archive, Archives, Encryption, Id, RepositoryInfo, Totals};
 use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
 
+use super::arguments::Arguments;
 use super::fail::Failure;
 use super::session::Session;
 use super::{print, text};
+
+/// Refuses the options of two kinds of statistics at once.
+pub(crate) fn only_one_kind(arguments: &Arguments) -> Result<(), Failure> {
+    if arguments.has("stats") && arguments.has("quick_stats") {
+        return Err(Failure::command(
+            "--stats and --quick-stats are mutually exclusive.",
+        ));
+    }
+    Ok(())
+}
+
+/// Says that there are no statistics of what is only tried.
+pub(crate) fn none_when_dry(session: &Session, arguments: &Arguments) {
+    for (name, option) in [("quick_stats", "--quick-stats"), ("stats", "--stats")] {
+        if arguments.has(name) {
+            let text = format!("Ignoring {option}. It is not supported when using --dry-run.");
+            session.log.notice(&text);
+        }
+    }
+}
 
 /// A line between two parts.
 pub(crate) fn dashes() -> String {

@@ -19,6 +19,7 @@ use super::log::Warning;
 use super::matcher::Matcher;
 use super::place::{hostname, placeholders, username};
 use super::session::Session;
+use super::stats;
 use super::text;
 
 /// Bytes that are written to the disk at once.
@@ -148,11 +149,7 @@ pub(crate) fn export(session: &Session, arguments: &Arguments) -> Result<(), Fai
 }
 
 pub(crate) fn import(session: &Session, arguments: &Arguments) -> Result<(), Failure> {
-    if arguments.has("stats") && arguments.has("quick_stats") {
-        return Err(Failure::command(
-            "--stats and --quick-stats are mutually exclusive.",
-        ));
-    }
+    stats::only_one_kind(arguments)?;
     let (spot, name) = session.archive(arguments)?;
     let path = Path::new(arguments.os("tarfile").unwrap_or_default());
     let filter = Filter::of(arguments, path);

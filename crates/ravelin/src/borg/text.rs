@@ -5,6 +5,8 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use std::fmt::Write as _;
 
+use crate::human;
+
 /// Seconds since 1970, with a fraction.
 pub(crate) fn seconds_now() -> f64 {
     let now = engine::clock::system().timestamp();
@@ -208,19 +210,7 @@ pub(crate) fn mode(mode: u32) -> String {
         0o010_000 => 'p',
         _ => '?',
     };
-    let mut text = String::from(kind);
-    for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
-        let bits = mode >> shift;
-        text.push(if bits & 4 != 0 { 'r' } else { '-' });
-        text.push(if bits & 2 != 0 { 'w' } else { '-' });
-        text.push(match (bits & 1 != 0, mode & special != 0) {
-            (true, true) => letter,
-            (false, true) => letter.to_ascii_uppercase(),
-            (true, false) => 'x',
-            (false, false) => '-',
-        });
-    }
-    text
+    format!("{kind}{}", human::mode(mode))
 }
 
 /// The letter that stands for what was stored of this kind.

@@ -11,7 +11,7 @@ use duplicity::{Archive, Change, Collection, Intake, Wanted};
 use tree::{Body, Ending, Entry, EntryKind, Filter, Problem, ProblemKind, Step, TreePath};
 
 use super::action::Kind;
-use super::failure::{Failure, chain, code};
+use super::failure::{Failure, code};
 use super::log::{Level, Log, info, quoted, warning};
 use super::passphrase::Asked;
 use super::selection::{Deferred, Selection, Verdict};
@@ -378,7 +378,7 @@ fn complain(log: &Log, source: &Path, problem: &Problem) {
         _ => warning::CANNOT_READ,
     };
     let extra = quoted(path.as_os_str().as_bytes());
-    let text = format!("{}: {}", path.display(), chain(&problem.what));
+    let text = format!("{}: {}", path.display(), duplicity::chain(&problem.what));
     log.warn(number, &extra, &text);
 }
 

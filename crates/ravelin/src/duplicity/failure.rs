@@ -104,7 +104,7 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let text = chain(&error);
+        let text = duplicity::chain(&error);
         match error {
             Error::Store(error) => of_store(&error, text),
             Error::Hash { .. } => Self::new(code::HASH, text),
@@ -201,24 +201,9 @@ fn of_store(error: &store::Error, text: String) -> Failure {
     Failure::new(number, text).with(extra)
 }
 
-/// An error with all its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let said = error.to_string();
-        if !text.ends_with(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        source = error.source();
-    }
-    text
-}
-
 /// The reason why a volume could not be used, when that is why an object is a problem.
 pub(crate) fn of_problem(problem: &duplicity::snapshot::Problem) -> Failure {
-    let text = chain(problem);
+    let text = duplicity::chain(problem);
     match &problem.source {
         duplicity::snapshot::ProblemKind::Volume(error) => match &**error {
             Error::Hash { .. } => Failure::new(code::HASH, text),

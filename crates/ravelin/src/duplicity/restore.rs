@@ -12,7 +12,7 @@ use duplicity::{Archive, BackupSet};
 use tree::{Conflict, Entry, Fidelity, Owner, Owners, RestoreOptions, Restorer, TreePath};
 
 use super::backup::shown;
-use super::failure::{Failure, chain, code, of_problem};
+use super::failure::{Failure, code, of_problem};
 use super::list::kind;
 use super::log::{Level, info, quoted, warning};
 use super::options::Select;
@@ -105,7 +105,7 @@ pub(crate) fn run(session: &Session<'_>, target: &Path) -> Result<u8, Failure> {
     session.check_stop()?;
     let mut failure = delivered.stopped.map(Failure::from);
     for problem in &delivered.problems {
-        let text = chain(problem);
+        let text = duplicity::chain(problem);
         session.log.warn(
             warning::CANNOT_PROCESS,
             &quoted(problem.name.as_bytes()),
@@ -115,14 +115,14 @@ pub(crate) fn run(session: &Session<'_>, target: &Path) -> Result<u8, Failure> {
     }
     for problem in &report.problems {
         let name = shown(&problem.path);
-        let text = format!("{}: {}", problem.path, chain(&problem.what));
+        let text = format!("{}: {}", problem.path, duplicity::chain(&problem.what));
         session
             .log
             .warn(warning::CANNOT_PROCESS, &quoted(name), &text);
         failure.get_or_insert_with(|| Failure::new(code::GENERIC, format!("Not restored: {text}")));
     }
     if let Some(error) = &report.stopped {
-        failure.get_or_insert_with(|| Failure::exception("OSError", chain(error)));
+        failure.get_or_insert_with(|| Failure::exception("OSError", duplicity::chain(error)));
     }
     if report.left_out.owners > 0 {
         session.log.info(&format!(

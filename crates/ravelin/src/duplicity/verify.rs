@@ -11,7 +11,7 @@ use duplicity::{Item, Snapshot};
 use tree::{Entry, EntryKind, Filter, Step, TreePath};
 
 use super::backup::shown;
-use super::failure::{Failure, chain, code, of_problem};
+use super::failure::{Failure, code, of_problem};
 use super::log::{quoted, warning};
 use super::passphrase::Asked;
 use super::restore::{behind, not_found, wanted};
@@ -41,7 +41,7 @@ pub(crate) fn run(session: &Session<'_>, folder: &Path) -> Result<u8, Failure> {
                 let name = quoted(problem.name.as_bytes());
                 session
                     .log
-                    .warn(warning::CANNOT_PROCESS, &name, &chain(&problem));
+                    .warn(warning::CANNOT_PROCESS, &name, &duplicity::chain(&problem));
                 failure.get_or_insert_with(|| of_problem(&problem));
                 continue;
             }

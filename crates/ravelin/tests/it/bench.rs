@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use snapbox::cmd::{Command, cargo_bin};
 use tempfile::TempDir;
-use testkit::StockBorg;
+use testkit::{StockBorg, run};
 
 /// A home directory in which the program is run with an otherwise empty environment.
 pub(crate) struct Bench {
@@ -75,6 +75,67 @@ impl Bench {
             .current_dir(self.home())
             .with_assert(assert(&self.home()))
     }
+
+    /// Writes a configuration of one Borg layer, with `more` keys of that layer.
+    pub(crate) fn configure(&self, more: &str) {
+        self.private_file(
+            ".config/ravelin/ravelin.toml",
+            &format!(
+                "[[source]]\npaths = [\"~/source\"]\n\n[layer.disk]\nkind = \"borg\"\n\
+                 store = \"~/repository\"\nencryption = \"repokey-blake2\"\n\
+                 passphrase = {{ file = \"~/passphrase\" }}\n{more}"
+            ),
+        );
+    }
+
+    /// The names of the snapshots, oldest first; `what` has just happened.
+    pub(crate) fn snapshots(&self, what: &str) -> Vec<String> {
+        let output = self.ravelin(["snapshots", "--json"]).output().unwrap();
+        assert!(output.status.success(), "{what}: {output:?}");
+        let listed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let list = listed["snapshots"].as_array().unwrap();
+        list.iter()
+            .map(|snapshot| snapshot["name"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// Runs a command that must succeed; `what` has just happened.
+    pub(crate) fn succeeds<const N: usize>(&self, arguments: [&str; N], what: &str) {
+        let output = self.ravelin(arguments).output().unwrap();
+        assert!(
+            output.status.success(),
+            "{what}: then {arguments:?}: {output:?}"
+        );
+    }
+}
+
+/// A copy of a folder with all that is in it, attributes included.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    drop(run(std::process::Command::new("cp")
+        .arg("-a")
+        .args([from, to])));
+}
+
+/// Flips a bit in the middle of the largest file of a folder.
+pub(crate) fn flip_a_bit(folder: &Path) {
+    let mut files = files_below(folder);
+    files.sort_by_key(|path| std::cmp::Reverse(fs::metadata(path).unwrap().len()));
+    let mut bytes = fs::read(&files[0]).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    fs::write(&files[0], bytes).unwrap();
+}
+
+/// All files below a folder; none where there is no folder.
+pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.file_type().unwrap().is_dir() {
+            true => files.extend(files_below(&entry.path())),
+            false => files.push(entry.path()),
+        }
+    }
+    files
 }
 
 /// Comparison that writes `[HOME]` for the home directory, and `[HOME_IN_SNAPSHOTS]` where its

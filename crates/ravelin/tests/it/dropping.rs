@@ -1,14 +1,13 @@
 //! The drop folder as a person meets it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use snapbox::cmd::cargo_bin;
 use snapbox::str;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, files_below};
 
 /// What a command prints on stdout.
 fn output(bench: &Bench, arguments: &[&str]) -> Vec<u8> {
@@ -228,17 +227,4 @@ fn what_both_sides_changed_is_named_by_the_backup() {
         contents.contains(&"on foot, slowly".to_owned()),
         "{contents:?}"
     );
-}
-
-fn files_below(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(files_below(&path));
-        } else {
-            files.push(path);
-        }
-    }
-    files
 }

@@ -13,7 +13,7 @@ use snapbox::cmd::cargo_bin;
 use testkit::kill::{Fault, calls, strike};
 use testkit::{FragileDisk, StockBorg, UsedCounters, run};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, copy, files_below, flip_a_bit};
 
 /// Moments of a command at which the power fails, unless all of them are tried.
 const MOMENTS: u64 = 6;
@@ -40,7 +40,7 @@ impl Campaign {
         for (name, text) in [("old", OLD), ("new", NEW), ("passphrase", OLD)] {
             bench.private_file(name, text);
         }
-        configure(&bench, "");
+        bench.configure("");
         bench.ravelin(["init"]).assert().success();
         small_segments(&bench.home().join("repository"));
         for number in 0..4u8 {
@@ -129,25 +129,6 @@ impl Campaign {
         }
     }
 
-    fn snapshots(&self, what: &str) -> Vec<String> {
-        let command = self.bench.ravelin(["snapshots", "--json"]);
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{what}: {output:?}");
-        let listed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        let list = listed["snapshots"].as_array().unwrap();
-        list.iter()
-            .map(|snapshot| snapshot["name"].as_str().unwrap().to_owned())
-            .collect()
-    }
-
-    fn succeeds<const N: usize>(&self, arguments: [&str; N], what: &str) {
-        let output = self.bench.ravelin(arguments).output().unwrap();
-        assert!(
-            output.status.success(),
-            "{what}: then {arguments:?}: {output:?}"
-        );
-    }
-
     /// The stock program finds nothing wrong, and nothing left over.
     fn judge(&self, passphrase: &str, what: &str) {
         let stock = self
@@ -163,17 +144,6 @@ impl Campaign {
     }
 }
 
-fn configure(bench: &Bench, more: &str) {
-    bench.private_file(
-        ".config/ravelin/ravelin.toml",
-        &format!(
-            "[[source]]\npaths = [\"~/source\"]\n\n[layer.disk]\nkind = \"borg\"\n\
-             store = \"~/repository\"\nencryption = \"repokey-blake2\"\n\
-             passphrase = {{ file = \"~/passphrase\" }}\n{more}"
-        ),
-    );
-}
-
 /// A commit asks for room for a whole segment, and these disks are small.
 fn small_segments(repository: &Path) {
     let config = repository.join("config");
@@ -183,24 +153,24 @@ fn small_segments(repository: &Path) {
     fs::write(&config, small).unwrap();
 }
 
-fn copy(from: &Path, to: &Path) {
-    drop(run(Command::new("cp").arg("-a").args([from, to])));
-}
-
 #[test]
 fn a_backup_that_was_reported_survives_and_one_that_was_not_costs_nothing_else() {
     let Some(campaign) = Campaign::new() else {
         return;
     };
-    let before = campaign.snapshots("before");
+    let before = campaign.bench.snapshots("before");
     let mut moment = 0;
     campaign.cut(&["backup"], |what, is_done| {
-        let left = campaign.snapshots(what);
+        let left = campaign.bench.snapshots(what);
         assert!(left.starts_with(&before), "{what}: {left:?}");
         assert!(!is_done || left.len() == before.len() + 1, "{what}");
-        campaign.succeeds(["backup"], what);
-        assert_eq!(campaign.snapshots(what).len(), left.len() + 1, "{what}");
-        campaign.succeeds(["verify", "--data"], what);
+        campaign.bench.succeeds(["backup"], what);
+        assert_eq!(
+            campaign.bench.snapshots(what).len(),
+            left.len() + 1,
+            "{what}"
+        );
+        campaign.bench.succeeds(["verify", "--data"], what);
         moment += 1;
         if moment % 3 == 0 {
             campaign.judge(OLD, what);
@@ -213,17 +183,17 @@ fn a_prune_loses_nothing_that_stays() {
     let Some(campaign) = Campaign::new() else {
         return;
     };
-    let newest = campaign.snapshots("before").split_off(2);
-    configure(&campaign.bench, "keep = { last = 1 }\n");
+    let newest = campaign.bench.snapshots("before").split_off(2);
+    campaign.bench.configure("keep = { last = 1 }\n");
     campaign.save();
     let mut moment = 0;
     campaign.cut(&["prune"], |what, is_done| {
-        let left = campaign.snapshots(what);
+        let left = campaign.bench.snapshots(what);
         assert!(left.ends_with(&newest), "{what}: {left:?}");
         assert!(!is_done || left == newest, "{what}: {left:?}");
-        campaign.succeeds(["prune"], what);
-        assert_eq!(campaign.snapshots(what), newest, "{what}");
-        campaign.succeeds(["verify", "--data"], what);
+        campaign.bench.succeeds(["prune"], what);
+        assert_eq!(campaign.bench.snapshots(what), newest, "{what}");
+        campaign.bench.succeeds(["verify", "--data"], what);
         moment += 1;
         if moment % 3 == 0 {
             campaign.judge(OLD, what);
@@ -242,13 +212,13 @@ fn a_compaction_loses_nothing() {
         .assert()
         .success();
     campaign.save();
-    let before = campaign.snapshots("before");
+    let before = campaign.bench.snapshots("before");
     let mut moment = 0;
     campaign.cut(&["compact"], |what, _| {
-        assert_eq!(campaign.snapshots(what), before, "{what}");
-        campaign.succeeds(["backup"], what);
-        campaign.succeeds(["compact"], what);
-        campaign.succeeds(["verify", "--data"], what);
+        assert_eq!(campaign.bench.snapshots(what), before, "{what}");
+        campaign.bench.succeeds(["backup"], what);
+        campaign.bench.succeeds(["compact"], what);
+        campaign.bench.succeeds(["verify", "--data"], what);
         moment += 1;
         if moment % 3 == 0 {
             campaign.judge(OLD, what);
@@ -261,27 +231,18 @@ fn a_repair_can_be_done_again() {
     let Some(campaign) = Campaign::new() else {
         return;
     };
-    let folder = campaign.repository().join("data/0");
-    let mut files: Vec<_> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    files.sort_by_key(|path| std::cmp::Reverse(fs::metadata(path).unwrap().len()));
-    let mut bytes = fs::read(&files[0]).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 4;
-    fs::write(&files[0], bytes).unwrap();
+    flip_a_bit(&campaign.repository().join("data/0"));
     campaign.save();
     let mut moment = 0;
     campaign.cut(&["repair"], |what, is_done| {
         if is_done {
-            campaign.succeeds(["repair", "--dry-run"], what);
+            campaign.bench.succeeds(["repair", "--dry-run"], what);
         }
-        campaign.succeeds(["repair"], what);
-        assert_eq!(campaign.snapshots(what).len(), 3, "{what}");
-        campaign.succeeds(["backup"], what);
+        campaign.bench.succeeds(["repair"], what);
+        assert_eq!(campaign.bench.snapshots(what).len(), 3, "{what}");
+        campaign.bench.succeeds(["backup"], what);
         // What has healed is needed no more.
-        campaign.succeeds(["repair"], what);
+        campaign.bench.succeeds(["repair"], what);
         moment += 1;
         if moment % 3 == 0 {
             campaign.judge(OLD, what);
@@ -308,7 +269,7 @@ fn a_key_opens_with_one_of_the_passphrases_and_with_the_new_one_when_that_was_re
             _ => panic!("{what}: {output:?}"),
         };
         assert!(!is_done || opens == NEW, "{what}");
-        campaign.succeeds(["backup"], what);
+        campaign.bench.succeeds(["backup"], what);
         campaign.judge(opens, what);
     });
 }
@@ -340,12 +301,7 @@ fn a_disk_that_is_really_full_ends_a_backup_and_goes_on_when_there_is_room() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{said}");
     assert!(said.contains("[disk-full]"), "{said}");
-    let count = || {
-        let output = bench.ravelin(["snapshots", "--json"]).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        let listed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        listed["snapshots"].as_array().unwrap().len()
-    };
+    let count = || bench.snapshots("after that").len();
     assert_eq!(count(), 1);
     // What fits is taken at once; what the failed one left does not stand in its way.
     fs::write(&large, &noise[..12 << 20]).unwrap();
@@ -383,7 +339,7 @@ fn whatever_is_remembered_may_be_lost_or_garbled_and_heals_by_itself() {
     let Some(campaign) = Campaign::new() else {
         return;
     };
-    let before = campaign.snapshots("before");
+    let before = campaign.bench.snapshots("before");
     let home = campaign.bench.home();
     let garble = |file: &Path| {
         let mut bytes = fs::read(file).unwrap();
@@ -400,26 +356,20 @@ fn whatever_is_remembered_may_be_lost_or_garbled_and_heals_by_itself() {
         for place in [".cache", ".config/borg", ".local/state"] {
             campaign.reset();
             let what = format!("{place} {way}");
-            let mut files = Vec::new();
-            files_below(&home.join(place), &mut files);
+            let files = files_below(&home.join(place));
             assert!(!files.is_empty(), "{what}");
             for file in &files {
                 hurt(file);
             }
-            assert_eq!(campaign.snapshots(&what), before, "{what}");
-            campaign.succeeds(["backup"], &what);
-            campaign.succeeds(["verify", "--data"], &what);
-            assert_eq!(campaign.snapshots(&what).len(), before.len() + 1, "{what}");
+            assert_eq!(campaign.bench.snapshots(&what), before, "{what}");
+            campaign.bench.succeeds(["backup"], &what);
+            campaign.bench.succeeds(["verify", "--data"], &what);
+            assert_eq!(
+                campaign.bench.snapshots(&what).len(),
+                before.len() + 1,
+                "{what}"
+            );
         }
     }
     campaign.judge(OLD, "all that");
-}
-
-fn files_below(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        match entry.file_type().unwrap().is_dir() {
-            true => files_below(&entry.path(), files),
-            false => files.push(entry.path()),
-        }
-    }
 }

@@ -3,17 +3,16 @@
 //!
 //! A few moments of each by default; every one with `RAVELIN_TESTS=full`.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
 use rustix::io::Errno;
 use snapbox::cmd::cargo_bin;
+use testkit::StockBorg;
 use testkit::kill::{Call, Fault, Outcome, calls, strike};
-use testkit::{StockBorg, run};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, copy, flip_a_bit};
 
 const OLD: &str = "the former passphrase";
 const NEW: &str = "the new passphrase";
@@ -36,10 +35,9 @@ impl Campaign {
         let stock = testkit::stock_borg()?;
         let bench = Bench::new();
         for (name, text) in [("old", OLD), ("new", NEW), ("passphrase", OLD)] {
-            let file = bench.file(name, text);
-            fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
+            bench.private_file(name, text);
         }
-        configure(&bench, "");
+        bench.configure("");
         bench.ravelin(["init"]).assert().success();
         let noise = testkit::Random::new(5).noise(60_000);
         bench.file("source/noise", "");
@@ -126,64 +124,27 @@ impl Campaign {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{what}: {said}");
     }
-
-    fn snapshots(&self, what: &str) -> Vec<String> {
-        let output = self
-            .bench
-            .ravelin(["snapshots", "--json"])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{what}: {output:?}");
-        let listed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        let list = listed["snapshots"].as_array().unwrap();
-        list.iter()
-            .map(|snapshot| snapshot["name"].as_str().unwrap().to_owned())
-            .collect()
-    }
-
-    fn succeeds<const N: usize>(&self, arguments: [&str; N], what: &str) {
-        let output = self.bench.ravelin(arguments).output().unwrap();
-        assert!(
-            output.status.success(),
-            "{what}: then {arguments:?}: {output:?}"
-        );
-    }
-}
-
-fn configure(bench: &Bench, more: &str) {
-    bench.file(
-        ".config/ravelin/ravelin.toml",
-        &format!(
-            "[[source]]\npaths = [\"~/source\"]\n\n[layer.disk]\nkind = \"borg\"\n\
-             store = \"~/repository\"\nencryption = \"repokey-blake2\"\n\
-             passphrase = {{ file = \"~/passphrase\" }}\n{more}"
-        ),
-    );
-}
-
-fn copy(from: &std::path::Path, to: &std::path::Path) {
-    drop(run(Command::new("cp").arg("-a").args([from, to])));
 }
 
 const DEATHS: [Fault; 3] = [Fault::Kill, Fault::KillAfter, Fault::Torn];
 
 #[test]
 fn a_prune_that_dies_removes_nothing_that_stays_and_the_next_one_finishes_it() {
-    let Some(campaign) = Campaign::new(|bench| configure(bench, "keep = { last = 2 }\n")) else {
+    let Some(campaign) = Campaign::new(|bench| bench.configure("keep = { last = 2 }\n")) else {
         return;
     };
-    let newest = campaign.snapshots("before").split_off(4);
+    let newest = campaign.bench.snapshots("before").split_off(4);
     let mut moment = 0;
     campaign.strike(
         &["prune"],
         &DEATHS,
         |_| true,
         |what, _| {
-            let left = campaign.snapshots(what);
+            let left = campaign.bench.snapshots(what);
             assert!(left.ends_with(&newest), "{what}: {left:?}");
-            campaign.succeeds(["prune"], what);
-            assert_eq!(campaign.snapshots(what), newest, "{what}");
-            campaign.succeeds(["verify", "--data"], what);
+            campaign.bench.succeeds(["prune"], what);
+            assert_eq!(campaign.bench.snapshots(what), newest, "{what}");
+            campaign.bench.succeeds(["verify", "--data"], what);
             moment += 1;
             if moment % 3 == 0 {
                 campaign.judge(OLD, what);
@@ -202,17 +163,17 @@ fn a_compaction_that_dies_loses_nothing() {
     }) else {
         return;
     };
-    let before = campaign.snapshots("before");
+    let before = campaign.bench.snapshots("before");
     let mut moment = 0;
     campaign.strike(
         &["compact"],
         &DEATHS,
         |_| true,
         |what, _| {
-            assert_eq!(campaign.snapshots(what), before, "{what}");
-            campaign.succeeds(["backup"], what);
-            campaign.succeeds(["compact"], what);
-            campaign.succeeds(["verify", "--data"], what);
+            assert_eq!(campaign.bench.snapshots(what), before, "{what}");
+            campaign.bench.succeeds(["backup"], what);
+            campaign.bench.succeeds(["compact"], what);
+            campaign.bench.succeeds(["verify", "--data"], what);
             moment += 1;
             if moment % 3 == 0 {
                 campaign.judge(OLD, what);
@@ -225,16 +186,7 @@ fn a_compaction_that_dies_loses_nothing() {
 fn a_repair_that_dies_can_be_done_again() {
     let Some(campaign) = Campaign::new(|bench| {
         // A bit of the first segment with content.
-        let segment = bench.home().join("repository/data/0");
-        let mut files: Vec<_> = fs::read_dir(segment)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .collect();
-        files.sort_by_key(|path| std::cmp::Reverse(fs::metadata(path).unwrap().len()));
-        let mut bytes = fs::read(&files[0]).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 4;
-        fs::write(&files[0], bytes).unwrap();
+        flip_a_bit(&bench.home().join("repository/data/0"));
     }) else {
         return;
     };
@@ -244,9 +196,9 @@ fn a_repair_that_dies_can_be_done_again() {
         &DEATHS,
         |_| true,
         |what, _| {
-            campaign.succeeds(["repair"], what);
-            assert_eq!(campaign.snapshots(what).len(), 6, "{what}");
-            campaign.succeeds(["backup"], what);
+            campaign.bench.succeeds(["repair"], what);
+            assert_eq!(campaign.bench.snapshots(what).len(), 6, "{what}");
+            campaign.bench.succeeds(["backup"], what);
             moment += 1;
             if moment % 3 == 0 {
                 campaign.judge(OLD, what);
@@ -276,7 +228,7 @@ fn a_key_change_that_dies_leaves_a_key_that_one_of_the_passphrases_opens() {
                 }
                 _ => panic!("{what}: {output:?}"),
             };
-            campaign.succeeds(["backup"], what);
+            campaign.bench.succeeds(["backup"], what);
             campaign.judge(opens, what);
         },
     );
@@ -292,9 +244,9 @@ fn a_key_that_is_being_moved_opens_at_any_moment() {
         &DEATHS,
         |_| true,
         |what, _| {
-            assert_eq!(campaign.snapshots(what).len(), 6, "{what}");
-            campaign.succeeds(["key", "move", "file"], what);
-            campaign.succeeds(["backup"], what);
+            assert_eq!(campaign.bench.snapshots(what).len(), 6, "{what}");
+            campaign.bench.succeeds(["key", "move", "file"], what);
+            campaign.bench.succeeds(["backup"], what);
             let keys = campaign.bench.home().join(".config/borg/keys");
             assert_eq!(fs::read_dir(keys).unwrap().count(), 1, "{what}");
         },
@@ -304,12 +256,12 @@ fn a_key_that_is_being_moved_opens_at_any_moment() {
 #[test]
 fn a_full_disk_or_a_sync_that_fails_is_an_error_and_loses_nothing() {
     let Some(campaign) = Campaign::new(|bench| {
-        configure(bench, "keep = { last = 2 }\n");
+        bench.configure("keep = { last = 2 }\n");
         bench.file("source/changed", &"y".repeat(30_000));
     }) else {
         return;
     };
-    let before = campaign.snapshots("before");
+    let before = campaign.bench.snapshots("before");
     let full = [
         Fault::ErrorFrom(Errno::NOSPC),
         Fault::ErrorFrom(Errno::DQUOT),
@@ -319,16 +271,16 @@ fn a_full_disk_or_a_sync_that_fails_is_an_error_and_loses_nothing() {
             .starts_with(campaign.bench.home().join("repository"))
     };
     let after = |what: &str, outcome: &Outcome| {
-        let left = campaign.snapshots(what);
+        let left = campaign.bench.snapshots(what);
         // What was reported as done is there; what failed was said to have failed.
         let is_pruned = left.len() < before.len();
         if !is_pruned {
             assert!(left.starts_with(&before), "{what}: {left:?}");
             assert!(!outcome.status.success(), "{what}");
         }
-        campaign.succeeds(["backup"], what);
-        assert_eq!(campaign.snapshots(what).len(), 2, "{what}");
-        campaign.succeeds(["verify", "--data"], what);
+        campaign.bench.succeeds(["backup"], what);
+        assert_eq!(campaign.bench.snapshots(what).len(), 2, "{what}");
+        campaign.bench.succeeds(["verify", "--data"], what);
         campaign.judge(OLD, what);
     };
     campaign.strike(

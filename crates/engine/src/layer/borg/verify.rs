@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use borg::{ChunkReader, ChunkRef, Id, RepositoryState, Tail};
+use borg::{ChunkReader, ChunkRef, Id, PASSED_SIZE_MIN, RepositoryState, Tail};
 use bstr::BString;
 use crossbeam_channel::{Sender, bounded};
 
@@ -23,9 +23,6 @@ type OnStep<'a> = &'a mut dyn FnMut(VerifyStep) -> ControlFlow<()>;
 
 /// Items after which progress is told.
 const ITEMS_A_STEP: u64 = 4096;
-
-/// Content that is smaller is sooner read twice than passed over.
-const PASSED_SIZE_MIN: u32 = 128 << 10;
 
 /// Verifies all archives.
 pub(super) fn verify(
