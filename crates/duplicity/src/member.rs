@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tree::{BadPath, DeviceNumber, Entry, EntryKind, Flags, Owner, Time, TreePath};
+use tree::{BadPath, DeviceNumber, Entry, EntryKind, Time, TreePath};
 
 use crate::tar::{TarHeader, TarKind};
 
@@ -201,31 +201,15 @@ pub fn entry_of(path: TreePath, header: &TarHeader) -> Result<Entry, BadMember> 
         let text = str::from_utf8(bytes).ok().filter(|text| !text.is_empty())?;
         Some(text.into())
     };
+    // Numbers that no system has become "nobody can be this".
+    let number = |id| u32::try_from(id).unwrap_or(u32::MAX);
+    let owner = (number(header.uid), number(header.gid));
     let mtime = Time::new(header.mtime, 0);
-    Ok(Entry {
-        path,
-        kind,
-        mode: header.mode,
-        owner: Owner {
-            // Numbers that no system has become "nobody can be this".
-            uid: u32::try_from(header.uid).unwrap_or(u32::MAX),
-            gid: u32::try_from(header.gid).unwrap_or(u32::MAX),
-            user: name(&header.user),
-            group: name(&header.group),
-        },
-        mtime,
-        ctime: mtime,
-        atime: mtime,
-        size: header.size,
-        device: 0,
-        inode: 0,
-        links: 1,
-        hard_link: None,
-        xattrs: std::collections::BTreeMap::default(),
-        acl_access: None,
-        acl_default: None,
-        flags: Flags::default(),
-    })
+    let mut entry = Entry::new(path, kind, header.mode, owner, mtime);
+    entry.owner.user = name(&header.user);
+    entry.owner.group = name(&header.group);
+    entry.size = header.size;
+    Ok(entry)
 }
 
 #[cfg(test)]

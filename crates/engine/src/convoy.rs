@@ -337,10 +337,9 @@ impl<'a> Tally<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::sync::{Arc, Mutex};
 
-    use tree::{Block, EntryKind, Flags, Owner, Problem, ProblemKind, Time, TreePath};
+    use tree::{Block, EntryKind, Problem, ProblemKind, Time, TreePath};
 
     use super::*;
     use crate::Stop;
@@ -390,29 +389,12 @@ mod tests {
     }
 
     fn file(name: &str, size: u64) -> Arc<Entry> {
-        let owner = Owner {
-            uid: 0,
-            gid: 0,
-            user: None,
-            group: None,
-        };
+        let path = TreePath::new(name).unwrap();
         Arc::new(Entry {
-            path: TreePath::new(name).unwrap(),
-            kind: EntryKind::File,
-            mode: 0o644,
-            owner,
-            mtime: Time::default(),
-            ctime: Time::default(),
-            atime: Time::default(),
             size,
             device: 1,
             inode: 1,
-            links: 1,
-            hard_link: None,
-            xattrs: BTreeMap::new(),
-            acl_access: None,
-            acl_default: None,
-            flags: Flags::default(),
+            ..Entry::new(path, EntryKind::File, 0o644, (0, 0), Time::default())
         })
     }
 

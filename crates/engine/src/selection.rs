@@ -105,9 +105,8 @@ fn common(a: &TreePath, b: &TreePath) -> TreePath {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
-    use tree::{EntryKind, Flags, Owner, Time};
+    use tree::{EntryKind, Time};
 
     use super::*;
 
@@ -154,29 +153,13 @@ mod tests {
     }
 
     fn file(name: &str, hard_link: Option<&str>) -> Entry {
-        let owner = Owner {
-            uid: 0,
-            gid: 0,
-            user: None,
-            group: None,
-        };
         Entry {
-            path: path(name),
-            kind: EntryKind::File,
-            mode: 0o644,
-            owner,
-            mtime: Time::default(),
-            ctime: Time::default(),
-            atime: Time::default(),
             size: 1,
             device: 1,
             inode: 1,
             links: 3,
             hard_link: hard_link.map(|first| Arc::new(path(first))),
-            xattrs: BTreeMap::new(),
-            acl_access: None,
-            acl_default: None,
-            flags: Flags::default(),
+            ..Entry::new(path(name), EntryKind::File, 0o644, (0, 0), Time::default())
         }
     }
 

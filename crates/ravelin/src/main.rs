@@ -3,6 +3,7 @@
 //! This crate reads a person's flags, looks at the environment and the clock, draws, prints and
 //! picks the exit code. What it prints was found out by [`engine`].
 
+mod background;
 mod borg;
 mod cli;
 mod commands;

@@ -167,6 +167,36 @@ pub struct Flags {
 }
 
 impl Entry {
+    /// An object of which no more than this is known: its owner by number, one moment for all
+    /// times, no attributes, no other name. A file has no content before its size is set.
+    #[must_use]
+    pub fn new(path: TreePath, kind: EntryKind, mode: u32, owner: (u32, u32), time: Time) -> Self {
+        let (uid, gid) = owner;
+        Self {
+            path,
+            kind,
+            mode,
+            owner: Owner {
+                uid,
+                gid,
+                user: None,
+                group: None,
+            },
+            mtime: time,
+            ctime: time,
+            atime: time,
+            size: 0,
+            device: 0,
+            inode: 0,
+            links: 1,
+            hard_link: None,
+            xattrs: BTreeMap::new(),
+            acl_access: None,
+            acl_default: None,
+            flags: Flags::default(),
+        }
+    }
+
     /// Whether this is a regular file.
     #[must_use]
     pub fn is_file(&self) -> bool {

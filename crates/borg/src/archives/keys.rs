@@ -209,16 +209,7 @@ pub fn import_key(
     let encryption = Encryption::of_object(&stored)?;
     let key = Key::from_blob(encryption, &blob, passphrase, false)?;
     open_with(&key, &stored)?;
-    match encryption.key_storage() {
-        KeyStorage::Nowhere => Err(KeyError::NoKey { encryption }.into()),
-        KeyStorage::Repository => repository.save_key(blob.trim()),
-        KeyStorage::File => {
-            let file = home
-                .find_key_file(&id)
-                .unwrap_or_else(|_| home.new_key_file(&repository.location()));
-            write_key_file(home, &file, &id, blob.trim())
-        }
-    }?;
+    store_key(&repository, encryption, home, &blob)?;
     // It can be read where the next one will look for it.
     open_key(&repository, &stored, home, passphrase).map(drop)
 }
@@ -240,8 +231,18 @@ pub fn read_paper_key(repository: &Id, typed: &str) -> Result<String, BadPaper> 
 ///
 /// [`KeyError::NoKey`] when the repository has none; those of writing.
 pub fn put_key(repository: &Backend, home: &Home, blob: &str) -> Result<(), Error> {
-    let id = repository.id();
     let encryption = Encryption::of_object(&repository.get(&Id::MANIFEST)?)?;
+    store_key(repository, encryption, home, blob)
+}
+
+/// Keeps a blob where keys of this mode are.
+fn store_key(
+    repository: &Backend,
+    encryption: Encryption,
+    home: &Home,
+    blob: &str,
+) -> Result<(), Error> {
+    let id = repository.id();
     match encryption.key_storage() {
         KeyStorage::Nowhere => Err(KeyError::NoKey { encryption }.into()),
         KeyStorage::Repository => repository.save_key(blob.trim()),

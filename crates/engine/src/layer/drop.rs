@@ -16,7 +16,7 @@ use ::drop::{Device, Did, Folder, Sync as Synchronisation, Version};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use store::{Folder as StoreFolder, Location, Name, Scope};
-use tree::{Entry, EntryKind, FileWriter, Flags, Owner, Placed, ProblemKind, Step, Time, TreePath};
+use tree::{Entry, EntryKind, FileWriter, Placed, ProblemKind, Step, Time, TreePath};
 
 use super::{
     Access, Committed, Depth, Details, Error, Fingerprint, Found, Intake, Item, Layer, NewSnapshot,
@@ -124,42 +124,31 @@ impl DropLayer {
 }
 
 fn directory(path: TreePath, time: Timestamp) -> Entry {
-    entry(path, EntryKind::Directory, 0o755, time, 0)
+    entry(path, EntryKind::Directory, 0o755, time)
 }
 
 fn file(path: TreePath, version: &Version) -> Option<Entry> {
     let content = version.content()?;
-    let time = content.modified;
-    Some(entry(path, EntryKind::File, 0o644, time, content.size))
+    Some(Entry {
+        size: content.size,
+        ..entry(path, EntryKind::File, 0o644, content.modified)
+    })
 }
 
 /// Plain files have no owner, and no rights: they become those of who restores them.
-fn entry(path: TreePath, kind: EntryKind, mode: u32, time: Timestamp, size: u64) -> Entry {
+fn entry(path: TreePath, kind: EntryKind, mode: u32, time: Timestamp) -> Entry {
+    let owner = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
     let nanoseconds = u32::try_from(time.subsec_nanosecond()).unwrap_or(0);
-    let time = Time::new(time.as_second(), nanoseconds);
-    Entry {
+    Entry::new(
         path,
         kind,
         mode,
-        owner: Owner {
-            uid: rustix::process::geteuid().as_raw(),
-            gid: rustix::process::getegid().as_raw(),
-            user: None,
-            group: None,
-        },
-        mtime: time,
-        ctime: time,
-        atime: time,
-        size,
-        device: 0,
-        inode: 0,
-        links: 1,
-        hard_link: None,
-        xattrs: BTreeMap::new(),
-        acl_access: None,
-        acl_default: None,
-        flags: Flags::default(),
-    }
+        owner,
+        Time::new(time.as_second(), nanoseconds),
+    )
 }
 
 fn fingerprint(version: &Version) -> Option<Fingerprint> {

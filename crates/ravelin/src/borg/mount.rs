@@ -1,29 +1,18 @@
 //! `borg mount` and `borg umount`
-//!
-//! In the background, the program is started once more, since a process with threads cannot be
-//! split. It says on its standard output when the files are there; whoever started it goes on
-//! then, and it lets go of the terminal.
 
 use std::env;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use borg::{Access, MountOptions, MountWhat};
-use nix::unistd::{dup2_stderr, dup2_stdout};
 
 use super::arguments::Arguments;
 use super::fail::Failure;
 use super::items::stripped;
 use super::matcher::Matcher;
 use super::pick::Pick;
-use super::print;
 use super::session::Session;
-
-/// What the program in the background says when it is ready.
-const READY: &str = "mounted";
+use crate::background::{self, Started};
 
 /// Tells the program that it is the one in the background.
 const IN_BACKGROUND: &str = "_RAVELIN_BORG_MOUNT";
@@ -76,10 +65,7 @@ pub(crate) fn run(session: &Session, arguments: &Arguments) -> Result<(), Failur
     }
     let mounted = borg::mount(archives, what, point, mounting)?;
     if is_background {
-        print(format!("{READY}\n").as_bytes())?;
-        let nothing = File::options().write(true).open("/dev/null")?;
-        dup2_stdout(&nothing).map_err(io::Error::from)?;
-        dup2_stderr(&nothing).map_err(io::Error::from)?;
+        background::ready()?;
     }
     mounted.wait(&|| session.signal().is_some())?;
     Ok(())
@@ -122,28 +108,12 @@ fn options(arguments: &Arguments) -> Result<Options, Failure> {
 
 fn start_in_background(session: &Session) -> Result<(), Failure> {
     let mut command = Command::new(env::current_exe()?);
-    command
-        .arg("borg")
-        .args(session.words())
-        .env(IN_BACKGROUND, "1")
-        .stdin(Stdio::inherit())
-        .stdout(Stdio::piped())
-        // Ctrl-C at this terminal is not meant for it any more.
-        .process_group(0);
-    let mut child = command.spawn()?;
-    let mut said = String::new();
-    if let Some(stdout) = child.stdout.take() {
-        BufReader::new(stdout).read_line(&mut said)?;
+    let words = session.words();
+    command.arg("borg").args(words).env(IN_BACKGROUND, "1");
+    if let Started::Ended(code) = background::start(&mut command)? {
+        let code = code.and_then(|code| u8::try_from(code).ok());
+        session.log.exit_with(code.unwrap_or(2));
     }
-    if said.trim_end() == READY {
-        return Ok(());
-    }
-    // It has said why.
-    let code = child
-        .wait()?
-        .code()
-        .and_then(|code| u8::try_from(code).ok());
-    session.log.exit_with(code.unwrap_or(2));
     Ok(())
 }
 

@@ -290,15 +290,8 @@ impl Session {
 
     /// Asks a question that is answered with yes or no; a variable may have answered it.
     pub(crate) fn confirm(&self, question: &str, variable: &str) -> Result<bool, Failure> {
-        self.ask(question, "prompt", variable);
-        let answer = match env::var(variable) {
-            Ok(answer) => {
-                let message = format!("{answer} (from {variable})");
-                self.ask(&message, "env_answer", variable);
-                answer
-            }
-            Err(_) => read_line()?.unwrap_or_else(|| "no".to_owned()),
-        };
+        let answer = self.answer(question, variable)?;
+        let answer = answer.unwrap_or_else(|| "no".to_owned());
         let yes = matches!(answer.as_str(), "Yes" | "YES" | "yes" | "Y" | "y" | "1");
         if !yes {
             self.ask("Aborting.", "accepted_false", variable);
@@ -308,16 +301,21 @@ impl Session {
 
     /// The same where only a whole word will do.
     pub(crate) fn confirm_word(&self, question: &str, variable: &str) -> Result<bool, Failure> {
+        let answer = self.answer(question, variable)?;
+        Ok(answer.is_some_and(|answer| answer == "YES"))
+    }
+
+    /// What is answered to a question, by a variable or by who is asked; `None` when nobody is there.
+    fn answer(&self, question: &str, variable: &str) -> Result<Option<String>, Failure> {
         self.ask(question, "prompt", variable);
-        let answer = match env::var(variable) {
+        match env::var(variable) {
             Ok(answer) => {
                 let message = format!("{answer} (from {variable})");
                 self.ask(&message, "env_answer", variable);
-                answer
+                Ok(Some(answer))
             }
-            Err(_) => read_line()?.unwrap_or_default(),
-        };
-        Ok(answer == "YES")
+            Err(_) => Ok(read_line()?),
+        }
     }
 
     fn ask(&self, message: &str, kind: &str, variable: &str) {

@@ -72,12 +72,7 @@ pub(crate) fn run(session: &Session<'_>, wanted: Kind, source: &Path) -> Result<
     }
     tell(session.log, &heard, &mut figures);
     figures.end();
-    session.log.say(
-        Level::Info,
-        info::PROGRESS,
-        &figures.source_size.to_string(),
-        "",
-    );
+    tell_size(session, &figures);
     if session.options.jsonstat {
         let json = figures.to_json(set, session);
         session.log.print(Level::Notice, info::GENERIC, "", &json);
@@ -85,11 +80,22 @@ pub(crate) fn run(session: &Session<'_>, wanted: Kind, source: &Path) -> Result<
             archive.store_statistics(set, json.as_bytes())?;
         }
     }
+    print_statistics(session, &figures);
+    Ok(0)
+}
+
+/// Says how large the source is, for those who show progress.
+fn tell_size(session: &Session<'_>, figures: &Statistics) {
+    let size = figures.source_size.to_string();
+    session.log.say(Level::Info, info::PROGRESS, &size, "");
+}
+
+/// Prints the statistics, unless they are not wanted.
+fn print_statistics(session: &Session<'_>, figures: &Statistics) {
     if session.options.print_statistics {
         let text = figures.to_text(&session.clock);
         session.log.print(Level::Notice, info::GENERIC, "", &text);
     }
-    Ok(0)
 }
 
 /// What is backed up.
@@ -391,16 +397,8 @@ fn rehearse(
 ) -> Result<u8, Failure> {
     let mut figures = preview(session, source, archive, wanted)?.figures;
     figures.end();
-    session.log.say(
-        Level::Info,
-        info::PROGRESS,
-        &figures.source_size.to_string(),
-        "",
-    );
-    if session.options.print_statistics {
-        let text = figures.to_text(&session.clock);
-        session.log.print(Level::Notice, info::GENERIC, "", &text);
-    }
+    tell_size(session, &figures);
+    print_statistics(session, &figures);
     Ok(0)
 }
 

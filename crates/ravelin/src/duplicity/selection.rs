@@ -622,29 +622,9 @@ mod tests {
     #[test]
     fn scanned_folders_come_with_the_first_thing_in_them() {
         let entry = |path: &str| {
-            Arc::new(Entry {
-                path: TreePath::new(path).unwrap(),
-                kind: EntryKind::Directory,
-                mode: 0,
-                owner: tree::Owner {
-                    uid: 0,
-                    gid: 0,
-                    user: None,
-                    group: None,
-                },
-                mtime: tree::Time::new(0, 0),
-                ctime: tree::Time::new(0, 0),
-                atime: tree::Time::new(0, 0),
-                size: 0,
-                device: 0,
-                inode: 0,
-                links: 1,
-                hard_link: None,
-                xattrs: std::collections::BTreeMap::default(),
-                acl_access: None,
-                acl_default: None,
-                flags: tree::Flags::default(),
-            })
+            let path = TreePath::new(path).unwrap();
+            let kind = EntryKind::Directory;
+            Arc::new(Entry::new(path, kind, 0, (0, 0), tree::Time::default()))
         };
         let mut deferred = Deferred::default();
         assert!(deferred.take(&entry("a"), Verdict::Scanned).is_empty());

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use tree::{Body, Entry, EntryKind, Flags, Owner, Step, Time, TreePath};
+use tree::{Body, Entry, EntryKind, Step, Time, TreePath};
 
 use super::{DuplicityLayer, Error, Intake};
 use crate::layer::{Committed, Statistics};
@@ -89,27 +89,5 @@ fn folder_entry(path: TreePath) -> Entry {
         owner = (metadata.uid(), metadata.gid());
         mtime = Time::new(metadata.mtime(), 0);
     }
-    Entry {
-        path,
-        kind: EntryKind::Directory,
-        mode,
-        owner: Owner {
-            uid: owner.0,
-            gid: owner.1,
-            user: None,
-            group: None,
-        },
-        mtime,
-        ctime: mtime,
-        atime: mtime,
-        size: 0,
-        device: 0,
-        inode: 0,
-        links: 1,
-        hard_link: None,
-        xattrs: std::collections::BTreeMap::new(),
-        acl_access: None,
-        acl_default: None,
-        flags: Flags::default(),
-    }
+    Entry::new(path, EntryKind::Directory, mode, owner, mtime)
 }
