@@ -394,7 +394,22 @@ impl Archive {
         Ok(())
     }
 
-    /// The same, for who holds the lock.
+    /// Removes what interrupted writes left in the store: see [`store::Store::tidy`]. Gives how many
+    /// pieces went.
+    ///
+    /// # Errors
+    ///
+    /// As of [`remove`](Self::remove).
+    pub fn tidy(&self) -> Result<u64, Error> {
+        let lock = self.lock()?;
+        let removed = self.store.tidy(store::ABANDONED)?;
+        if let Some(lock) = lock {
+            lock.release();
+        }
+        Ok(removed)
+    }
+
+    /// As [`remove`](Self::remove), for who holds the lock.
     pub(crate) fn remove_files(&self, plan: &RemovalPlan) -> Result<(), Error> {
         for file in plan.objects() {
             self.store.delete(&self.object(&file.object)?)?;

@@ -107,7 +107,7 @@ impl Archive {
         let mut lock = self.lock()?;
         let collection = self.collection(now)?;
         let ours = lock.as_ref().and_then(|lock| lock.unfinished);
-        self.tidy(&collection, ours, now)?;
+        self.remove_leftovers(&collection, ours, now)?;
         let chain = collection.active();
         let usable = chain.filter(|chain| wanted == Wanted::Increment && chain.has_signatures());
         let time = collection.free_time(now);
@@ -960,7 +960,7 @@ impl Archive {
 
     /// Removes what a run that was cut off has left in the store, and what the archive directory
     /// has of sets that are no longer in the store.
-    fn tidy(
+    fn remove_leftovers(
         &self,
         collection: &Collection,
         ours: Option<SetKind>,

@@ -2,7 +2,7 @@
 //!
 //! A write goes to a file with a name of its own, is synced, gets its final name in one step, and
 //! then the folder is synced. A crash before the rename leaves a `.ravelin-tmp-` file that no listing shows and
-//! [`Disk::tidy`] removes; a crash between the rename and the folder's sync leaves the old object or the new one; after
+//! [`Store::tidy`] removes; a crash between the rename and the folder's sync leaves the old object or the new one; after
 //! that the new one is there whatever happens. Creating uses a hard link as the naming step, which
 //! the system refuses when the name is taken; on file systems without hard links, a rename that
 //! refuses to replace. Neither ever shows a part of an object.
@@ -18,13 +18,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::abandoned::{TEMPORARY, is_older, is_temporary};
 use crate::{
     Bandwidth, Capabilities, Content, Environment, Error, ErrorKind, Folder, Name, Object,
     Operation, Range, Reading, Scope, Space, Store, WriteMode,
 };
-
-/// Starts the names of unfinished writes.
-const TEMPORARY: &str = ".ravelin-tmp-";
 
 /// Is given path, file name and name of a file.
 type Visit<'a> = dyn FnMut(&Path, &str, &str) -> io::Result<ControlFlow<()>> + 'a;
@@ -48,28 +46,6 @@ impl Disk {
             bandwidth: Arc::clone(&environment.bandwidth),
             environment: environment.clone(),
         }
-    }
-
-    /// Removes what interrupted writes left behind, if it is older than `age`. Gives how many
-    /// files were removed.
-    ///
-    /// # Errors
-    ///
-    /// What the system says; nothing but unfinished writes is ever removed.
-    pub fn tidy(&self, age: Duration) -> Result<u64, Error> {
-        let now = (self.environment.clock)();
-        let mut removed = 0;
-        self.walk(&Folder::root(), true, &mut |path, file_name, _| {
-            let old = fs::symlink_metadata(path)
-                .and_then(|metadata| metadata.modified())
-                .is_ok_and(|modified| now.duration_since(modified).is_ok_and(|past| past >= age));
-            if file_name.starts_with(TEMPORARY) && old {
-                fs::remove_file(path)?;
-                removed += 1;
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
-        Ok(removed)
     }
 
     fn path(&self, name: &Name) -> PathBuf {
@@ -283,7 +259,7 @@ impl Store for Disk {
                 let Ok(name) = Name::new(name) else {
                     return Ok(ControlFlow::Continue(()));
                 };
-                if file_name.starts_with(TEMPORARY) {
+                if is_temporary(file_name) {
                     return Ok(ControlFlow::Continue(()));
                 }
                 match fs::symlink_metadata(path) {
@@ -380,6 +356,23 @@ impl Store for Disk {
             free: stat.f_bavail.saturating_mul(stat.f_frsize),
             total: Some(stat.f_blocks.saturating_mul(stat.f_frsize)),
         }))
+    }
+
+    fn tidy(&self, age: Duration) -> Result<u64, Error> {
+        let now = (self.environment.clock)();
+        let mut removed = 0;
+        self.walk(&Folder::root(), true, &mut |path, file_name, _| {
+            let modified = || fs::symlink_metadata(path).and_then(|found| found.modified());
+            if is_temporary(file_name) && is_older(modified().ok(), now, age) {
+                match fs::remove_file(path) {
+                    Ok(()) => removed += 1,
+                    Err(error) if is_absent(&error) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(removed)
     }
 }
 

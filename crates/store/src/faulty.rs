@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::{
     Capabilities, Content, Error, ErrorKind, Folder, Name, Object, Operation, Range, Reading,
@@ -139,6 +140,11 @@ impl<S: Store> Store for Faulty<S> {
     fn space(&self) -> Result<Option<Space>, Error> {
         self.call(Operation::Space, &"", || self.inner.space())
             .map(|(space, _)| space)
+    }
+
+    fn tidy(&self, age: Duration) -> Result<u64, Error> {
+        self.call(Operation::Delete, &"", || self.inner.tidy(age))
+            .map(|(removed, _)| removed)
     }
 }
 

@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+mod abandoned;
 mod auth;
 mod b2;
 mod bandwidth;
@@ -75,7 +76,8 @@ pub use s3::{BucketGuard, S3};
 pub use secret::Secret;
 pub use sftp::Sftp;
 pub use store::{
-    Capabilities, Object, Range, Reading, Scope, Space, Store, WriteMode, list_all, read_all,
+    ABANDONED, Capabilities, Object, Range, Reading, Scope, Space, Store, WriteMode, list_all,
+    read_all,
 };
 pub use transfer::{Permit, Permits, in_parallel};
 pub use webdav::WebDav;

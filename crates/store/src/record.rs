@@ -4,6 +4,7 @@
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::{
     Capabilities, Content, Error, Folder, Name, Object, Operation, Range, Reading, Scope, Space,
@@ -127,6 +128,10 @@ impl<S: Store> Store for Record<S> {
 
     fn space(&self) -> Result<Option<Space>, Error> {
         self.note(Operation::Space, &"", 0, self.inner.space())
+    }
+
+    fn tidy(&self, age: Duration) -> Result<u64, Error> {
+        self.note(Operation::Delete, &"", 0, self.inner.tidy(age))
     }
 }
 

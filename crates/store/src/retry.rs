@@ -10,6 +10,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::body::Verified;
+use std::time::Duration;
+
 use crate::{
     Capabilities, Content, Environment, Error, ErrorKind, Folder, Name, Object, Operation,
     Patience, Random, Range, Reading, Scope, Space, Stopping, Store, WriteMode,
@@ -145,6 +147,10 @@ impl Store for Retry {
 
     fn space(&self) -> Result<Option<Space>, Error> {
         self.rules.run(|_| self.inner.space())
+    }
+
+    fn tidy(&self, age: Duration) -> Result<u64, Error> {
+        self.rules.run(|_| self.inner.tidy(age))
     }
 }
 

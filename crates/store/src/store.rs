@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::ops::ControlFlow;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::{Content, Digest, Error, Folder, Name};
 
@@ -102,7 +102,25 @@ pub trait Store: Send + Sync {
     ///
     /// When the store knows, but could not be asked.
     fn space(&self) -> Result<Option<Space>, Error>;
+
+    /// Removes what interrupted writes left behind and nobody has gone on with for `age`: files
+    /// without their name, parts of uploads. Objects are never touched. Gives how many were
+    /// removed.
+    ///
+    /// A write that takes longer than `age` may fail through it; [`ABANDONED`] is safe. Where an
+    /// interrupted write leaves nothing, or the service clears it, there is nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// What is removed so far stays so; the call may be repeated.
+    fn tidy(&self, age: Duration) -> Result<u64, Error> {
+        let _ = age;
+        Ok(0)
+    }
 }
+
+/// When nobody goes on with a write any more: see [`Store::tidy`].
+pub const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What a store claims to do beyond reading, writing, listing and deleting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -233,6 +251,9 @@ impl<S: Store + ?Sized> Store for Box<S> {
     fn space(&self) -> Result<Option<Space>, Error> {
         (**self).space()
     }
+    fn tidy(&self, age: Duration) -> Result<u64, Error> {
+        (**self).tidy(age)
+    }
 }
 
 impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
@@ -264,6 +285,9 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
     }
     fn space(&self) -> Result<Option<Space>, Error> {
         (**self).space()
+    }
+    fn tidy(&self, age: Duration) -> Result<u64, Error> {
+        (**self).tidy(age)
     }
 }
 

@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Waits for a line. When there is none before the pipe ends, we were killed.
 ///
@@ -46,13 +48,28 @@ impl Drop for Watcher {
     }
 }
 
-/// Unmounts what is mounted at a folder.
+/// How long a mount point may be in use before that is an error: a program that has just ended
+/// with it, or one that looks at every new file system, lets go of it at once.
+const BUSY_MAX: Duration = Duration::from_secs(3);
+
+/// Unmounts what is mounted at a folder. Waits up to three seconds while it is in use.
 ///
 /// # Errors
 ///
-/// What the system's program says: nothing is mounted there, or it is in use.
+/// What the system's program says, such as that nothing is mounted there;
+/// [`ResourceBusy`](io::ErrorKind::ResourceBusy) when it is in use.
 pub fn unmount(mount_point: &Path) -> io::Result<()> {
-    fusermount(&["-u", "--"], mount_point)
+    let began = Instant::now();
+    loop {
+        match fusermount(&["-u", "--"], mount_point) {
+            Err(error)
+                if error.kind() == io::ErrorKind::ResourceBusy && began.elapsed() < BUSY_MAX =>
+            {
+                thread::sleep(Duration::from_millis(50));
+            }
+            result => return result,
+        }
+    }
 }
 
 /// As [`unmount`], also when it is in use.
@@ -71,5 +88,11 @@ fn fusermount(options: &[&str], mount_point: &Path) -> io::Result<()> {
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let said = said.trim().trim_start_matches("fusermount3: ");
-    Err(io::Error::other(said.to_owned()))
+    // It speaks English in every language.
+    let kind = if said.ends_with("Device or resource busy") {
+        io::ErrorKind::ResourceBusy
+    } else {
+        io::ErrorKind::Other
+    };
+    Err(io::Error::new(kind, said))
 }

@@ -97,6 +97,8 @@ impl Hidden {
                 bytes += size;
             }
         }
+        // What broken-off uploads left is of no more use than what was thinned.
+        self.store.tidy(store::ABANDONED)?;
         Ok(Thinned {
             versions: thinned,
             bytes,

@@ -69,6 +69,11 @@ pub(crate) fn unmount(arguments: &Umount, session: &Session<'_>) -> Result<Exit,
                 "error: cannot unmount {}: {error}",
                 mount_point.display()
             ));
+            if error.kind() == io::ErrorKind::ResourceBusy {
+                output.say(
+                    "next: Close what uses it, also shells whose folder it is, then say it again.",
+                );
+            }
             Ok(Exit::Failed)
         }
     }

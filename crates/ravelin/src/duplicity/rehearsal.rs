@@ -137,4 +137,8 @@ impl Store for Rehearsal {
     fn space(&self) -> Result<Option<Space>, Error> {
         self.inner.space()
     }
+
+    fn tidy(&self, age: Duration) -> Result<u64, Error> {
+        self.inner.tidy(age)
+    }
 }

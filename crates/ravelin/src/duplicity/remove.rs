@@ -10,6 +10,10 @@ pub(crate) fn cleanup(session: &Session<'_>) -> Result<u8, Failure> {
     let archive = session.closed_archive();
     let collection = session.collection(&archive)?;
     let plan = collection.cleanup();
+    if session.options.force && !session.options.dry_run {
+        // Nobody names these: they are not yet files of the archive.
+        archive.tidy()?;
+    }
     if plan.is_empty() {
         session.log.warn(
             warning::GENERIC,

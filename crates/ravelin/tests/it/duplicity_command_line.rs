@@ -542,6 +542,17 @@ fn a_run_that_was_killed_is_cleaned_up_and_disturbs_nobody() {
     scene.run(&[&["verify", &url, &source][..], &same].concat());
     let found = scene.run(&[&["cleanup", &url][..], &same].concat());
     assert!(found.contains("vol1.difftar"), "{found}");
+    // What a write had only begun goes when it is sure that nobody goes on with it.
+    let begun = scene.path("target/.ravelin-tmp-1");
+    fs::write(&begun, "half").unwrap();
+    for name in names(&scene.path("target")) {
+        if name.starts_with(".ravelin-tmp-") {
+            let file = fs::File::options()
+                .write(true)
+                .open(scene.path("target").join(name));
+            file.unwrap().set_modified(UNIX_EPOCH).unwrap();
+        }
+    }
     scene.run(&[&["cleanup", "--force", &url][..], &same].concat());
     assert_eq!(names(&scene.path("target")), good);
     scene.run(&[&["inc", &source, &url][..], &same].concat());

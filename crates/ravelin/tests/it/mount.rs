@@ -136,6 +136,32 @@ fn all_snapshots_are_folders_with_the_files_as_they_were() {
 }
 
 #[test]
+fn a_mount_in_use_is_left_alone_and_waited_for() {
+    let Some(place) = Place::new(69) else {
+        return;
+    };
+    let point = place.mount_point.to_str().unwrap();
+    place.run(["mount", point]);
+    let folder = fs::read_dir(point).unwrap().next().unwrap().unwrap();
+    let notes = place.inside(&folder.path()).join("notes.txt");
+    let open = fs::File::open(&notes).unwrap();
+    let command = place.bench.ravelin(["umount", point]).assert().code(1);
+    let said = String::from_utf8_lossy(&command.get_output().stderr).into_owned();
+    assert!(
+        said.contains("busy") && said.contains("next: Close"),
+        "{said}"
+    );
+    assert!(is_mounted(&place.mount_point));
+    let closed = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(500));
+        drop(open);
+    });
+    place.run(["umount", point]);
+    closed.join().unwrap();
+    assert!(!is_mounted(&place.mount_point));
+}
+
+#[test]
 fn stock_borg_shows_the_same() {
     let Some(place) = Place::new(68) else {
         return;
@@ -171,7 +197,9 @@ fn stock_borg_shows_the_same() {
                 }
             }
         });
-        stock.run(["umount", theirs.to_str().unwrap()]);
+        // Ours waits: other tests of this process start programs, which have our open files for a
+        // moment.
+        place.run(["umount", theirs.to_str().unwrap()]);
         place.run(["umount", place.mount_point.to_str().unwrap()]);
         assert!(child.wait().unwrap().success());
         compared.unwrap();

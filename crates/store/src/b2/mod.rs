@@ -18,6 +18,7 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::abandoned::is_older;
 use crate::digest::unhex;
 use crate::http::{Answer, Http, Method, Request, encode_path};
 use crate::s3::{ranged, reading};
@@ -29,6 +30,9 @@ use account::Account;
 
 /// How many objects a page of a listing has: what one call is billed for.
 const PAGE: u32 = 1000;
+
+/// How many unfinished uploads a page has at most.
+const UNFINISHED_PAGE: u32 = 100;
 
 /// A bucket of Backblaze B2, or a folder of one.
 pub struct B2 {
@@ -389,5 +393,52 @@ impl Store for B2 {
 
     fn space(&self) -> Result<Option<Space>, Error> {
         Ok(None)
+    }
+
+    fn tidy(&self, age: Duration) -> Result<u64, Error> {
+        let now = (self.http.environment.clock)();
+        let bucket = self.account.bucket_id(&self.http)?;
+        let what = "unfinished uploads";
+        let mut start: Option<String> = None;
+        let mut removed = 0;
+        loop {
+            let arguments = json!({"bucketId": bucket, "namePrefix": self.prefix,
+                "startFileId": start, "maxFileCount": UNFINISHED_PAGE});
+            let page = self.function(
+                "b2_list_unfinished_large_files",
+                arguments,
+                Operation::List,
+                &what,
+            );
+            let page: Page = match page {
+                // The bucket's own rules clear what we may not look at.
+                Err(error) if error.kind == ErrorKind::Denied => return Ok(removed),
+                result => result?.json()?,
+            };
+            for file in page.files {
+                if let Some(id) = file.file_id
+                    && is_older(Some(time(file.upload_timestamp)), now, age)
+                {
+                    let arguments = json!({"fileId": id});
+                    match self.function(
+                        "b2_cancel_large_file",
+                        arguments,
+                        Operation::Delete,
+                        &file.file_name,
+                    ) {
+                        // Somebody has ended it meanwhile.
+                        Err(error) if error.kind == ErrorKind::NotFound => {}
+                        result => {
+                            result?;
+                            removed += 1;
+                        }
+                    }
+                }
+            }
+            match page.next_file_id {
+                next @ Some(_) if next != start => start = next,
+                _ => return Ok(removed),
+            }
+        }
     }
 }

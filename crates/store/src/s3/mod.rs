@@ -132,6 +132,12 @@ impl S3 {
             .map_err(|error| request.error(ErrorKind::Invalid).because(error))
     }
 
+    /// The name that an entry of a listing has, when it is one of ours.
+    fn name_of(&self, entry: &Element) -> Option<Name> {
+        let key = decoded(entry.text_of("Key"));
+        Name::new(key.strip_prefix(&self.prefix)?).ok()
+    }
+
     /// Facts about the bucket that answer "may what is here be destroyed?".
     ///
     /// # Errors
@@ -244,6 +250,14 @@ fn base64(digest: Digest) -> String {
         Digest::Sha256(bytes) | Digest::Dropbox(bytes) => bytes,
     };
     base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+fn unbase64(text: &str) -> Option<[u8; 32]> {
+    use base64::Engine as _;
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(text)
+        .ok()?;
+    bytes.try_into().ok()
 }
 
 fn unquote(tag: &str) -> String {
@@ -370,8 +384,23 @@ fn object_of(answer: &Answer, name: &Name, size: u64) -> Object {
         size,
         modified: answer.last_modified(),
         version: answer.header("etag").map(unquote),
-        digest: None,
+        // Of an object in parts it is a checksum of checksums, with their number at its end.
+        digest: answer
+            .header("x-amz-checksum-sha256")
+            .and_then(unbase64)
+            .map(Digest::Sha256),
     }
+}
+
+/// A key of a listing. Encoded as in a form: a plus sign is a space.
+fn decoded(key: &str) -> String {
+    let key = key.replace('+', " ");
+    percent_decode_str(&key).decode_utf8_lossy().into_owned()
+}
+
+fn time_of(entry: &Element, field: &str) -> Option<SystemTime> {
+    let time: jiff::Timestamp = entry.text_of(field).parse().ok()?;
+    time.try_into().ok()
 }
 
 impl Store for S3 {
@@ -411,13 +440,7 @@ impl Store for S3 {
             }
             let page = self.call_xml(&request)?;
             for entry in page.all("Contents") {
-                // Encoded as in a form: a plus sign is a space.
-                let key = entry.text_of("Key").replace('+', " ");
-                let key = percent_decode_str(&key).decode_utf8_lossy();
-                let Some(name) = key
-                    .strip_prefix(&self.prefix)
-                    .and_then(|name| Name::new(name).ok())
-                else {
+                let Some(name) = self.name_of(entry) else {
                     continue;
                 };
                 let size = entry.text_of("Size").parse();
@@ -426,11 +449,7 @@ impl Store for S3 {
                 let object = Object {
                     name,
                     size,
-                    modified: entry
-                        .text_of("LastModified")
-                        .parse::<jiff::Timestamp>()
-                        .ok()
-                        .and_then(|time| time.try_into().ok()),
+                    modified: time_of(entry, "LastModified"),
                     version: Some(unquote(entry.text_of("ETag"))),
                     digest: None,
                 };
@@ -462,7 +481,11 @@ impl Store for S3 {
 
     fn read(&self, name: &Name, range: Range) -> Result<Reading, Error> {
         let request = self.request(Method::Get, "s3 get", Operation::Read, name);
-        let request = ranged(request, range).accept(&[416]);
+        let mut request = ranged(request, range).accept(&[416]);
+        if range == Range::WHOLE {
+            // Else the server does not tell the checksum that it keeps.
+            request = request.header("x-amz-checksum-mode", "ENABLED");
+        }
         let answer = self.call(&request)?;
         if answer.status == 416 {
             let object = self.stat(name)?;
@@ -509,6 +532,10 @@ impl Store for S3 {
 
     fn space(&self) -> Result<Option<Space>, Error> {
         Ok(None)
+    }
+
+    fn tidy(&self, age: Duration) -> Result<u64, Error> {
+        self.end_abandoned(age)
     }
 }
 

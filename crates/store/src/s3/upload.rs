@@ -1,6 +1,9 @@
 //! Objects too big for one request: in parts, several at once, going on after a crash.
 
-use super::{Method, S3, base64, confirm, unquote};
+use std::time::Duration;
+
+use super::{Method, S3, base64, confirm, decoded, time_of, unquote};
+use crate::abandoned::is_older;
 use crate::content::Part;
 use crate::http::Request;
 use crate::resume::{PartSent, Record, Upload, parts};
@@ -107,7 +110,8 @@ impl S3 {
             Err(error) => {
                 // What passes may go on later; anything else would only leave parts to be paid for.
                 if !error.is_passing() && error.kind != ErrorKind::NotFound {
-                    self.abort(name, &upload.id);
+                    // What this leaves is tidied later.
+                    let _ = self.abort(name, &upload.id);
                     record.end();
                 }
                 Err(error)
@@ -210,11 +214,61 @@ impl S3 {
         Ok(Some(unquote(answer.text_of("ETag"))))
     }
 
-    fn abort(&self, name: &Name, id: &str) {
+    fn abort(&self, name: &Name, id: &str) -> Result<(), Error> {
         let request: Request<'_> = self
-            .request(Method::Delete, "s3 abort", Operation::Write, name)
+            .request(Method::Delete, "s3 abort", Operation::Delete, name)
             .query("uploadId", id);
-        // The bucket's own rules clear what this leaves.
-        let _ = self.call(&request);
+        match self.call(&request) {
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
+            result => result.map(drop),
+        }
+    }
+
+    /// Ends the uploads below our prefix that were begun `age` ago; see [`Store::tidy`]. A key that
+    /// may not look leaves them to the bucket's own rules.
+    pub(super) fn end_abandoned(&self, age: Duration) -> Result<u64, Error> {
+        let now = self.signer.now(&self.http);
+        let mut markers: Option<(String, String)> = None;
+        let mut removed = 0;
+        loop {
+            let mut request = Request::new(
+                Method::Get,
+                format!("{}/", self.base),
+                "s3 uploads",
+                Operation::List,
+                &"unfinished uploads",
+            )
+            .query("uploads", "")
+            .query("encoding-type", "url")
+            .query("prefix", self.prefix.clone());
+            if let Some((key, id)) = &markers {
+                request = request
+                    .query("key-marker", key.clone())
+                    .query("upload-id-marker", id.clone());
+            }
+            let page = match self.call_xml(&request) {
+                Err(error) if matches!(error.kind, ErrorKind::Denied | ErrorKind::Unsupported) => {
+                    return Ok(removed);
+                }
+                result => result?,
+            };
+            for upload in page.all("Upload") {
+                if let Some(name) = self.name_of(upload)
+                    && is_older(time_of(upload, "Initiated"), now, age)
+                {
+                    self.abort(&name, upload.text_of("UploadId"))?;
+                    removed += 1;
+                }
+            }
+            let next = (
+                decoded(page.text_of("NextKeyMarker")),
+                page.text_of("NextUploadIdMarker").to_owned(),
+            );
+            // A server whose listing does not go on has told what it will.
+            if page.text_of("IsTruncated") != "true" || Some(&next) == markers.as_ref() {
+                return Ok(removed);
+            }
+            markers = Some(next);
+        }
     }
 }

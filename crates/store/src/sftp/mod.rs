@@ -21,6 +21,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use crate::abandoned::{is_older, is_temporary, temporary};
 use crate::{
     Capabilities, Content, Environment, Error, ErrorKind, Folder, Name, Object, Operation, Range,
     Reading, Scope, Server, Space, Store, WriteMode,
@@ -28,9 +29,6 @@ use crate::{
 use askpass::Askpass;
 use session::{Pending, Reply, Session};
 use wire::{Attributes, Fields, Message, kind};
-
-/// Starts the names of unfinished writes.
-const TEMPORARY: &str = ".ravelin-tmp-";
 
 /// How much one request reads or writes. Every server takes it.
 const BLOCK_SIZE: usize = 32 * 1024;
@@ -319,6 +317,37 @@ impl Sftp {
         done(&session.ask(message)?, Operation::Write, name)
     }
 
+    /// Calls `visit` with the path and the attributes of every file.
+    fn walk(
+        &self,
+        session: &Session,
+        folder: &Folder,
+        scope: Scope,
+        visit: &mut dyn FnMut(String, Attributes) -> Result<ControlFlow<()>, Error>,
+    ) -> Result<(), Error> {
+        let mut folders = vec![folder.as_str().to_owned()];
+        while let Some(relative) = folders.pop() {
+            for (file_name, attributes) in
+                self.entries(session, &self.path(&relative), &relative)?
+            {
+                let path = if relative.is_empty() {
+                    file_name
+                } else {
+                    format!("{relative}/{file_name}")
+                };
+                if attributes.is_folder() {
+                    // What is no name is not ours, nor is anything in it.
+                    if scope == Scope::Tree && !is_temporary(&path) && Name::new(&path).is_ok() {
+                        folders.push(path);
+                    }
+                } else if attributes.is_file() && visit(path, attributes)?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The entries of a folder; none when it does not exist.
     fn entries(
         &self,
@@ -394,13 +423,16 @@ fn refused(reply: &Reply, operation: Operation, name: &dyn std::fmt::Display) ->
     Error::new(kind, operation).on(name).because(why)
 }
 
+fn modified(attributes: &Attributes) -> Option<SystemTime> {
+    let seconds = attributes.modified_seconds?;
+    Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.into()))
+}
+
 fn object(name: Name, attributes: &Attributes) -> Object {
     Object {
         name,
         size: attributes.size.unwrap_or(0),
-        modified: attributes
-            .modified_seconds
-            .map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.into())),
+        modified: modified(attributes),
         // The protocol tells seconds and no inode: nothing that changes with every write.
         version: None,
         digest: None,
@@ -423,30 +455,15 @@ impl Store for Sftp {
         each: &mut dyn FnMut(Object) -> ControlFlow<()>,
     ) -> Result<(), Error> {
         let session = self.session()?;
-        let mut folders = vec![folder.as_str().to_owned()];
-        while let Some(relative) = folders.pop() {
-            for (file_name, attributes) in
-                self.entries(&session, &self.path(&relative), &relative)?
-            {
-                if file_name.starts_with(TEMPORARY) {
-                    continue;
-                }
-                let name = if relative.is_empty() {
-                    file_name
-                } else {
-                    format!("{relative}/{file_name}")
-                };
-                let Ok(name) = Name::new(name) else { continue };
-                if attributes.is_folder() {
-                    if scope == Scope::Tree {
-                        folders.push(name.as_str().to_owned());
-                    }
-                } else if attributes.is_file() && each(object(name, &attributes)).is_break() {
-                    return Ok(());
-                }
+        self.walk(&session, folder, scope, &mut |path, attributes| {
+            if is_temporary(&path) {
+                return Ok(ControlFlow::Continue(()));
             }
-        }
-        Ok(())
+            let Ok(name) = Name::new(path) else {
+                return Ok(ControlFlow::Continue(()));
+            };
+            Ok(each(object(name, &attributes)))
+        })
     }
 
     fn stat(&self, name: &Name) -> Result<Object, Error> {
@@ -480,11 +497,7 @@ impl Store for Sftp {
     fn write(&self, name: &Name, content: &dyn Content, mode: WriteMode) -> Result<Object, Error> {
         let session = self.session()?;
         let path = self.path(name.as_str());
-        let temporary = self.path(&format!(
-            "{}{TEMPORARY}{}",
-            name.folder().prefix(),
-            self.environment.random_name()
-        ));
+        let temporary = self.path(&temporary(name, &self.environment));
         let handle = self.open_temporary(&session, &temporary, name)?;
         let filled = self.fill(&session, &handle, content, name);
         let closed = session
@@ -548,5 +561,26 @@ impl Store for Sftp {
             free: available.saturating_mul(fragment),
             total: Some(blocks.saturating_mul(fragment)),
         }))
+    }
+
+    fn tidy(&self, age: Duration) -> Result<u64, Error> {
+        let session = self.session()?;
+        let now = (self.environment.clock)();
+        let mut removed = 0;
+        self.walk(
+            &session,
+            &Folder::root(),
+            Scope::Tree,
+            &mut |path, attributes| {
+                if is_temporary(&path) && is_older(modified(&attributes), now, age) {
+                    let full = self.path(&path);
+                    let reply = session.ask(Message::new(kind::REMOVE).bytes(full.as_bytes()))?;
+                    done(&reply, Operation::Delete, &path)?;
+                    removed += 1;
+                }
+                Ok(ControlFlow::Continue(()))
+            },
+        )?;
+        Ok(removed)
     }
 }

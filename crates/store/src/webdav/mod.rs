@@ -11,10 +11,11 @@
 //! all that is in it.
 
 use std::ops::ControlFlow;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use percent_encoding::percent_decode_str;
 
+use crate::abandoned::{is_older, is_temporary, temporary};
 use crate::http::{Http, Method, Refusal, Request, Service, encode_path, origin, parse_http_date};
 use crate::retry::same_bytes;
 use crate::s3::{ranged, reading};
@@ -23,9 +24,6 @@ use crate::{
     Capabilities, Content, Environment, Error, ErrorKind, Folder, Name, Object, Operation, Range,
     Reading, Scope, Secret, Server, Space, Store, WriteMode,
 };
-
-/// Starts the names of unfinished writes.
-const TEMPORARY: &str = ".ravelin-tmp-";
 
 /// What is asked of each object.
 const PROPERTIES: &str = r#"<?xml version="1.0" encoding="utf-8"?><D:propfind xmlns:D="DAV:"><D:prop><D:resourcetype/><D:getcontentlength/><D:getlastmodified/><D:getetag/></D:prop></D:propfind>"#;
@@ -248,6 +246,48 @@ impl WebDav {
         Ok(())
     }
 
+    /// Calls `visit` with every file.
+    fn walk(
+        &self,
+        folder: &Folder,
+        scope: Scope,
+        visit: &mut dyn FnMut(Found) -> Result<ControlFlow<()>, Error>,
+    ) -> Result<(), Error> {
+        let mut folders = vec![folder.as_str().to_owned()];
+        while let Some(path) = folders.pop() {
+            let responses = match self.propfind(&path, "1", Operation::List, PROPERTIES) {
+                Err(error) if error.kind == ErrorKind::NotFound => continue,
+                result => result?,
+            };
+            for found in responses.iter().filter_map(|response| self.found(response)) {
+                // A server that answers with what was not asked for must not lead us in circles.
+                let below = if path.is_empty() {
+                    Some(&*found.path)
+                } else {
+                    found
+                        .path
+                        .strip_prefix(&path)
+                        .and_then(|rest| rest.strip_prefix('/'))
+                };
+                if below.is_none_or(|rest| rest.is_empty() || rest.contains('/')) {
+                    continue;
+                }
+                if found.is_folder {
+                    // What is no name is not ours, nor is anything in it.
+                    if scope == Scope::Tree
+                        && !is_temporary(&found.path)
+                        && Name::new(&found.path).is_ok()
+                    {
+                        folders.push(found.path);
+                    }
+                } else if visit(found)?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn relocate(
         &self,
         from: &str,
@@ -289,42 +329,15 @@ impl Store for WebDav {
         scope: Scope,
         each: &mut dyn FnMut(Object) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        let mut folders = vec![folder.as_str().to_owned()];
-        while let Some(path) = folders.pop() {
-            let responses = match self.propfind(&path, "1", Operation::List, PROPERTIES) {
-                Err(error) if error.kind == ErrorKind::NotFound => continue,
-                result => result?,
-            };
-            for found in responses.iter().filter_map(|response| self.found(response)) {
-                // A server that answers with what was not asked for must not lead us in circles.
-                let below = if path.is_empty() {
-                    Some(&*found.path)
-                } else {
-                    found
-                        .path
-                        .strip_prefix(&path)
-                        .and_then(|rest| rest.strip_prefix('/'))
-                };
-                let Some(last) = below.filter(|rest| !rest.is_empty() && !rest.contains('/'))
-                else {
-                    continue;
-                };
-                if last.starts_with(TEMPORARY) {
-                    continue;
-                }
-                let Ok(name) = Name::new(&found.path) else {
-                    continue;
-                };
-                if found.is_folder {
-                    if scope == Scope::Tree {
-                        folders.push(found.path);
-                    }
-                } else if each(found.object(name)).is_break() {
-                    return Ok(());
-                }
+        self.walk(folder, scope, &mut |found| {
+            if is_temporary(&found.path) {
+                return Ok(ControlFlow::Continue(()));
             }
-        }
-        Ok(())
+            match Name::new(&found.path) {
+                Ok(name) => Ok(each(found.object(name))),
+                Err(_) => Ok(ControlFlow::Continue(())),
+            }
+        })
     }
 
     fn stat(&self, name: &Name) -> Result<Object, Error> {
@@ -363,11 +376,7 @@ impl Store for WebDav {
 
     fn write(&self, name: &Name, content: &dyn Content, mode: WriteMode) -> Result<Object, Error> {
         let folder = name.folder();
-        let temporary = format!(
-            "{}{TEMPORARY}{}",
-            folder.prefix(),
-            self.http.environment.random_name()
-        );
+        let temporary = temporary(name, &self.http.environment);
         let put = || {
             let request = Request::new(
                 Method::Put,
@@ -487,5 +496,20 @@ impl Store for WebDav {
             free,
             total: number("quota-used-bytes").map(|used| used.saturating_add(free)),
         }))
+    }
+
+    fn tidy(&self, age: Duration) -> Result<u64, Error> {
+        let now = (self.http.environment.clock)();
+        let mut removed = 0;
+        self.walk(&Folder::root(), Scope::Tree, &mut |found| {
+            if is_temporary(&found.path) && is_older(found.modified, now, age) {
+                let name = Name::new(&found.path)
+                    .map_err(|why| Error::bad_name(&found.path, Operation::Delete, why))?;
+                self.delete(&name)?;
+                removed += 1;
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(removed)
     }
 }

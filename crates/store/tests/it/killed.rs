@@ -126,9 +126,9 @@ fn an_upload_that_is_killed() {
     say("written").unwrap();
 }
 
-/// Uploads in another process, kills it, and uploads again. Gives how many parts that took.
+/// Uploads in another process and kills it. Gives what surrounds the next one.
 #[track_caller]
-fn survives(location: &str, state: &Path, endpoints: &[(&str, String)], part: &str) -> u64 {
+fn killed(location: &str, state: &Path, endpoints: &[(&str, String)]) -> Environment {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .args([
@@ -150,14 +150,36 @@ fn survives(location: &str, state: &Path, endpoints: &[(&str, String)], part: &s
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(cry.is_some_and(|cry| cry.ends_with("far")));
-
-    let environment = around(state, |name| {
+    around(state, |name| {
         let found = endpoints.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| value.clone())
-    });
+    })
+}
+
+/// Uploads in another process, kills it, and uploads again. Gives how many parts that took.
+#[track_caller]
+fn survives(location: &str, state: &Path, endpoints: &[(&str, String)], part: &str) -> u64 {
+    let environment = killed(location, state, endpoints);
     let store = open(&location.parse().unwrap(), &environment).unwrap();
     let name = Name::new("big").unwrap();
     assert_eq!(store.stat(&name).unwrap_err().kind, ErrorKind::NotFound);
+    let size = size(location);
+    let big = Big { size, cries: false };
+    store.write(&name, &big, WriteMode::Replace).unwrap();
+    assert!(read_all(&*store, &name, 1 << 30).unwrap() == big.bytes());
+    environment.counters.get(part)
+}
+
+/// Uploads in another process, kills it, and ends what that left: the next upload begins anew,
+/// though it remembers.
+#[track_caller]
+fn is_tidied(location: &str, state: &Path, endpoints: &[(&str, String)], part: &str) -> u64 {
+    let environment = killed(location, state, endpoints);
+    let store = open(&location.parse().unwrap(), &environment).unwrap();
+    assert_eq!(store.tidy(Duration::from_secs(1 << 32)).unwrap(), 0);
+    assert_eq!(store.tidy(Duration::ZERO).unwrap(), 1);
+    assert_eq!(store.tidy(Duration::ZERO).unwrap(), 0);
+    let name = Name::new("big").unwrap();
     let size = size(location);
     let big = Big { size, cries: false };
     store.write(&name, &big, WriteMode::Replace).unwrap();
@@ -195,6 +217,29 @@ fn b2_goes_on_after_a_kill() {
     let location = "b2://key:secret@bucket";
     let parts = survives(location, state.path(), &endpoints, "b2_upload_part");
     assert_eq!((parts, emulator.unfinished()), (4, 0));
+}
+
+#[test]
+fn an_upload_to_s3_that_nobody_goes_on_with_is_ended() {
+    let Some(server) = seaweed() else { return };
+    let state = tempfile::tempdir().unwrap();
+    let location = format!(
+        "s3+http://key:secret@127.0.0.1:{}/bucket/a%20b",
+        server.port
+    );
+    let parts = is_tidied(&location, state.path(), &[], "s3 part");
+    assert!(parts >= 5, "{parts}");
+}
+
+#[test]
+fn an_upload_to_b2_that_nobody_goes_on_with_is_ended() {
+    let emulator = B2Emulator::start();
+    let state = tempfile::tempdir().unwrap();
+    let endpoints = [("RAVELIN_ENDPOINT_B2", emulator.url())];
+    let location = "b2://key:secret@bucket";
+    let parts = is_tidied(location, state.path(), &endpoints, "b2_upload_part");
+    assert!(parts >= 7, "{parts}");
+    assert_eq!(emulator.unfinished(), 0);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod b2;
 mod conformance;
 mod drive;
 mod dropbox;
+mod faults;
 mod hostile;
 mod keyring;
 mod killed;

@@ -30,7 +30,11 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// Starts a server and waits until it answers at `port`.
-pub(crate) fn start(mut command: Command, port: u16, folder: tempfile::TempDir) -> Server {
+pub(crate) fn start(command: Command, port: u16, folder: tempfile::TempDir) -> Server {
+    try_start(command, port, folder).unwrap_or_else(|why| panic!("{why}"))
+}
+
+fn try_start(mut command: Command, port: u16, folder: tempfile::TempDir) -> Result<Server, String> {
     let log = File::create(folder.path().join("server.log")).unwrap();
     let child = command
         .stdin(Stdio::null())
@@ -45,26 +49,36 @@ pub(crate) fn start(mut command: Command, port: u16, folder: tempfile::TempDir) 
     };
     let began = Instant::now();
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        let log =
-            || std::fs::read_to_string(server.folder.path().join("server.log")).unwrap_or_default();
-        assert!(
-            server.child.try_wait().unwrap().is_none(),
-            "{command:?} ended: {}",
-            log()
-        );
-        assert!(
-            began.elapsed() < Duration::from_secs(60),
-            "{command:?} does not answer: {}",
-            log()
-        );
+        let has_ended = server.child.try_wait().unwrap().is_some();
+        if has_ended || began.elapsed() > Duration::from_secs(60) {
+            let log = std::fs::read_to_string(server.folder.path().join("server.log"));
+            let log = log.unwrap_or_default();
+            return Err(format!("{command:?} does not answer: {log}"));
+        }
         std::thread::sleep(Duration::from_millis(50));
     }
-    server
+    Ok(server)
 }
 
 /// SeaweedFS with one bucket for whoever asks with key `key` and secret `secret`.
 pub(crate) fn seaweed() -> Option<Server> {
     let programs = testkit::cloud_programs()?;
+    // It wants nine ports, and between our look and its start another program may take one.
+    let mut problem = String::new();
+    for _ in 0..4 {
+        let started = start_seaweed(&programs).and_then(|mut server| {
+            make_bucket(&programs, &mut server)?;
+            Ok(server)
+        });
+        match started {
+            Ok(server) => return Some(server),
+            Err(why) => problem = why,
+        }
+    }
+    panic!("SeaweedFS does not come up: {problem}");
+}
+
+fn start_seaweed(programs: &testkit::CloudPrograms) -> Result<Server, String> {
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
     let config = r#"{"identities":[{"name":"test","credentials":[{"accessKey":"key","secretKey":"secret"}],
@@ -92,13 +106,11 @@ pub(crate) fn seaweed() -> Option<Server> {
         command.arg(format!("-{part}.port.grpc={}", free_port()));
     }
     command.arg(format!("-s3.port.grpc={}", free_port()));
-    let server = start(command, port, folder);
-    make_bucket(&programs, &server);
-    Some(server)
+    try_start(command, port, folder)
 }
 
 /// The port answers before the parts behind it have found each other, so this is repeated.
-fn make_bucket(programs: &testkit::CloudPrograms, server: &Server) {
+fn make_bucket(programs: &testkit::CloudPrograms, server: &mut Server) -> Result<(), String> {
     let began = Instant::now();
     loop {
         let made = Command::new(programs.program("rclone"))
@@ -111,13 +123,12 @@ fn make_bucket(programs: &testkit::CloudPrograms, server: &Server) {
             .output()
             .unwrap();
         if made.status.success() {
-            return;
+            return Ok(());
         }
-        assert!(
-            began.elapsed() < Duration::from_secs(60),
-            "{}",
-            String::from_utf8_lossy(&made.stderr)
-        );
+        let has_ended = server.child.try_wait().unwrap().is_some();
+        if has_ended || began.elapsed() > Duration::from_secs(60) {
+            return Err(String::from_utf8_lossy(&made.stderr).into_owned());
+        }
         std::thread::sleep(Duration::from_millis(200));
     }
 }

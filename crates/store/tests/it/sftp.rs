@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ravelin_store::{Environment, ErrorKind, Name, Patience, Store, WriteMode, open, read_all};
 
-use crate::conformance::{check, environment};
+use crate::conformance::{check, environment, tidies};
 use crate::servers::{Server, holds, rclone_serve, sshd};
 
 fn name(text: &str) -> Name {
@@ -35,6 +35,7 @@ fn openssh_keeps_the_contract() {
         .unwrap();
     assert!(holds(&data.join("deep/fol der/x/ü"), b"plain"));
     assert!(store.space().unwrap().unwrap().free > 0);
+    tidies(&*store, &data.join("deep/fol der"));
     // Eight threads and all of the above went through one connection.
     assert_eq!(environment.counters.get("ssh connect"), 1);
 }

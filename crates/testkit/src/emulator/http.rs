@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 /// Largest body that is taken.
-const BODY_MAX: u64 = 256 << 20;
+pub(super) const BODY_MAX: u64 = 256 << 20;
 
 /// What goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +110,8 @@ impl Faults {
 #[derive(Debug, Default)]
 pub(super) struct Request {
     pub(super) method: String,
+    /// Path and query as they came.
+    pub(super) target: String,
     /// Decoded.
     pub(super) path: String,
     pub(super) query: BTreeMap<String, String>,
@@ -340,6 +342,7 @@ fn read_head(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let mut request = Request {
         method: method.to_owned(),
+        target: target.to_owned(),
         path: decode(path),
         query: pairs(query),
         ..Request::default()
@@ -359,7 +362,7 @@ fn read_head(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
     }
 }
 
-fn read_body(reader: &mut impl BufRead, request: &Request) -> io::Result<Vec<u8>> {
+pub(super) fn read_body(reader: &mut impl BufRead, request: &Request) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
     if request
         .header("transfer-encoding")

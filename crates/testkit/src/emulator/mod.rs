@@ -7,6 +7,7 @@
 mod b2;
 mod drive;
 mod dropbox;
+mod forwarder;
 mod http;
 mod inbox;
 mod oauth;
@@ -14,5 +15,6 @@ mod oauth;
 pub use b2::B2Emulator;
 pub use drive::DriveEmulator;
 pub use dropbox::DropboxEmulator;
+pub use forwarder::Forwarder;
 pub use http::{Fault, Faults, Trouble};
 pub use inbox::{Inbox, Letter};
