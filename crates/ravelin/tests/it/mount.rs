@@ -142,8 +142,9 @@ fn a_mount_in_use_is_left_alone_and_waited_for() {
     };
     let point = place.mount_point.to_str().unwrap();
     place.run(["mount", point]);
-    let folder = fs::read_dir(point).unwrap().next().unwrap().unwrap();
-    let notes = place.inside(&folder.path()).join("notes.txt");
+    // The entry itself would keep its folder open.
+    let folder = fs::read_dir(point).unwrap().next().unwrap().unwrap().path();
+    let notes = place.inside(&folder).join("notes.txt");
     let open = fs::File::open(&notes).unwrap();
     let command = place.bench.ravelin(["umount", point]).assert().code(1);
     let said = String::from_utf8_lossy(&command.get_output().stderr).into_owned();
