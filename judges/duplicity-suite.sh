@@ -1,51 +1,41 @@
-#!/usr/bin/env bash
-# Runs duplicity's own functional tests on our program in its place, and fails when a test that
-# judges/duplicity-suite/passing.txt lists does not pass any more.
+#!/bin/sh
+# Duplicity's own functional tests, run against this program in the place of duplicity.
 #
-#   judges/duplicity-suite.sh RUNNER [--update] [-- further words for the runner]
+#   judges/duplicity-suite.sh [PROGRAM] [more arguments of the runner]
 #
-# RUNNER (or the variable DUPLICITY_SUITE) is a program that runs these tests on the executable
-# that is its last argument, and with `--json FILE` writes an object whose `outcomes` tell the outcome
-# of each by its id. Without one the script says so and ends with 0: nobody has to have it.
-# With --update the list is written anew; look at what is lost before you commit it.
-set -euo pipefail
+# PROGRAM is `ravelin`, built; without it: target/debug/ravelin. The runner is another program, which
+# gets `--json FILE` and, last, a link named `duplicity` to PROGRAM; into FILE it writes an object
+# whose `outcomes` tell the outcome of each test by its name. DUPLICITY_SUITE says where it is.
+# Fails when a test that judges/duplicity-suite/passing.txt names was run and did not pass, and, where
+# no more arguments choose tests, when one was not run.
+#
+#   DUPLICITY_SUITE=…/duplicity-suite judges/duplicity-suite.sh target/debug/ravelin
+#   DUPLICITY_SUITE=…/duplicity-suite judges/duplicity-suite.sh target/debug/ravelin --only log
+set -eu
 cd "$(dirname "$0")/.."
-list=judges/duplicity-suite/passing.txt
-runner=${DUPLICITY_SUITE:-}
-update=no
-while [ $# -gt 0 ]; do
-    case $1 in
-        --update) update=yes ;;
-        --) shift; break ;;
-        *) runner=$1 ;;
-    esac
-    shift
-done
-if [ -z "$runner" ]; then
-    echo "duplicity-suite: no runner is named (DUPLICITY_SUITE), nothing is judged"
-    exit 0
+program=$(realpath "${1:-target/debug/ravelin}")
+[ $# -eq 0 ] || shift
+if [ -z "${DUPLICITY_SUITE:-}" ]; then
+    echo "judges/duplicity-suite.sh: DUPLICITY_SUITE does not say where the runner is" >&2
+    exit 2
 fi
-cargo build --package ravelin
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-ln -s "$PWD/target/debug/ravelin" "$folder/duplicity"
-setsid --wait "$runner" --json "$folder/outcome.json" "$@" "$folder/duplicity" || true
-python3 - "$folder/outcome.json" > "$folder/passed" <<'END'
+ln -s "$program" "$folder/duplicity"
+# Tests that are not in the list may fail. A session of its own, so that nothing that a test leaves
+# behind outlives the run.
+setsid -w "$DUPLICITY_SUITE" --json "$folder/outcomes.json" "$@" "$folder/duplicity" || true
+python3 - "$folder/outcomes.json" judges/duplicity-suite/passing.txt $# <<'END'
 import json, sys
-tests = json.load(open(sys.argv[1]))["outcomes"]
-items = tests.items()
-for name in sorted(name for name, outcome in items if outcome == "passed"):
-    print(name)
+outcomes = json.load(open(sys.argv[1]))["outcomes"]
+listed = set(open(sys.argv[2]).read().split())
+is_part = sys.argv[3] != "0"
+passed = {name for name, outcome in outcomes.items() if outcome == "passed"}
+for name in sorted(passed - listed):
+    print("passes, and is not in the list:", name)
+lost = sorted(name for name in listed - passed if name in outcomes or not is_part)
+for name in lost:
+    print("is in the list, and does not pass:", name)
+print(f"{len(passed)} passed, {len(listed)} in the list")
+sys.exit(bool(lost))
 END
-if [ "$update" = yes ]; then
-    mkdir -p "$(dirname "$list")"
-    cp "$folder/passed" "$list"
-fi
-lost=$(LC_ALL=C comm -23 <(LC_ALL=C sort "$list") <(LC_ALL=C sort "$folder/passed"))
-gained=$(LC_ALL=C comm -13 <(LC_ALL=C sort "$list") <(LC_ALL=C sort "$folder/passed"))
-echo "duplicity-suite: $(wc -l < "$folder/passed") passed, $(wc -l < "$list") listed"
-[ -z "$gained" ] || printf 'passes now and is not listed:\n%s\n' "$gained"
-if [ -n "$lost" ]; then
-    printf 'passes no more:\n%s\n' "$lost"
-    exit 1
-fi
