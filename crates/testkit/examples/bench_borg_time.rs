@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ravelin_testkit::{Random, StockBorg, Usage, measure, run};
+use ravelin_testkit::{Random, StockBorg, Usage, apart, launch_if_asked, measure, run};
 
 const PRUNE: &str = "prune and compact";
 const MOUNT: &str = "mount, one folder, one file";
@@ -158,6 +158,7 @@ struct Step {
 }
 
 fn main() -> Result<(), Failure> {
+    launch_if_asked()?;
     let options = Options::from_arguments(std::env::args().skip(1))?;
     let stock = ravelin_testkit::stock_borg_with_fuse()
         .or_else(ravelin_testkit::stock_borg)
@@ -374,7 +375,7 @@ fn make(place: &Place, options: &Options) -> Result<(), Failure> {
             let file = source.join(format!("{:03}/{}", number / 1000, number % 1000));
             fs::write(file, random.noise(5000))?;
         }
-        let used = measure(place.ravelin(&["backup"]).stdout(Stdio::null()))?;
+        let used = measure(apart(&place.ravelin(&["backup"]))?.stdout(Stdio::null()))?;
         if !used.status.success() {
             return Err(format!("a backup ended with {}", used.status).into());
         }
@@ -395,9 +396,7 @@ fn all(
 ) -> Result<(Duration, u64), Failure> {
     let mut sum = (Duration::ZERO, 0);
     for words in list {
-        let mut command = command(words);
-        command.stdout(Stdio::null());
-        let used: Usage = measure(&mut command)?;
+        let used: Usage = measure(apart(&command(words))?.stdout(Stdio::null()))?;
         if !used.status.success() {
             return Err(format!("{words:?} ended with {}", used.status).into());
         }

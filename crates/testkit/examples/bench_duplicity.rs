@@ -23,7 +23,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use ravelin_testkit::corpus::{self, Set};
-use ravelin_testkit::{StockDuplicity, Usage, measure};
+use ravelin_testkit::{StockDuplicity, Usage, apart, launch_if_asked, measure};
 
 const PASSPHRASE: &str = "of the measurements";
 
@@ -158,7 +158,7 @@ impl Contender {
                 passphrase.display().to_string(),
             ),
         )?;
-        run(&mut self.ours(job, &["init"]), &job.place)?;
+        run(&self.ours(job, &["init"]), &job.place)?;
         Ok(())
     }
 
@@ -246,12 +246,13 @@ impl Contender {
     }
 }
 
-fn run(command: &mut Command, place: &Path) -> Result<Usage, Box<dyn Error>> {
+fn run(command: &Command, place: &Path) -> Result<Usage, Box<dyn Error>> {
     let log = place.join("log");
-    command
+    let mut apart = apart(command)?;
+    apart
         .stdout(File::create(&log)?)
         .stderr(File::options().append(true).open(&log)?);
-    let used = measure(command)?;
+    let used = measure(&mut apart)?;
     if used.status.success() {
         return Ok(used);
     }
@@ -283,6 +284,7 @@ struct Figures {
 type Results = BTreeMap<(String, String, Step, &'static str), Figures>;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    launch_if_asked()?;
     let options = Options::from_arguments(std::env::args().skip(1))?;
     let stock = ravelin_testkit::stock_duplicity().ok_or("stock duplicity cannot be had")?;
     let contenders = [
@@ -382,7 +384,7 @@ fn one_run(
         }
         each(&mut |contender, job| {
             corpus::warm(&data)?;
-            let used = run(&mut contender.back_up(job, step == Step::Full), &job.place)?;
+            let used = run(&contender.back_up(job, step == Step::Full), &job.place)?;
             note(step, contender, job, used);
             Ok(())
         })?;
@@ -390,7 +392,7 @@ fn one_run(
     each(&mut |contender, job| {
         corpus::warm(&job.store())?;
         let target = job.place.join("restored");
-        let used = run(&mut contender.restore(job, None, &target), &job.place)?;
+        let used = run(&contender.restore(job, None, &target), &job.place)?;
         note(Step::Restore, contender, job, used);
         if number == 0 {
             compare(&data, &contender.restored(job, None, &target))?;
@@ -400,16 +402,13 @@ fn one_run(
     })?;
     for day in 2..=options.chain {
         corpus::mutate(&data, day)?;
-        each(&mut |contender, job| run(&mut contender.back_up(job, false), &job.place).map(drop))?;
+        each(&mut |contender, job| run(&contender.back_up(job, false), &job.place).map(drop))?;
     }
     let file = some_file(&data)?;
     each(&mut |contender, job| {
         corpus::warm(&job.store())?;
         let target = job.place.join("one");
-        let used = run(
-            &mut contender.restore(job, Some(&file), &target),
-            &job.place,
-        )?;
+        let used = run(&contender.restore(job, Some(&file), &target), &job.place)?;
         note(Step::OneFile, contender, job, used);
         compare(
             &data.join(&file),

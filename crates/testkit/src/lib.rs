@@ -32,4 +32,4 @@ pub use stock::{
     stock_borg_with_fuse, stock_borgmatic, stock_duplicity,
 };
 pub use tree::{Difference, Ignore, Tree, assert_same, clear_flags, compare, rsync_differences};
-pub use usage::{Usage, measure};
+pub use usage::{Usage, apart, launch_if_asked, measure};

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::process::id;
 
 use ravelin_testkit::corpus::{self, Set};
-use ravelin_testkit::{Ignore, Usage, compare, measure};
+use ravelin_testkit::{Ignore, Usage, apart, compare, launch_if_asked, measure};
 use rustix::fs::IFlags;
 
 use contender::{Contender, Job, Step};
@@ -34,6 +34,7 @@ use options::Options;
 use table::{Measurement, Results};
 
 fn main() -> Result<(), Box<dyn Error>> {
+    launch_if_asked()?;
     let options = Options::from_arguments(std::env::args().skip(1))?;
     let borg = ravelin_testkit::stock_borg().ok_or("stock Borg cannot be had")?;
     let contenders = [
@@ -199,7 +200,7 @@ fn one_step(contender: &Contender, step: Step, job: &Job<'_>) -> Result<Usage, B
     })?;
     rustix::fs::sync();
     let log = job.place.join("log");
-    let mut command = contender.command(step, job)?;
+    let mut command = apart(&contender.command(step, job)?)?;
     command
         .stdout(File::create(&log)?)
         .stderr(File::options().append(true).open(&log)?);
