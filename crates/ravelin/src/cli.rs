@@ -275,6 +275,12 @@ pub(crate) struct Init {
     /// The folder of the first layer [default: ravelin/disk in the data home]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) store: Option<PathBuf>,
+    /// Take over the settings of another program; stores are not touched
+    #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["sources", "store"])]
+    pub(crate) import: Option<crate::import::Program>,
+    /// The settings to take over; `-` reads stdin [default: where the program has them]
+    #[arg(long, value_name = "FILE", requires = "import")]
+    pub(crate) settings: Option<PathBuf>,
     /// Only show what would be written and created
     #[arg(long, short = 'n')]
     pub(crate) dry_run: bool,

@@ -10,6 +10,7 @@ mod commands;
 mod duplicity;
 mod exit;
 mod human;
+mod import;
 mod interrupt;
 mod json;
 mod listener;

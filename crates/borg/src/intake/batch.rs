@@ -12,7 +12,7 @@ use crate::{Id, Item, PLAIN_SIZE_MAX};
 ///
 /// One or two chunks of usual size: with the authentication of the batch before, there are enough
 /// of them for the four lanes of BLAKE2b.
-const LANES_BYTES: usize = 3 << 20;
+const LANES_BYTES: usize = 2 << 20;
 
 /// … or so many, when it is of many small chunks: that keeps all lanes busy as well. Without lanes
 /// this is always enough…

@@ -15,13 +15,13 @@ const SMALL_SIZE: usize = 64 << 10;
 const SMALL_COUNT: usize = 128;
 
 /// Most large objects kept.
-const LARGE_COUNT: usize = 3;
+const LARGE_COUNT: usize = 2;
 
 /// Most room in each of them, what compression adds at worst included.
 const LARGE_SIZE: usize = 3 << 20;
 
 /// Most large chunks kept.
-const CHUNK_COUNT: usize = 3;
+const CHUNK_COUNT: usize = 2;
 
 /// As much of a large chunk is kept: a usual one.
 const CHUNK_SIZE: usize = 2 << 20;

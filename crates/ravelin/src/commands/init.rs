@@ -1,13 +1,15 @@
 //! `ravelin init`
 
-use std::path::{self, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 use engine::setup::{Created, FirstConfig, create_layers};
+use engine::{Config, create_private_file};
 use serde::Serialize;
 
 use super::{Ended, Session};
 use crate::cli::Init;
 use crate::exit::Exit;
+use crate::import::{self, Program};
 
 #[derive(Serialize)]
 struct InitRecord {
@@ -22,7 +24,17 @@ struct CreatedRecord {
     created: bool,
 }
 
+#[derive(Serialize)]
+struct ImportRecord {
+    config: PathBuf,
+    passphrases: Vec<PathBuf>,
+    left_out: Vec<String>,
+}
+
 pub(crate) fn run(arguments: &Init, session: &Session<'_>) -> Result<Exit, Ended> {
+    if let Some(program) = arguments.import {
+        return take_over(program, arguments, session);
+    }
     let file = &session.config_file;
     let is_first = file.symlink_metadata().is_err();
     if is_first {
@@ -90,4 +102,92 @@ fn first_config(arguments: &Init, session: &Session<'_>) -> Result<FirstConfig, 
         first.store = path::absolute(store)?;
     }
     Ok(first)
+}
+
+/// Makes a configuration of another program's settings. Passphrases are written before the
+/// configuration that needs them, and nothing is replaced.
+fn take_over(program: Program, arguments: &Init, session: &Session<'_>) -> Result<Exit, Ended> {
+    let places = &session.machine.places;
+    let output = session.output;
+    let refuse = |what: &str, next: &str| {
+        output.say(&format!("error: {what}"));
+        output.say(&format!("  next: {next}"));
+        Ok(Exit::Usage)
+    };
+    let usual = program.usual_files(places);
+    let settings = arguments.settings.clone();
+    let settings = settings.or_else(|| usual.into_iter().find(|file| file.exists()));
+    let Some(settings) = settings else {
+        return refuse(
+            "the settings to take over were not found",
+            "Name their file: --settings FILE.",
+        );
+    };
+    let shown = settings.display();
+    let text = match import::read_file(&settings) {
+        Ok(text) => text,
+        Err(error) => {
+            return refuse(
+                &format!("cannot read {shown}: {error}"),
+                "Name a file that you may read: --settings FILE.",
+            );
+        }
+    };
+    let imported = match program.import(&text, places) {
+        Ok(imported) => imported,
+        Err(error) => {
+            return refuse(
+                &format!("{shown} cannot be taken over: {error}"),
+                "Write the configuration by hand: docs/guide/migrate.md translates.",
+            );
+        }
+    };
+    let file = &session.config_file;
+    // What does not read back is not written.
+    Config::parse(&imported.text, file, places)
+        .map_err(|mistakes| engine::Error::from(engine::config::Error::from(mistakes)))?;
+    if arguments.dry_run {
+        output.say(&format!(
+            "would write {}:\n\n{}",
+            file.display(),
+            imported.text
+        ));
+        return Ok(Exit::Good);
+    }
+    if file.symlink_metadata().is_ok() {
+        let path = file.clone();
+        return Err(engine::Error::ConfigExists { path }.into());
+    }
+    let mut passphrases = Vec::new();
+    for (path, secret) in &imported.secrets {
+        let line = zeroize::Zeroizing::new(format!("{}\n", secret.expose()));
+        write(path, line.as_bytes())?;
+        output.tell(&format!(
+            "the passphrase is in {}: keep a copy elsewhere",
+            path.display()
+        ));
+        passphrases.push(path.clone());
+    }
+    write(file, imported.text.as_bytes())?;
+    output.tell(&format!("wrote {}", file.display()));
+    for line in &imported.left_out {
+        output.tell(&format!("not taken over: {line}"));
+    }
+    output.tell("next: read it, then `ravelin init`, `ravelin backup` and `ravelin drill`");
+    if output.json {
+        output.json(&ImportRecord {
+            config: file.clone(),
+            passphrases,
+            left_out: imported.left_out,
+        })?;
+    }
+    Ok(Exit::Good)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), engine::Error> {
+    create_private_file(path, bytes).map_err(|source| engine::Error::State {
+        action: "write",
+        path: path.to_owned(),
+        source,
+    })
 }

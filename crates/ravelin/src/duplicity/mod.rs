@@ -25,6 +25,10 @@ mod target;
 mod times;
 mod verify;
 
+pub(crate) use log::Log;
+pub(crate) use options::{Options, Select, parse as parse_options};
+pub(crate) use times::Clock;
+
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
@@ -34,9 +38,8 @@ use jiff::tz::TimeZone;
 
 use action::Action;
 use failure::Failure;
-use log::{Level, Log};
+use log::Level;
 use session::Session;
-use times::Clock;
 
 /// What duplicity was asked for, when this program was called in its place.
 pub(crate) fn arguments(typed: &[OsString]) -> Option<Vec<OsString>> {

@@ -18,6 +18,7 @@ mod first_backup;
 mod golden;
 mod guide;
 mod hooks;
+mod importing;
 mod keeping;
 mod killed;
 mod mount;
