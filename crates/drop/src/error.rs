@@ -76,6 +76,9 @@ pub enum Error {
     /// Where a known folder was, there is another or none.
     #[error("the store does not hold the drop folder that this device knows")]
     OtherFolder,
+    /// A link that nobody serves is none.
+    #[error("no web page is known that serves the links of this drop folder")]
+    NoPage,
     /// The local folder is gone or empty, though it had files.
     #[error("{} is gone or empty, though {files} files were there", path.display())]
     FolderGone {

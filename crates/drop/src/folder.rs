@@ -18,6 +18,9 @@ const MEMORY_MAX: usize = 4 << 20;
 /// How often one file's change is made anew when other devices change it at the same time.
 const ATTEMPTS: u32 = 20;
 
+/// So many files of one name, told apart by numbers, are kept beside each other at most.
+const BESIDE_MAX: u32 = 10_000;
+
 /// A folder of plain files at a store, with every version of each.
 pub struct Folder {
     pub(crate) keeping: Box<dyn Keeping>,
@@ -191,6 +194,49 @@ impl Folder {
             }
         }
         Err(Error::Conflict { name: path.clone() })
+    }
+
+    /// Puts a file into a folder under this name, or, where one stands, beside it: `a (2).txt`.
+    /// Gives where it is. A file that another device puts there meanwhile is not replaced either.
+    ///
+    /// # Errors
+    ///
+    /// When the content cannot be read or the store says no.
+    pub(crate) fn put_beside(
+        &mut self,
+        to: &Name,
+        file_name: &str,
+        content: impl Read,
+        now: Timestamp,
+    ) -> Result<Name, Error> {
+        let (stem, ending) = match file_name.rsplit_once('.') {
+            Some((stem, ending)) if !stem.is_empty() => (stem, format!(".{ending}")),
+            _ => (file_name, String::new()),
+        };
+        let mut path = hidden::name(&format!("{to}/{file_name}"))?;
+        hidden::check(&path)?;
+        let (spool, hash) = self.hold(content).map_err(|error| {
+            let error = store::Error::from_io(error, store::Operation::Read, &path);
+            Error::Store(error)
+        })?;
+        for number in 2..BESIDE_MAX {
+            if self.present(&path).is_none() {
+                let change = Change {
+                    path: path.clone(),
+                    base: None,
+                    what: What::Put {
+                        content: &spool,
+                        hash: hash.clone(),
+                        modified: now,
+                    },
+                };
+                if self.make(change, now)?.is_some() {
+                    return Ok(path);
+                }
+            }
+            path = hidden::name(&format!("{to}/{stem} ({number}){ending}"))?;
+        }
+        Err(Error::Conflict { name: path })
     }
 
     /// Deletes a file. Its versions stay.

@@ -34,7 +34,6 @@ mod request;
 mod revisions;
 mod rule;
 mod sync;
-
 mod token;
 mod version;
 
@@ -43,9 +42,8 @@ pub use conflict::conflict_name;
 pub use error::Error;
 pub use folder::{Folder, ThinPlan, Thinned};
 pub use keeping::Waiter;
-pub use link::{LIFE_MAX, Links, NewLink, Refusal, ShareLink, Shown};
-pub use request::{Declined, FileRequest, Received, Requests};
+pub use link::{LIFE_MAX, Links, NewLink, Refusal, ShareLink, Shown, viewable};
+pub use request::{Asked, Declined, FileRequest, Received, Requests};
 pub use rule::Rule;
 pub use sync::{Did, Ignore, Selection, Step, Sync, SyncReport, Watch};
-
 pub use version::{BadVersionId, Content, Device, State, Version, VersionId};

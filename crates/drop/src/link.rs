@@ -129,6 +129,24 @@ pub enum Refusal {
     Failed(#[from] Error),
 }
 
+/// What a browser may show of a file without running anything that stands in it, by the file's name:
+/// the type to declare. Pictures, and text as text; no HTML, no SVG, no PDF.
+#[must_use]
+pub fn viewable(file_name: &str) -> Option<&'static str> {
+    let (_, ending) = file_name.rsplit_once('.')?;
+    Some(match ending.to_ascii_lowercase().as_str() {
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "gif" => "image/gif",
+        "webp" => "image/webp",
+        "avif" => "image/avif",
+        "txt" | "md" | "csv" | "log" | "json" | "toml" | "yaml" | "yml" => {
+            "text/plain; charset=utf-8"
+        }
+        _ => return None,
+    })
+}
+
 /// What may be shown of a link before it is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
@@ -180,7 +198,8 @@ impl Links {
     /// # Errors
     ///
     /// [`Error::NoFile`] when there is no such file, [`Error::Unsupported`] when the end is past
-    /// or too far, or the password is empty.
+    /// or too far, the password is empty, or a file that may only be looked at is not
+    /// [`viewable`].
     pub fn create(
         &self,
         folder: &Folder,
@@ -193,6 +212,11 @@ impl Links {
             return Err(Error::NoFile { name: path.clone() });
         }
         check_life(new.expires, now)?;
+        if !new.download && viewable(path.file_name()).is_none() {
+            return Err(Error::Unsupported {
+                what: "only pictures and text can be looked at without saving them",
+            });
+        }
         let password = new.password.as_ref().map(|password| {
             if password.expose().is_empty() {
                 return Err(Error::Unsupported {

@@ -15,7 +15,7 @@ use store::{Environment, ErrorKind, Folder as StoreFolder, Name, Scope, Spool, S
 use crate::hidden::{HIDDEN, name};
 use crate::link::check_life;
 use crate::token::{Parsed, Signer, mode};
-use crate::{Error, Folder, VersionId};
+use crate::{Error, Folder};
 
 /// The kind of token.
 const KIND: &str = "request";
@@ -46,6 +46,17 @@ pub struct FileRequest {
     pub quota: u64,
     /// What has come in and waits.
     pub received: Vec<Received>,
+}
+
+/// What a guest is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// In words.
+    pub title: String,
+    /// Until when.
+    pub deadline: Timestamp,
+    /// Bytes that are still taken.
+    pub room: u64,
 }
 
 /// An upload in quarantine.
@@ -173,19 +184,57 @@ impl Requests {
         Ok(requests)
     }
 
-    /// Takes no more files. What waits in quarantine stays.
+    /// Takes no more files. While something waits in quarantine the request stays in the list, as one
+    /// that has ended; closed once more after that, it is gone.
     ///
     /// # Errors
     ///
     /// [`Error::Unsupported`] when there is no such request.
     pub fn close(&self, id: &str) -> Result<(), Error> {
         let is_id = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !is_id || self.record(id)?.is_none() {
-            return Err(Error::Unsupported {
-                what: "there is no request of this name",
-            });
+        let record = if is_id { self.record(id)? } else { None };
+        let mut record = record.ok_or(Error::Unsupported {
+            what: "there is no request of this name",
+        })?;
+        if self.received(id)?.is_empty() {
+            return Ok(self.store.delete(&object(id)?)?);
         }
-        Ok(self.store.delete(&object(id)?)?)
+        // The end is signed: with another end, the address is worth nothing.
+        record.deadline = record.created;
+        let bytes = serde_json::to_vec_pretty(&record).unwrap_or_default();
+        self.store
+            .write(&object(id)?, &bytes, store::WriteMode::Replace)?;
+        Ok(())
+    }
+
+    /// What a guest may see before anything is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`Declined`] says what to tell the guest.
+    pub fn look(&self, token: &str, now: Timestamp) -> Result<Asked, Declined> {
+        let (id, record) = self.check(token, now)?;
+        let taken: u64 = self.received(&id)?.iter().map(|file| file.size).sum();
+        Ok(Asked {
+            title: record.title,
+            deadline: record.deadline,
+            room: record.quota.saturating_sub(taken),
+        })
+    }
+
+    /// The record of a token, if its signature is ours and its time is not over.
+    fn check(&self, token: &str, now: Timestamp) -> Result<(String, Record), Declined> {
+        let parsed = Parsed::new(token).ok_or(Declined::Unknown)?;
+        let id = parsed.id();
+        let record = self.record(&id)?.ok_or(Declined::Unknown)?;
+        let signer = Signer::of(&*self.store, &self.environment)?;
+        if !signer.verify(KIND, &parsed, record.deadline) {
+            return Err(Declined::Unknown);
+        }
+        if record.deadline <= now {
+            return Err(Declined::TooLate);
+        }
+        Ok((id, record))
     }
 
     /// Takes a file of `size` bytes from a guest into quarantine.
@@ -201,16 +250,7 @@ impl Requests {
         content: impl Read,
         now: Timestamp,
     ) -> Result<Received, Declined> {
-        let parsed = Parsed::new(token).ok_or(Declined::Unknown)?;
-        let id = parsed.id();
-        let record = self.record(&id)?.ok_or(Declined::Unknown)?;
-        let signer = Signer::of(&*self.store, &self.environment)?;
-        if !signer.verify(KIND, &parsed, record.deadline) {
-            return Err(Declined::Unknown);
-        }
-        if record.deadline <= now {
-            return Err(Declined::TooLate);
-        }
+        let (id, record) = self.check(token, now)?;
         let hidden = file_name.starts_with('.') || file_name.contains('/');
         if hidden || file_name.len() > 200 || Name::new(file_name).is_err() {
             return Err(Declined::BadName);
@@ -248,8 +288,8 @@ impl Requests {
         })
     }
 
-    /// Takes an upload out of quarantine, into the folder under this path. If a file stands there,
-    /// the upload becomes its new version.
+    /// Takes an upload out of quarantine, into a folder. Where a file of its name stands, it gets a
+    /// number: a guest chose the name, and replaces nothing. Gives where it is.
     ///
     /// # Errors
     ///
@@ -258,13 +298,13 @@ impl Requests {
         &self,
         folder: &mut Folder,
         received: &Received,
-        path: &Name,
+        to: &Name,
         now: Timestamp,
-    ) -> Result<VersionId, Error> {
+    ) -> Result<Name, Error> {
         let reading = self.store.read(&received.object, store::Range::WHOLE)?;
-        let id = folder.put(path, reading.body, now, now)?;
+        let path = folder.put_beside(to, &received.file_name, reading.body, now)?;
         self.store.delete(&received.object)?;
-        Ok(id)
+        Ok(path)
     }
 
     /// Throws an upload away.

@@ -678,6 +678,9 @@ fn of_drop(error: &drop::Error) -> (Code, Option<Next>) {
         }
         E::NoFile { .. } => "`ravelin drop ls` and `ravelin drop deleted` list the files",
         E::NoVersion { .. } => "`ravelin drop history PATH` lists the versions",
+        E::NoPage => {
+            "serve it with `ravelin ui --proxy https://NAME` on a machine that others reach, or name the page with `--page https://NAME`"
+        }
         E::Conflict { .. } => "run it again",
         E::Index { .. } => {
             "the plain files and the kept copies are not affected; docs/drop.md says how to read them by hand"

@@ -5,11 +5,12 @@
 //! name begins with the time, so names in order are operations in order. Losing the folder costs
 //! evidence; nothing that a restore needs stands in it.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 
@@ -75,6 +76,37 @@ impl History {
     ///
     /// [`Error::State`] when the folder is there but cannot be read.
     pub fn operations(&self) -> Result<impl Iterator<Item = Operation> + use<>, Error> {
+        let files = self.files()?.into_iter();
+        Ok(files.filter_map(|path| Operation::read(&path, |_| true).ok()))
+    }
+
+    /// The operations, newest first, without the objects that they left out. Those that were over when
+    /// they were read before come from memory: a page looks at a year of them again and again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::State`] when the folder is there but cannot be read.
+    pub fn outlines(&self, memory: &mut Outlines) -> Result<Vec<Arc<Operation>>, Error> {
+        let files = self.files()?;
+        let mut known = HashMap::with_capacity(files.len());
+        let mut operations = Vec::with_capacity(files.len());
+        for path in files {
+            let read = || Operation::read(&path, |line| !line.starts_with(PROBLEM)).ok();
+            let before = memory.known.remove(&path);
+            let Some(operation) = before.or_else(|| read().map(Arc::new)) else {
+                continue;
+            };
+            if operation.is_over() {
+                known.insert(path, Arc::clone(&operation));
+            }
+            operations.push(operation);
+        }
+        memory.known = known;
+        Ok(operations)
+    }
+
+    /// The records, newest first.
+    fn files(&self) -> Result<Vec<PathBuf>, Error> {
         let failed = |source| Error::State {
             action: "read the history in",
             path: self.folder.clone(),
@@ -97,11 +129,18 @@ impl History {
             Err(error) => return Err(failed(error)),
         }
         files.sort_unstable_by(|a, b| b.cmp(a));
-        Ok(files
-            .into_iter()
-            .filter_map(|path| Operation::read(&path).ok()))
+        Ok(files)
     }
 }
+
+/// Operations that were read before and were over: their records do not change any more.
+#[derive(Debug, Default)]
+pub struct Outlines {
+    known: HashMap<PathBuf, Arc<Operation>>,
+}
+
+/// How a line begins that tells of one object that was left out; there may be very many.
+const PROBLEM: &[u8] = b"{\"event\":\"problem\"";
 
 /// One operation of the past.
 #[derive(Debug, Clone, PartialEq)]
@@ -111,7 +150,12 @@ pub struct Operation {
 }
 
 impl Operation {
-    fn read(path: &Path) -> io::Result<Self> {
+    /// Whether it has ended: nothing is added to its record any more.
+    fn is_over(&self) -> bool {
+        matches!(self.events.last(), Some(Event::Finished { .. }))
+    }
+
+    fn read(path: &Path, is_wanted: impl Fn(&[u8]) -> bool) -> io::Result<Self> {
         use std::io::Read as _;
         let mut lines = BufReader::new(File::open(path)?);
         let mut events = Vec::new();
@@ -124,7 +168,9 @@ impl Operation {
             if length == 0 {
                 return Ok(Self { events });
             }
-            events.extend(serde_json::from_slice::<Event>(&line).ok());
+            if is_wanted(&line) {
+                events.extend(serde_json::from_slice::<Event>(&line).ok());
+            }
         }
     }
 }
@@ -217,6 +263,40 @@ mod tests {
         assert_eq!(operations.len(), 2);
         assert_eq!(operations[0].events, [started(300), finished.clone()]);
         assert_eq!(operations[1].events, [started(100), finished]);
+    }
+
+    #[test]
+    fn what_is_over_is_read_once_and_what_goes_on_each_time() {
+        let state = tempfile::tempdir().unwrap();
+        let history = History::new(state.path());
+        let finished = Event::Finished {
+            at: at(200),
+            outcome: Outcome::Skipped,
+            totals: None,
+            problems: 1,
+        };
+        let problem = Event::Problem(crate::event::ProblemRecord {
+            path: PathRecord::from(&tree::TreePath::root()),
+            what: "permission denied".to_owned(),
+        });
+        let over = history.begin(at(100), seven).unwrap();
+        for event in [&started(100), &problem, &finished] {
+            over.add(event);
+        }
+        let running = history.begin(at(300), seven).unwrap();
+        running.add(&started(300));
+        let mut memory = Outlines::default();
+        let first = history.outlines(&mut memory).unwrap();
+        assert_eq!(first[0].events, [started(300)]);
+        assert_eq!(first[1].events, [started(100), finished.clone()]);
+        running.add(&finished);
+        let second = history.outlines(&mut memory).unwrap();
+        assert_eq!(second[0].events, [started(300), finished]);
+        assert!(Arc::ptr_eq(&first[1], &second[1]));
+        // What is gone is forgotten.
+        fs::remove_dir_all(state.path().join("history")).unwrap();
+        assert_eq!(history.outlines(&mut memory).unwrap(), []);
+        assert!(memory.known.is_empty());
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub use explain::{
     Code, Explanation, Next, explain, explain_drop, explain_layer, page as errors_page,
 };
 pub use glob::Glob;
-pub use history::History;
+pub use history::{History, Outlines};
 pub use hook::HookFault;
 pub use layer::{Layer, Snapshot};
 pub use machine::{Context, Machine, Open, Variable};
@@ -80,7 +80,7 @@ pub use secret::Secret;
 pub use selection::{Admission, Selection};
 pub use source::{Reading, Why};
 pub use standing::Standing;
-pub use status::{Status, status};
+pub use status::{Status, status, status_again};
 pub use surroundings::Surroundings;
 pub use turn::{Turn, Work};
 pub use verify::{LayerVerification, PartReport, VerifyReport, VerifyResult, verify, verify_for};

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::layer::{self, Access};
 use crate::machine::Context;
-use crate::{Config, Error, Machine, Secret, config, create_private_file, secret};
+use crate::{Config, Error, Machine, Random, Secret, config, create_private_file, secret};
 
 /// A first configuration: one source, one layer on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,9 +113,7 @@ impl FirstConfig {
                     &generated
                 }
             };
-            let line = zeroize::Zeroizing::new(format!("{}\n", passphrase.expose()));
-            create_private_file(&self.passphrase, line.as_bytes())
-                .map_err(failed(&self.passphrase))?;
+            keep_passphrase(&self.passphrase, passphrase).map_err(failed(&self.passphrase))?;
         }
         let text = self.text(machine);
         create_private_file(&self.file, text.as_bytes()).map_err(failed(&self.file))?;
@@ -166,6 +164,20 @@ schedule = "{schedule}"
             schedule = self.schedule,
         )
     }
+}
+
+/// Writes a new passphrase, for a layer that is not there yet.
+///
+/// # Errors
+///
+/// When something stands there already, or the file cannot be written.
+pub fn create_passphrase(file: &Path, random: Random) -> io::Result<()> {
+    keep_passphrase(file, &secret::generate(random)?)
+}
+
+fn keep_passphrase(file: &Path, passphrase: &Secret) -> io::Result<()> {
+    let line = zeroize::Zeroizing::new(format!("{}\n", passphrase.expose()));
+    create_private_file(file, line.as_bytes())
 }
 
 /// What creating the stores did for one layer.

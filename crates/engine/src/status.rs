@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::event::{Event, Totals, Verb};
 use crate::explain::Explanation;
-use crate::history::{History, Operation};
+use crate::history::{History, Operation, Outlines};
 use crate::layer::{Depth, Statistics};
 use crate::machine::Context;
 use crate::past::is_credible;
@@ -127,14 +127,23 @@ pub struct Verified {
 ///
 /// [`Error::State`] when the history cannot be read.
 pub fn status(context: Context<'_>) -> Result<Status, Error> {
+    status_again(context, &mut Outlines::default())
+}
+
+/// The same for whoever asks again and again: what was read before stays in memory.
+///
+/// # Errors
+///
+/// As [`status`].
+pub fn status_again(context: Context<'_>, memory: &mut Outlines) -> Result<Status, Error> {
     let now = (context.machine.clock)();
     let history = History::new(&context.machine.places.state);
     let mut known: HashMap<String, Known> = HashMap::new();
     let mut totals = None;
     let mut unfinished = None;
-    for (index, operation) in history.operations()?.enumerate() {
+    for (index, operation) in history.outlines(memory)?.iter().enumerate() {
         if index == 0 {
-            unfinished = unfinished_since(&operation);
+            unfinished = unfinished_since(operation);
         }
         take_in(operation, &mut known, &mut totals, now.timestamp());
     }
@@ -196,7 +205,7 @@ impl Known {
 
 /// Takes in one operation. They come newest first, so what is known already stays.
 fn take_in(
-    operation: Operation,
+    operation: &Operation,
     known: &mut HashMap<String, Known>,
     totals: &mut Option<Totals>,
     now: Timestamp,
@@ -220,26 +229,26 @@ fn take_in(
         _ => None,
     });
     let problems = problems.unwrap_or(0);
-    for event in operation.events {
+    for event in &operation.events {
         match event {
             Event::LayerDone {
                 layer,
                 snapshot,
                 at,
                 statistics,
-            } if is_credible(at, now) => {
-                let known = known.entry(layer).or_default();
-                known.last.get_or_insert(Done {
-                    snapshot,
-                    at,
-                    statistics,
+            } if is_credible(*at, now) => {
+                of(known, layer).last.get_or_insert_with(|| Done {
+                    snapshot: snapshot.clone(),
+                    at: *at,
+                    statistics: *statistics,
                     problems,
                 });
             }
             Event::LayerFailed { layer, at, failure } if is_backup => {
-                let known = known.entry(layer).or_default();
+                let known = of(known, layer);
                 if known.last.is_none() {
-                    known.failure.get_or_insert((at, failure));
+                    let failed = || (*at, failure.clone());
+                    known.failure.get_or_insert_with(failed);
                 }
             }
             Event::Verified {
@@ -248,19 +257,14 @@ fn take_in(
                 at,
                 findings,
             } => {
-                let known = known.entry(layer).or_default();
-                known.add_verified(Verified {
-                    at,
-                    depth,
-                    findings,
+                of(known, layer).add_verified(Verified {
+                    at: *at,
+                    depth: *depth,
+                    findings: findings.clone(),
                 });
             }
             Event::Restored { layer, at, .. } => {
-                known
-                    .entry(layer)
-                    .or_default()
-                    .restored_at
-                    .get_or_insert(at);
+                of(known, layer).restored_at.get_or_insert(*at);
             }
             Event::Drilled {
                 layer,
@@ -268,19 +272,22 @@ fn take_in(
                 faults,
                 evidence,
             } => {
-                known.entry(layer).or_default().drill.get_or_insert(Drill {
-                    at,
-                    faults,
+                of(known, layer).drill.get_or_insert_with(|| Drill {
+                    at: *at,
+                    faults: faults.clone(),
                     files: evidence.files.len(),
                     bytes: evidence.bytes,
                     took_ms: evidence.took_ms,
-                    second_opinion: evidence.second_opinion.map(|opinion| opinion.program),
+                    second_opinion: evidence
+                        .second_opinion
+                        .as_ref()
+                        .map(|opinion| opinion.program.clone()),
                 });
             }
             // One that could not even begin is the newest word on restores.
             Event::LayerFailed { layer, at, failure } if is_drill => {
-                known.entry(layer).or_default().drill.get_or_insert(Drill {
-                    at,
+                of(known, layer).drill.get_or_insert_with(|| Drill {
+                    at: *at,
                     faults: vec![failure.because.join(": ")],
                     files: 0,
                     bytes: 0,
@@ -289,11 +296,15 @@ fn take_in(
                 });
             }
             Event::Committing { totals: found } => {
-                totals.get_or_insert(found);
+                totals.get_or_insert(*found);
             }
             _ => {}
         }
     }
+}
+
+fn of<'a>(known: &'a mut HashMap<String, Known>, layer: &str) -> &'a mut Known {
+    known.entry(layer.to_owned()).or_default()
 }
 
 fn unfinished_since(operation: &Operation) -> Option<Timestamp> {

@@ -12,9 +12,7 @@ use std::time::{Instant, SystemTime};
 
 use ravelin_store::{Environment, FileContent, Name, Range, WriteMode, in_parallel, open};
 
-#[path = "../tests/it/servers.rs"]
-#[expect(dead_code, reason = "the tests use the other servers")]
-mod servers;
+use testkit::servers;
 
 const COUNT: usize = 32;
 const SIZE: usize = 16_000_000;

@@ -72,7 +72,7 @@ pub use patience::Patience;
 pub use rclone::Rclone;
 pub use record::{Call, Record};
 pub use retry::Retry;
-pub use s3::{BucketGuard, S3};
+pub use s3::{BucketGuard, PRESIGNED_LIFE_MAX, S3};
 pub use secret::Secret;
 pub use sftp::Sftp;
 pub use store::{

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::conformance::{self, Check};
 use crate::{
     B2, Capabilities, Environment, Error, ErrorKind, Folder, Location, Name, Operation, Range, S3,
-    Space, Store, WebDav, WriteMode, list_all, open,
+    Space, Store, WebDav, WriteMode, list_all, open, read_all,
 };
 
 /// How much is written and read to measure the speed.
@@ -109,6 +109,29 @@ impl Guard {
             rights.any(|right| DESTROYING.contains(&right.as_str()))
         })
     }
+}
+
+/// Writes a small object, reads it back, and deletes it: whether the place is there and the credentials
+/// are right. Gives the room that is left, where that is known.
+///
+/// # Errors
+///
+/// When any of it does not work. The object may be left over then.
+pub fn touch(location: &Location, environment: &Environment) -> Result<Option<Space>, Error> {
+    let store = open(location, environment)?;
+    let text = format!("{SCRATCH}{}", environment.random_name());
+    let name = Name::new(&text).map_err(|why| Error::bad_name(&text, Operation::Write, why))?;
+    let content = text.as_bytes();
+    store.write(&name, &content.to_vec(), WriteMode::Replace)?;
+    let read = read_all(&*store, &name, 1024)?;
+    store.delete(&name)?;
+    if read != content {
+        return Err(Error::new(ErrorKind::Corrupt, Operation::Read)
+            .on(&name)
+            .because("what was read is not what was written"));
+    }
+    // Not every place tells.
+    Ok(store.space().unwrap_or_default())
 }
 
 /// Tries a place. Takes some seconds near, some minutes far; moves about 100 MB.

@@ -14,6 +14,7 @@ mod fragile;
 pub mod kill;
 mod program;
 mod random;
+pub mod servers;
 mod skip;
 mod sshd;
 mod stock;

@@ -4,7 +4,12 @@
 //! queries. So a request is served only when its `Host` is exactly one of our names with our port,
 //! and a change only when its `Origin` is, too.
 
+use std::fs;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use engine::Machine;
 
 /// Where the page is, for browsers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +71,25 @@ impl Address {
         }
     }
 
+    /// Writes down where the page is, for the commands that make links.
+    ///
+    /// # Errors
+    ///
+    /// When the state home cannot be written.
+    pub fn remember(&self, machine: &Machine) -> io::Result<()> {
+        engine::create_private_folder(&machine.places.state.join("page"))?;
+        engine::replace_private_file(&file(machine), self.url().as_bytes())
+    }
+
+    /// Where the page was served last, as [`url`](Self::url) says it; `None` when it never was.
+    #[must_use]
+    pub fn remembered(machine: &Machine) -> Option<String> {
+        let text = fs::read_to_string(file(machine)).ok()?;
+        let is_address = text.starts_with("http://") || text.starts_with("https://");
+        let is_one = text.len() < 300 && text.bytes().all(|byte| byte.is_ascii_graphic());
+        (is_address && is_one).then_some(text)
+    }
+
     /// Whether browsers reach us through TLS.
     pub(crate) fn is_secure(&self) -> bool {
         self.proxy.is_some()
@@ -88,6 +112,10 @@ impl Address {
             .find(|name| host.eq_ignore_ascii_case(name))
             .map(|name| format!("http://{name}"))
     }
+}
+
+fn file(machine: &Machine) -> PathBuf {
+    machine.places.state.join("page").join("address")
 }
 
 fn name_of_proxy(typed: &str) -> Result<String, BadAddress> {

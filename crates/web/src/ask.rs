@@ -24,6 +24,8 @@ use crate::settings::Settings;
 
 /// Most bytes of a form.
 const FORM_SIZE_MAX: usize = 256 * 1024;
+/// How long a form may take to come.
+const FORM_TIME: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// The name of the cookie of a session.
 pub(crate) const COOKIE: &str = "ravelin-session";
@@ -33,6 +35,8 @@ pub(crate) type Screen = fn(&Arc<Page>, &Ask) -> Result<Response, Fault>;
 
 /// What a screen has to know of a request.
 pub(crate) struct Ask {
+    /// Behind the name of the machine.
+    pub(crate) path: String,
     /// Behind the question mark.
     pub(crate) query: Pairs,
     /// What a form says.
@@ -65,6 +69,12 @@ impl Ask {
             Some(rest) if rest.starts_with('/') => format!("~{rest}"),
             _ => text,
         }
+    }
+
+    /// Whether a link to one file, or a request for files, is followed: whoever does so, sees nothing
+    /// else of the page.
+    pub(crate) fn is_guest(&self) -> bool {
+        self.path.starts_with("/s/") || self.path.starts_with("/r/")
     }
 
     /// What makes a form one of this session.
@@ -192,7 +202,9 @@ async fn read_form(headers: &HeaderMap, body: Body) -> Result<Pairs, StatusCode>
     if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
         return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE);
     }
-    let bytes = axum::body::to_bytes(body, FORM_SIZE_MAX).await;
+    let bytes = axum::body::to_bytes(body, FORM_SIZE_MAX);
+    let bytes = tokio::time::timeout(FORM_TIME, bytes).await;
+    let bytes = bytes.map_err(|_| StatusCode::REQUEST_TIMEOUT)?;
     let bytes = bytes.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?;
     Ok(Pairs::parse(&bytes))
 }
@@ -207,6 +219,7 @@ pub(crate) fn ask(page: &Page, uri: &axum::http::Uri, headers: &HeaderMap, form:
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let accepted = header("accept-language").unwrap_or_default();
     Ask {
+        path: uri.path().to_owned(),
         query: Pairs::parse(uri.query().unwrap_or_default().as_bytes()),
         form,
         visitor,

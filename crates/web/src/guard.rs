@@ -25,8 +25,11 @@ pub(crate) async fn guard(State(page): State<Arc<Page>>, request: Request, next:
         Err(status) => refusal(status),
     };
     let headers = response.headers_mut();
+    // A screen may set a policy that is narrower.
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static(POLICY));
     for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         // With `no-referrer`, browsers would leave the origin out of our own forms.
         (header::REFERRER_POLICY, "same-origin"),

@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     Backup,
     /// The first one, with the creation of what is missing, and a proof.
     First,
+    /// The first one of a layer that was added.
+    Layer,
     Verify,
     Drill,
     Restore,
@@ -35,6 +37,7 @@ impl Kind {
         match self {
             Self::Backup => "backup",
             Self::First => "first",
+            Self::Layer => "layer",
             Self::Verify => "verify",
             Self::Drill => "drill",
             Self::Restore => "restore",

@@ -14,12 +14,13 @@ use crate::icon::icon;
 use crate::say::Say;
 
 /// The screens that the navigation leads to: address, icon, key of the name.
-const SCREENS: [(&str, &str, &str); 7] = [
+const SCREENS: [(&str, &str, &str); 8] = [
     ("/", "overview", "nav.overview"),
     ("/restore", "restore", "nav.restore"),
     ("/sources", "sources", "nav.sources"),
     ("/layers", "layers", "nav.layers"),
     ("/activity", "activity", "nav.activity"),
+    ("/drop", "drop", "nav.drop"),
     ("/sheet", "sheet", "nav.sheet"),
     ("/settings", "settings", "nav.settings"),
 ];
@@ -87,7 +88,8 @@ impl<'a> Screen<'a> {
                 body class=[is_alone.then_some("alone")] {
                     a.skip href="#main" { (say.t("nav.skip")) }
                     header.head {
-                        a.brand href="/" { img src=(ICON.address()) alt=""; "Ravelin" }
+                        @if self.ask.is_guest() { span.brand { img src=(ICON.address()) alt=""; "Ravelin" } }
+                        @else { a.brand href="/" { img src=(ICON.address()) alt=""; "Ravelin" } }
                         @if !is_alone { (navigation(say, self.here)) }
                     }
                     main #main tabindex="-1" {
@@ -193,6 +195,11 @@ pub(crate) fn fault(page: &Page, ask: &Ask, fault: &Fault) -> Response {
     }
     let say = ask.say;
     let (title, text) = match fault {
+        // Guests learn nothing of this machine.
+        Fault::Explained(_) if ask.is_guest() => {
+            (say.t("guest.nothing"), plain(say, "guest.failed"))
+        }
+        Fault::NotFound if ask.is_guest() => (say.t("guest.nothing"), plain(say, "guest.unknown")),
         Fault::Explained(explanation) => (say.t("fault.title"), explained(say, explanation)),
         Fault::NotFound => (say.t("fault.not-found"), plain(say, "fault.not-found-text")),
         Fault::Stale => (say.t("fault.title"), plain(say, "fault.stale")),
@@ -208,9 +215,11 @@ pub(crate) fn fault(page: &Page, ask: &Ask, fault: &Fault) -> Response {
     let middle = html! {
         h1 { (title) }
         div.card.bad { (text) }
-        p { a href="/" { (say.t("fault.home")) } }
+        @if !ask.is_guest() { p { a href="/" { (say.t("fault.home")) } } }
     };
-    let mut response = Screen::new(ask, "", title).answer_with(fault.status(), &middle);
+    let mut screen = Screen::new(ask, "", title);
+    screen.is_alone = ask.is_guest();
+    let mut response = screen.answer_with(fault.status(), &middle);
     if let Fault::TooMany(seconds) = fault {
         let value = header::HeaderValue::from(u64::try_from(*seconds).unwrap_or(1));
         response.headers_mut().insert(header::RETRY_AFTER, value);

@@ -36,6 +36,7 @@ mod job;
 mod layout;
 mod page;
 mod password;
+mod rate;
 mod routes;
 mod say;
 mod screens;

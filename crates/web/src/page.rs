@@ -2,17 +2,20 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use engine::history::Operation;
 use engine::timer::{self, Installed, Tools};
-use engine::{Config, Context, Machine};
+use engine::{Config, Context, History, Machine, Outlines, Status};
 use jiff::{Timestamp, ZonedDateTime};
+use tokio::sync::Semaphore;
 
 use crate::Address;
 use crate::audit::Audit;
 use crate::fault::Fault;
 use crate::job::Jobs;
+use crate::rate::Rate;
 use crate::session::Sessions;
 
 /// How often the system calls us, in minutes.
@@ -20,6 +23,9 @@ const EVERY: u8 = 15;
 
 /// How long what the schedulers said is believed.
 const ASKED_AGAIN: Duration = Duration::from_secs(300);
+
+/// Guests who may send files at a time.
+const GUEST_UPLOADS: usize = 4;
 
 /// What the page is told when it begins.
 pub struct Setup {
@@ -51,6 +57,13 @@ pub struct Page {
     pub(crate) sessions: Sessions,
     pub(crate) jobs: Jobs,
     pub(crate) audit: Audit,
+    /// What was read of the history.
+    history: Mutex<Outlines>,
+    /// The links of the drop folder at a place: they count wrong passwords.
+    pub(crate) links: Mutex<Option<(String, Arc<drop::Links>)>>,
+    pub(crate) guests: Rate,
+    /// Turns for guests who send files: each takes a thread and room on the disk.
+    pub(crate) guest_uploads: Semaphore,
 }
 
 impl Page {
@@ -76,6 +89,10 @@ impl Page {
             tell,
             sessions: Sessions::default(),
             jobs: Jobs::default(),
+            history: Mutex::default(),
+            links: Mutex::default(),
+            guests: Rate::default(),
+            guest_uploads: Semaphore::new(GUEST_UPLOADS),
         }
     }
 
@@ -164,6 +181,22 @@ impl Page {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         *scheduled = None;
+    }
+
+    /// How things stand, as far as the history knows.
+    pub(crate) fn status(&self, config: &Config) -> Result<Status, Fault> {
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let status = self.with(config, |context| {
+            engine::status_again(context, &mut history)
+        });
+        Ok(status?)
+    }
+
+    /// The operations, newest first, without the objects that they left out.
+    pub(crate) fn outlines(&self) -> Result<Vec<Arc<Operation>>, Fault> {
+        let mut memory = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let history = History::new(&self.machine.places.state);
+        Ok(history.outlines(&mut memory)?)
     }
 
     /// Does something with a configuration and the way to open its layers.

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, post, put};
 
 use crate::ask::{done, done_by_all, shown, shown_to_all};
 use crate::fault::Fault;
 use crate::screens::{
-    activity, job, layers, overview, restore, settings, sheet, sign_in, sources, welcome,
+    activity, drop, job, layers, overview, restore, settings, sheet, sign_in, sources, welcome,
 };
 use crate::{Page, assets, guard};
 
@@ -32,10 +34,41 @@ pub fn app(page: Arc<Page>) -> Router {
             shown(sources::preview).merge(done(sources::preview_change)),
         )
         .route("/layers", shown(layers::show))
+        .route("/layers/add", shown(layers::new).merge(done(layers::add)))
         .route("/layers/change", done(layers::change))
         .route("/layers/keep", done(layers::keep))
         .route("/layers/verify", done(layers::verify))
         .route("/layers/drill", done(layers::drill))
+        .route(
+            "/drop",
+            shown(drop::show).merge(unbounded(post(drop::forms))),
+        )
+        .route(
+            "/drop/part",
+            shown(drop::have).merge(unbounded(put(drop::part))),
+        )
+        .route("/drop/finish", done(drop::finish))
+        .route("/drop/create", done(drop::create))
+        .route("/drop/file", shown(drop::file))
+        .route("/drop/history", shown(drop::history))
+        .route("/drop/restore", done(drop::restore))
+        .route("/drop/delete", done(drop::delete))
+        .route("/drop/links", shown(drop::links))
+        .route("/drop/share", done(drop::share))
+        .route("/drop/revoke", done(drop::revoke))
+        .route("/drop/revoke-all", done(drop::revoke_all))
+        .route("/drop/request", done(drop::request))
+        .route("/drop/close", done(drop::close))
+        .route("/drop/accept", done(drop::accept))
+        .route("/drop/reject", done(drop::reject))
+        .route(
+            "/s/{token}",
+            shown_to_all(drop::look).merge(done_by_all(drop::open)),
+        )
+        .route(
+            "/r/{token}",
+            shown_to_all(drop::ask_for_files).merge(unbounded(post(drop::give))),
+        )
         .route("/job", shown(job::show))
         .route("/job/stop", done(job::stop))
         .route("/activity", shown(activity::show))
@@ -57,4 +90,9 @@ pub fn app(page: Arc<Page>) -> Router {
     router
         .layer(from_fn_with_state(Arc::clone(&page), guard::guard))
         .with_state(page)
+}
+
+/// Routes that take files: they bound what they read by themselves.
+fn unbounded(routes: MethodRouter<Arc<Page>>) -> MethodRouter<Arc<Page>> {
+    routes.layer(DefaultBodyLimit::disable())
 }

@@ -1,6 +1,7 @@
 //! The screens. Each reads what it shows anew; none keeps anything.
 
 pub(crate) mod activity;
+pub(crate) mod drop;
 pub(crate) mod job;
 pub(crate) mod layers;
 pub(crate) mod overview;

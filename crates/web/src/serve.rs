@@ -41,6 +41,9 @@ pub fn serve(listener: TcpListener, page: &Arc<Page>) -> io::Result<()> {
         .max_blocking_threads(SCREENS_MAX)
         .enable_all()
         .build()?;
+    // Who opens the page does not wait for a year of history to be read.
+    let there = Arc::clone(page);
+    runtime.spawn_blocking(move || there.outlines());
     let served = runtime.block_on(accept(listener, page));
     page.jobs.end();
     // A screen that waits for a dead store does not hold up the end.

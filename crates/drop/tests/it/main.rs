@@ -6,5 +6,6 @@ mod bench;
 mod chaos;
 mod dropbox;
 mod history;
+mod servers;
 mod sharing;
 mod syncing;

@@ -231,9 +231,8 @@ fn guests_upload_into_quarantine_within_deadline_and_quota() {
     let listed = requests.list().unwrap();
     assert_eq!(listed[0].received.len(), 1);
     let received = &listed[0].received[0];
-    requests
-        .accept(&mut folder, received, &name("Received/me.jpg"), at(4))
-        .unwrap();
+    let accepted = requests.accept(&mut folder, received, &name("Received"), at(4));
+    assert_eq!(accepted.unwrap(), name("Received/me.jpg"));
     assert_eq!(plain(&*store)["Received/me.jpg"], [1; 60]);
     assert!(requests.list().unwrap()[0].received.is_empty());
     requests.close(&made.id).unwrap();
@@ -251,4 +250,81 @@ fn a_token_of_one_kind_opens_nothing_of_another() {
     assert!(matches!(opened, Err(Refusal::Unknown)));
     let sent = requests.receive(&link.token, "x", 1, &[1][..], at(1));
     assert!(matches!(sent, Err(Declined::Unknown)));
+}
+
+#[test]
+fn what_guests_send_replaces_nothing() {
+    let (store, mut folder, _links) = shared();
+    let requests = Requests::new(Arc::clone(&store), &environment());
+    let made = requests.create("Photos", at(1000), 100, at(0)).unwrap();
+    folder
+        .put(&name("Received/me.jpg"), &b"mine"[..], at(1), at(1))
+        .unwrap();
+    for content in [b"one", b"two"] {
+        requests
+            .receive(&made.token, "me.jpg", 3, &content[..], at(2))
+            .unwrap();
+    }
+    let received = requests.list().unwrap().remove(0).received;
+    assert_eq!(received.len(), 2);
+    for file in &received {
+        requests
+            .accept(&mut folder, file, &name("Received"), at(3))
+            .unwrap();
+    }
+    let plain = plain(&*store);
+    assert_eq!(plain["Received/me.jpg"], b"mine");
+    let mut sent = [
+        plain["Received/me (2).jpg"].clone(),
+        plain["Received/me (3).jpg"].clone(),
+    ];
+    sent.sort();
+    assert_eq!(sent, [b"one".to_vec(), b"two".to_vec()]);
+    assert_eq!(folder.history(&name("Received/me.jpg")).unwrap().len(), 1);
+}
+
+#[test]
+fn only_what_a_browser_shows_without_running_it_can_be_shared_for_looking() {
+    let (_store, mut folder, links) = shared();
+    let device = Device::new("laptop");
+    let new = NewLink {
+        download: false,
+        ..plain_link()
+    };
+    for (file, can) in [
+        ("sea.JPG", true),
+        ("notes.txt", true),
+        ("page.html", false),
+        ("drawing.svg", false),
+        ("report.pdf", false),
+        ("noending", false),
+    ] {
+        let path = name(file);
+        folder.put(&path, &b"x"[..], at(1), at(1)).unwrap();
+        let made = links.create(&folder, &path, &new, &device, at(1));
+        assert_eq!(made.is_ok(), can, "{file}");
+    }
+}
+
+#[test]
+fn closing_a_request_does_not_lose_what_waits_in_quarantine() {
+    let (store, mut folder, _links) = shared();
+    let requests = Requests::new(Arc::clone(&store), &environment());
+    let made = requests.create("Photos", at(1000), 100, at(0)).unwrap();
+    requests
+        .receive(&made.token, "me.jpg", 3, &b"sea"[..], at(1))
+        .unwrap();
+    requests.close(&made.id).unwrap();
+    let late = requests.receive(&made.token, "x", 1, &b"x"[..], at(2));
+    assert!(matches!(late, Err(Declined::Unknown)));
+    let listed = requests.list().unwrap();
+    assert!(listed[0].deadline <= at(2));
+    let renewed = requests.receive(&listed[0].token, "x", 1, &b"x"[..], at(2));
+    assert!(matches!(renewed, Err(Declined::TooLate)));
+    let to = name("Received");
+    requests
+        .accept(&mut folder, &listed[0].received[0], &to, at(3))
+        .unwrap();
+    requests.close(&made.id).unwrap();
+    assert_eq!(requests.list().unwrap(), []);
 }

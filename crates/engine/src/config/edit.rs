@@ -37,6 +37,12 @@ pub enum EditError {
         /// Which file.
         path: PathBuf,
     },
+    /// There is a layer of this name.
+    #[error("there is a layer `{name}` already")]
+    Exists {
+        /// Its name.
+        name: String,
+    },
     /// There is no such source or layer.
     #[error("there is no {what} in the configuration")]
     NoSuch {
@@ -179,6 +185,50 @@ impl Edit {
         Ok(())
     }
 
+    /// Adds a layer behind everything else.
+    ///
+    /// # Errors
+    ///
+    /// [`EditError::Exists`] when a layer has this name; [`EditError::NoSuch`] when the layers are
+    /// written in a way that nothing can be added to.
+    pub fn add_layer(&mut self, name: &str, new: &NewLayer<'_>) -> Result<(), EditError> {
+        let layers = self.document.get("layer").and_then(Item::as_table_like);
+        if layers.is_some_and(|layers| layers.contains_key(name)) {
+            let name = name.to_owned();
+            return Err(EditError::Exists { name });
+        }
+        let quoted = |text: &str| Value::from(text).to_string();
+        let mut text = self.text();
+        let end = if text.is_empty() || text.ends_with('\n') {
+            ""
+        } else {
+            "\n"
+        };
+        let _ = write!(
+            text,
+            "{end}\n[layer.{}]\nkind = {}\nstore = {}\n",
+            toml_edit::Key::new(name),
+            quoted(new.kind),
+            quoted(new.store)
+        );
+        if let Some(file) = new.passphrase {
+            let _ = write!(
+                text,
+                "# Who has this file can read the backup; who has lost it cannot. Keep a copy elsewhere.\n\
+                 passphrase = {{ file = {} }}\n",
+                quoted(file)
+            );
+        }
+        if let Some(folder) = new.folder {
+            let _ = writeln!(text, "folder = {}", quoted(folder));
+        }
+        let _ = writeln!(text, "schedule = {}", quoted(&new.schedule.to_string()));
+        self.document = text.parse().map_err(|_| EditError::NoSuch {
+            what: "table of layers that another one can be added to".to_owned(),
+        })?;
+        Ok(())
+    }
+
     /// Sets when a layer is due.
     ///
     /// # Errors
@@ -229,6 +279,21 @@ impl Edit {
         }
         Ok(())
     }
+}
+
+/// A layer that is added, as the file will have it.
+#[derive(Debug, Clone, Copy)]
+pub struct NewLayer<'a> {
+    /// `borg`, `duplicity` or `drop`.
+    pub kind: &'a str,
+    /// Where its bytes are kept.
+    pub store: &'a str,
+    /// The file with its passphrase.
+    pub passphrase: Option<&'a str>,
+    /// The folder of this machine, of a drop layer.
+    pub folder: Option<&'a str>,
+    /// When it is due.
+    pub schedule: Schedule,
 }
 
 /// A list of a source that can be changed.
@@ -360,6 +425,29 @@ keep = { daily = 7, weekly = 4 } # for now
         crate::create_private_file(&file, TEXT.as_bytes()).unwrap();
         let places = Places::from_environment(folder, |_| None);
         (Edit::open(&file, &places).unwrap(), places)
+    }
+
+    #[test]
+    fn a_layer_is_added_behind_everything_else_and_never_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut edit, places) = edit(folder.path());
+        let new = NewLayer {
+            kind: "duplicity",
+            store: "sftp://nas/back \"ups\"",
+            passphrase: Some("~/.config/ravelin/away.passphrase"),
+            folder: None,
+            schedule: Schedule::parse("weekly").unwrap(),
+        };
+        edit.add_layer("away", &new).unwrap();
+        assert!(edit.text().starts_with(TEXT));
+        let again = edit.add_layer("away", &new).unwrap_err();
+        assert!(matches!(again, EditError::Exists { .. }));
+        edit.save(&edit.mark(), &places).unwrap();
+        let config = Config::read(&folder.path().join("ravelin.toml"), &places).unwrap();
+        let layer = config.layer("away").unwrap();
+        assert_eq!(layer.store, "sftp://nas/back \"ups\"");
+        assert_eq!(layer.schedule, new.schedule);
+        assert_eq!(config.layers.len(), 2);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use toml_edit::Document;
 
 use crate::{Places, Schedule};
 
-pub use edit::{Edit, EditError, SourceList};
+pub use edit::{Edit, EditError, NewLayer, SourceList};
 pub use hook::{Hook, Moment};
 pub use layer::{ArchiveEncryption, Duplicity, Keep, Kind, Layer};
 pub use mistake::{Fault, Mistake, Mistakes};

@@ -88,6 +88,8 @@ pub(crate) enum Verb {
         /// Take all back
         #[arg(long, conflicts_with = "revoke")]
         revoke_all: bool,
+        #[command(flatten)]
+        served: Served,
     },
     /// Ask for files: make a link for uploads only, or look at what came
     Request(Request),
@@ -111,6 +113,14 @@ pub(crate) enum Verb {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Served {
+    /// The web page that serves the links, as others reach it [default: where `ravelin ui` was
+    /// served last on this machine]
+    #[arg(long, value_name = "URL")]
+    pub(crate) page: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Share {
     /// Which file there
     pub(crate) path: String,
@@ -124,9 +134,15 @@ pub(crate) struct Share {
     /// The link ends with its first use
     #[arg(long)]
     pub(crate) once: bool,
-    /// Guests may look, and are not offered to save
+    /// Guests may look, and are not offered to save: pictures and text only
     #[arg(long)]
     pub(crate) no_download: bool,
+    /// An address that the store itself signs (S3): no page is needed. It lives 7 days at most, and
+    /// nobody can take it back
+    #[arg(long, conflicts_with_all = ["password", "once", "no_download", "page"])]
+    pub(crate) presigned: bool,
+    #[command(flatten)]
+    pub(crate) served: Served,
 }
 
 #[derive(Debug, Args)]
@@ -148,6 +164,8 @@ pub(crate) struct Request {
     /// Into this folder there
     #[arg(long, value_name = "FOLDER", default_value = "Received")]
     pub(crate) to: String,
+    #[command(flatten)]
+    pub(crate) served: Served,
 }
 
 #[derive(Debug, Args)]

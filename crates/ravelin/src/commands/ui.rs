@@ -53,6 +53,8 @@ pub(crate) fn run(
             return Ok(Exit::Usage);
         }
     };
+    // Without it, `drop share` has to be told where the page is.
+    let _ = address.remember(&machine);
     let state = machine.places.state.join("page");
     let page = Arc::new(Page::new(Setup {
         machine,

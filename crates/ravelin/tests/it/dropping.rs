@@ -91,21 +91,56 @@ error: this could not be done [no-such-path]
         b"one"
     );
     output(&bench, &["drop", "verify"]);
-    let link = json(
+    let share = [
+        "drop",
+        "share",
+        "a/report.txt",
+        "--expires",
+        "7 days",
+        "--once",
+    ];
+    // A link that nobody serves is none.
+    bench.ravelin(share).assert().code(1).stderr_eq(str![[r#"
+error: this could not be done [unexpected]
+  because: no web page is known that serves the links of this drop folder
+  next: serve it with `ravelin ui --proxy https://NAME` on a machine that others reach, or name the page with `--page https://NAME`
+
+"#]]);
+    assert_eq!(json(&bench, &["drop", "links"]), serde_json::json!([]));
+    let page = ["--page", "https://files.example.org/"];
+    let link = json(&bench, &[&share[..], &page].concat());
+    let id = link[0]["link"].as_str().unwrap();
+    let url = link[0]["url"].as_str().unwrap();
+    assert!(url.starts_with("https://files.example.org/s/"), "{url}");
+    // Where the page was served last is known.
+    bench.file(
+        ".local/state/ravelin/page/address",
+        "https://page.example.org",
+    );
+    let listed = json(&bench, &["drop", "links"]);
+    assert_eq!(listed[0]["once"], true);
+    let known = url.replace("files.example.org", "page.example.org");
+    assert_eq!(listed[0]["url"], known);
+    output(&bench, &["drop", "links", "--revoke", id]);
+    assert_eq!(json(&bench, &["drop", "links"]), serde_json::json!([]));
+    let asked = json(
         &bench,
-        &[
+        &["drop", "request", "Photos", "--deadline", "7 days"],
+    );
+    let url = asked[0]["url"].as_str().unwrap();
+    assert!(url.starts_with("https://page.example.org/r/"), "{url}");
+    // Only S3 signs addresses by itself.
+    bench
+        .ravelin([
             "drop",
             "share",
             "a/report.txt",
             "--expires",
-            "7 days",
-            "--once",
-        ],
-    );
-    let id = link[0]["link"].as_str().unwrap();
-    assert_eq!(json(&bench, &["drop", "links"])[0]["once"], true);
-    output(&bench, &["drop", "links", "--revoke", id]);
-    assert_eq!(json(&bench, &["drop", "links"]), serde_json::json!([]));
+            "1 hour",
+            "--presigned",
+        ])
+        .assert()
+        .code(1);
     // An end is required.
     bench
         .ravelin(["drop", "share", "a/report.txt"])

@@ -9,6 +9,7 @@ mod comparing;
 mod configuration;
 mod damaged;
 mod drilling;
+mod drop_killed;
 mod dropping;
 mod duplicity;
 mod duplicity_command_line;

@@ -50,6 +50,11 @@ struct Signer {
     skew_seconds: Mutex<i64>,
 }
 
+/// Longest life of an address that S3 signs.
+///
+/// Source: AWS documentation, "Download and upload objects with presigned URLs".
+pub const PRESIGNED_LIFE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
 impl S3 {
     /// Takes a location. Nothing is asked yet.
     #[must_use]
@@ -171,6 +176,41 @@ impl S3 {
                 _ => lock.as_ref().map(|_| false),
             },
         })
+    }
+
+    /// An address under which anybody gets the object for so long, by a signature of ours. It is saved
+    /// by browsers, never shown, and cannot be taken back.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) when there is no such object;
+    /// [`Unsupported`](ErrorKind::Unsupported) when the life is none or longer than
+    /// [`PRESIGNED_LIFE_MAX`].
+    pub fn presigned(&self, name: &Name, life: Duration) -> Result<String, Error> {
+        if life < Duration::from_secs(1) || life > PRESIGNED_LIFE_MAX {
+            return Err(Error::new(ErrorKind::Unsupported, Operation::Read)
+                .on(name)
+                .because("an address that S3 signs lives between a second and 7 days"));
+        }
+        // The answer also tells which region and whose clock the signature has to have.
+        self.stat(name)?;
+        let file_name = percent_encoding::utf8_percent_encode(
+            name.file_name(),
+            percent_encoding::NON_ALPHANUMERIC,
+        );
+        let saved = format!("attachment; filename*=UTF-8''{file_name}");
+        let request = self
+            .request(Method::Get, "s3 get", Operation::Read, name)
+            .query("response-content-disposition", saved);
+        let keys = self.signer.credentials.keys(&self.http)?;
+        let region = self
+            .signer
+            .region
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let now = self.signer.now(&self.http);
+        sign::presign(&request, &keys, &region, now, life)
     }
 
     /// Whether the server honours `If-None-Match`: tried once, on an object of our own.

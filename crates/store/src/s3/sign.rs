@@ -6,12 +6,12 @@
 //!
 //! Source: AWS documentation, "Authenticating Requests: Using the Authorization Header".
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{
-    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
-    UriPathNormalizationMode,
+    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SignatureLocation,
+    SigningInstructions, SigningSettings, UriPathNormalizationMode,
 };
 use aws_sigv4::sign::v4;
 
@@ -38,6 +38,55 @@ pub(super) fn sign(
     region: &str,
     now: SystemTime,
 ) -> Result<(), Error> {
+    let mut settings = SigningSettings::default();
+    settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+    let payload = request
+        .header_value("x-amz-content-sha256")
+        .unwrap_or(EMPTY);
+    let body = SignableBody::Precomputed(payload.to_owned());
+    let instructions = instructions(request, body, settings, keys, region, now)?;
+    let (proof, _) = instructions.into_parts();
+    for header in proof {
+        request.set_header(header.name(), header.value().to_owned());
+    }
+    Ok(())
+}
+
+/// The address of the request, with what proves that whoever holds the keys gave it away: from
+/// `now`, for `life`.
+///
+/// Source: AWS documentation, "Authenticating Requests: Using Query Parameters".
+pub(super) fn presign(
+    request: &Request<'_>,
+    keys: &Keys,
+    region: &str,
+    now: SystemTime,
+    life: Duration,
+) -> Result<String, Error> {
+    let mut settings = SigningSettings::default();
+    settings.signature_location = SignatureLocation::QueryParams;
+    settings.expires_in = Some(life);
+    let body = SignableBody::UnsignedPayload;
+    let instructions = instructions(request, body, settings, keys, region, now)?;
+    let (_, proof) = instructions.into_parts();
+    let mut address = request.uri();
+    for (name, value) in proof {
+        address.push(if address.contains('?') { '&' } else { '?' });
+        address.push_str(name);
+        address.push('=');
+        address.extend(percent_encoding::utf8_percent_encode(&value, QUERY));
+    }
+    Ok(address)
+}
+
+fn instructions(
+    request: &Request<'_>,
+    body: SignableBody<'_>,
+    mut settings: SigningSettings,
+    keys: &Keys,
+    region: &str,
+    now: SystemTime,
+) -> Result<SigningInstructions, Error> {
     // What the library says may hold the address, and the address a session key.
     let invalid = || {
         request
@@ -52,11 +101,9 @@ pub(super) fn sign(
     }
     let token = keys.token.as_ref().map(|token| token.expose().to_owned());
     let identity = Credentials::new(&keys.id, keys.secret.expose(), token, None, "ravelin").into();
-    let mut settings = SigningSettings::default();
     // The address is what is sent: S3 normalises nothing.
     settings.percent_encoding_mode = PercentEncodingMode::Single;
     settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
-    settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
     let params = v4::SigningParams::builder()
         .identity(&identity)
         .region(region)
@@ -66,9 +113,6 @@ pub(super) fn sign(
         .build()
         .map_err(|_| invalid())?
         .into();
-    let payload = request
-        .header_value("x-amz-content-sha256")
-        .unwrap_or(EMPTY);
     // A proxy may change the others, and a former try may have set those of the signature.
     let signed = |name: &str| {
         name == "range" || name == "if-none-match" || name.starts_with("x-amz-checksum-")
@@ -78,18 +122,19 @@ pub(super) fn sign(
         request.method.as_str(),
         request.uri(),
         headers.map(|(name, value)| (*name, value.as_str())),
-        SignableBody::Precomputed(payload.to_owned()),
+        body,
     )
     .map_err(|_| invalid())?;
-    let (instructions, _) = aws_sigv4::http_request::sign(signable, &params)
-        .map_err(|_| invalid())?
-        .into_parts();
-    let (proof, _) = instructions.into_parts();
-    for header in proof {
-        request.set_header(header.name(), header.value().to_owned());
-    }
-    Ok(())
+    let output = aws_sigv4::http_request::sign(signable, &params).map_err(|_| invalid())?;
+    Ok(output.into_parts().0)
 }
+
+/// All signs but those that need no quoting in a query.
+const QUERY: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 #[cfg(test)]
 mod tests {
@@ -115,6 +160,26 @@ mod tests {
         assert!(
             value.ends_with(&format!("Signature={signature}")),
             "{value}"
+        );
+    }
+
+    #[test]
+    fn the_example_of_an_address_in_the_documentation() {
+        let keys = Keys {
+            id: "AKIAIOSFODNN7EXAMPLE".into(),
+            secret: Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
+            token: None,
+        };
+        let now = jiff::Timestamp::from_second(1_369_353_600)
+            .unwrap()
+            .try_into()
+            .unwrap();
+        let life = Duration::from_secs(86_400);
+        let address = presign(&get("/test.txt"), &keys, "us-east-1", now, life).unwrap();
+        let signature = "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404";
+        assert!(
+            address.contains(&format!("X-Amz-Signature={signature}")),
+            "{address}"
         );
     }
 

@@ -13,7 +13,7 @@ use testkit::emulator::{DropboxEmulator, Fault, Trouble};
 use crate::b2::quick;
 use crate::conformance::{check, environment};
 use crate::router::{Router, rclone_round_trip};
-use crate::servers::fetch;
+use testkit::servers::fetch;
 
 pub(crate) fn name(text: &str) -> Name {
     Name::new(text).unwrap()

@@ -9,7 +9,7 @@ use testkit::emulator::{Fault, Forwarder, Trouble};
 
 use crate::b2::quick;
 use crate::conformance::environment;
-use crate::servers::{seaweed, wsgidav};
+use testkit::servers::{seaweed, wsgidav};
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()

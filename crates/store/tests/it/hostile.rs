@@ -13,7 +13,7 @@ use ravelin_store::{
 
 use crate::b2::quick;
 use crate::conformance::environment;
-use crate::servers::{free_port, seaweed};
+use testkit::servers::{free_port, seaweed};
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()

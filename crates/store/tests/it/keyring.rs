@@ -10,7 +10,7 @@ use ravelin_store::{Store as _, open, read_all};
 use testkit::emulator::DropboxEmulator;
 
 use crate::dropbox::{around, name};
-use crate::servers::fetch;
+use testkit::servers::fetch;
 
 /// A session bus with a keyring on it; both end when dropped.
 struct Desktop {

@@ -13,7 +13,7 @@ use ravelin_store::{WriteMode, open, read_all};
 use testkit::emulator::{B2Emulator, DriveEmulator, DropboxEmulator};
 
 use crate::conformance::environment;
-use crate::servers::{fetch, seaweed};
+use testkit::servers::{fetch, seaweed};
 
 /// More than S3, Drive and Dropbox are given in one request: five parts of 16 MiB.
 const SIZE: u64 = 70 << 20;

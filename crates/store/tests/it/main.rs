@@ -13,6 +13,5 @@ mod lost;
 mod probe;
 mod router;
 mod s3;
-mod servers;
 mod sftp;
 mod webdav;

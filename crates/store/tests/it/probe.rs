@@ -4,12 +4,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ravelin_store::probe::{probe, probe_watched};
+use ravelin_store::ErrorKind;
+use ravelin_store::probe::{probe, probe_watched, touch};
 use testkit::emulator::B2Emulator;
 
 use crate::b2::quick;
 use crate::conformance::environment;
-use crate::servers::{rclone_serve, wsgidav};
+use testkit::servers::{rclone_serve, wsgidav};
 
 #[test]
 fn a_folder_is_found_in_order_and_open() {
@@ -26,6 +27,26 @@ fn a_folder_is_found_in_order_and_open() {
     assert_eq!(report.clock_skew_seconds, Some(0));
     assert_eq!(report.guard.can_delete, Some(true));
     assert!(report.guard.is_open() && report.left_over.is_empty());
+}
+
+#[test]
+fn a_touch_leaves_nothing_behind_and_finds_what_does_not_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let location = folder.path().to_str().unwrap().parse().unwrap();
+    let space = touch(&location, &environment()).unwrap();
+    assert!(space.unwrap().free > 0);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    let Some(server) = wsgidav() else { return };
+    let at = |password: &str| {
+        let location = format!("webdav+http://me:{password}@127.0.0.1:{}/a/b", server.port);
+        touch(&location.parse().unwrap(), &environment())
+    };
+    at("pw").unwrap();
+    let error = at("wrong").unwrap_err();
+    assert!(
+        matches!(error.kind, ErrorKind::SignIn | ErrorKind::Denied),
+        "{error:?}"
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::servers::{Server, free_port, start};
+use testkit::servers::{Server, free_port, start};
 
 const SCRIPT: &str = r#"
 import socket, ssl, sys, threading

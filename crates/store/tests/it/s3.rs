@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use ravelin_store::{Environment, ErrorKind, Name, Store, WriteMode, open, read_all};
+use ravelin_store::{Environment, ErrorKind, Location, Name, S3, Store, WriteMode, open, read_all};
 
 use crate::conformance::{check, environment};
-use crate::servers::{rclone_serve, seaweed};
+use testkit::servers::{fetch, rclone_serve, seaweed};
 
 fn at(port: u16, environment: &Environment) -> std::sync::Arc<dyn Store> {
     let location = format!("s3+http://key:secret@127.0.0.1:{port}/bucket/pre%20fix");
@@ -25,6 +25,7 @@ fn seaweedfs_keeps_the_contract() {
     let store = at(server.port, &environment);
     check(&*store);
     big_objects(&*store, &environment);
+    presigned_addresses(server.port);
     wrong_keys(server.port);
     a_clock_that_is_off(server.port);
 }
@@ -41,6 +42,42 @@ fn big_objects(store: &dyn Store, environment: &Environment) {
         .unwrap_err();
     assert_eq!(error.kind, ErrorKind::AlreadyExists);
     store.delete(&name("big")).unwrap();
+}
+
+/// Whoever has the address gets the object, and nothing else, until its time is over.
+fn presigned_addresses(port: u16) {
+    let location = format!("s3+http://key:secret@127.0.0.1:{port}/bucket/pre%20fix");
+    let Ok(Location::S3(location)) = location.parse() else {
+        panic!("no S3");
+    };
+    let s3 = S3::new(&location, &environment());
+    let shared = name("a folder/caf\u{e9} & 100%.txt");
+    s3.write(&shared, b"for you", WriteMode::Replace).unwrap();
+    let day = Duration::from_secs(24 * 3600);
+    let address = s3.presigned(&shared, day).unwrap();
+    assert_eq!(fetch(&address), "for you");
+    assert!(!address.contains("secret"), "{address}");
+    s3.write(&name("a folder/other"), b"not for you", WriteMode::Replace)
+        .unwrap();
+    let other = address.replace("caf%C3%A9%20%26%20100%25.txt?", "other?");
+    assert_ne!(other, address);
+    assert!(!fetch(&other).contains("not for you"));
+    let forever = address.replace("X-Amz-Expires=86400", "X-Amz-Expires=86401");
+    assert_ne!(forever, address);
+    assert!(!fetch(&forever).contains("for you"));
+    let missing = s3.presigned(&name("missing"), day).unwrap_err();
+    assert_eq!(missing.kind, ErrorKind::NotFound);
+    for life in [Duration::ZERO, 8 * day] {
+        let error = s3.presigned(&shared, life).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unsupported);
+    }
+    let mut past = environment();
+    let clock = past.clock.clone();
+    past.clock = std::sync::Arc::new(move || clock() - Duration::from_secs(120));
+    let over = S3::new(&location, &past)
+        .presigned(&shared, Duration::from_secs(60))
+        .unwrap();
+    assert!(!fetch(&over).contains("for you"));
 }
 
 fn wrong_keys(port: u16) {

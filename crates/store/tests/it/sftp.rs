@@ -6,7 +6,7 @@ use std::time::Duration;
 use ravelin_store::{Environment, ErrorKind, Name, Patience, Store, WriteMode, open, read_all};
 
 use crate::conformance::{check, environment, tidies};
-use crate::servers::{Server, holds, rclone_serve, sshd};
+use testkit::servers::{Server, holds, rclone_serve, sshd};
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()

@@ -4,7 +4,7 @@ use ravelin_store::conformance::URL_MARKS;
 use ravelin_store::{ErrorKind, Name, WriteMode, open};
 
 use crate::conformance::{broken, check, environment, tidies};
-use crate::servers::{holds, rclone_serve, wsgidav};
+use testkit::servers::{holds, rclone_serve, wsgidav};
 
 #[test]
 fn wsgidav_keeps_the_contract() {

@@ -138,8 +138,10 @@ fn after(ask: &Ask, job: &Job, progress: &Progress, ended: &Ended) -> Markup {
         @if let Some(failure) = &ended.unscheduled {
             div.note.warn { p { (say.t("job.unscheduled")) } (explained(say, failure)) }
         }
-        @if job.kind == Kind::First && ended.outcome != Outcome::Failed {
-            div.card { h2 { (say.t("job.passphrase")) } p { (ticked(say.t("job.passphrase-text"))) }
+        @if matches!(job.kind, Kind::First | Kind::Layer) && ended.outcome != Outcome::Failed {
+            @let layer = if job.what.is_empty() { "disk" } else { &job.what };
+            div.card { h2 { (say.t("job.passphrase")) }
+                p { (ticked(&say.put("job.passphrase-text", &[("layer", layer)]))) }
                 p { a.button href="/sheet" { (icon("sheet")) (say.t("nav.sheet")) } } }
         }
         @if let Some(report) = &ended.restored { (restored(ask, report)) }

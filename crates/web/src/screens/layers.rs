@@ -1,5 +1,7 @@
 //! Layers: each independent copy, what is known of it, and what can be asked of it.
 
+mod add;
+
 use std::sync::Arc;
 
 use axum::response::Response;
@@ -17,6 +19,8 @@ use crate::job::Kind;
 use crate::layout::{Screen, chip, time, token};
 use crate::screens::job::box_of;
 use crate::screens::overview::{facts, state_of, trouble};
+
+pub(crate) use add::{act as add, show as new};
 
 /// Schedules that can be chosen; others stand in the file.
 const SCHEDULES: [(&str, &str); 4] = [
@@ -42,7 +46,7 @@ pub(crate) fn show(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
     }
     let say = ask.say;
     let config = page.config()?;
-    let status = page.with(&config, engine::status)?;
+    let status = page.status(&config)?;
     let edit = Edit::open(&page.config_file, &page.machine.places);
     let mark = edit.map_err(engine::Error::from)?.mark();
     let running = page.jobs.running();
@@ -57,6 +61,7 @@ pub(crate) fn show(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
         section.card {
             h2 { (say.t("layers.more")) }
             p { (say.t("layers.more-text")) }
+            p { a.button href="/layers/add" { (icon("layers")) (say.t("add.title")) } }
             p.path { code { (page.config_file.display()) } }
         }
     };
@@ -235,6 +240,7 @@ pub(crate) fn fault_of(error: EditError) -> Fault {
             engine::Error::from(config::Error::Mistakes(mistakes)).into()
         }
         EditError::Changed { .. } => Fault::Typed("fault.changed"),
+        EditError::Exists { .. } => Fault::Typed("add.exists"),
         EditError::NoSuch { .. } => Fault::NotFound,
         EditError::Write { path, source } => engine::Error::State {
             action: "write",

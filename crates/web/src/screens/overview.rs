@@ -28,7 +28,7 @@ pub(crate) fn show(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
     }
     let say = ask.say;
     let config = page.config()?;
-    let status = page.with(&config, engine::status)?;
+    let status = page.status(&config)?;
     let days = days(page, ask)?;
     let running = page.jobs.running();
     let title = say.t("nav.overview");
@@ -55,7 +55,7 @@ fn hero(ask: &Ask, status: &Status, running: &[Arc<Job>]) -> Markup {
     let say = ask.say;
     let is_backing_up = running
         .iter()
-        .any(|job| matches!(job.kind, Kind::Backup | Kind::First));
+        .any(|job| matches!(job.kind, Kind::Backup | Kind::First | Kind::Layer));
     let (good, all) = (status.good, status.layers.len());
     let (good_text, all_text) = (good.to_string(), all.to_string());
     let numbers = [("good", good_text.as_str()), ("all", all_text.as_str())];
@@ -235,8 +235,7 @@ fn days(page: &Page, ask: &Ask) -> Result<BTreeMap<Date, Day>, Fault> {
     let since = ask.at() - SignedDuration::from_hours(24 * i64::from(DAYS + 1));
     let zone = ask.now.time_zone();
     let mut days = BTreeMap::new();
-    let history = engine::History::new(&page.machine.places.state);
-    for operation in history.operations()? {
+    for operation in page.outlines()? {
         let Some(Event::Started { at, verb, .. }) = operation.events.first() else {
             continue;
         };

@@ -11,13 +11,13 @@ use testkit::Browser;
 use crate::visitor::{HOST, House};
 
 /// A house whose page is served to browsers.
-struct Served {
-    house: House,
+pub(crate) struct Served {
+    pub(crate) house: House,
     server: Option<JoinHandle<std::io::Result<()>>>,
 }
 
 impl Served {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = Address::new(listener.local_addr().unwrap(), None, false).unwrap();
         let house = House::at(address);
@@ -30,14 +30,14 @@ impl Served {
     }
 
     /// The address of a screen.
-    fn at(&self, path: &str) -> String {
+    pub(crate) fn at(&self, path: &str) -> String {
         let link = self.house.page.invite().unwrap();
         let end = link.find("/sign-in").unwrap();
         format!("{}{path}", &link[..end])
     }
 
     /// Follows a link as the terminal prints it.
-    fn enter(&self, browser: &Browser) {
+    pub(crate) fn enter(&self, browser: &Browser) {
         browser.open(&self.house.page.invite().unwrap());
         browser.wait("the sign-in", |browser| {
             !browser.address().contains("/sign-in")
@@ -217,7 +217,7 @@ fn every_screen_can_be_used_by_everybody_in_both_lights_and_widths() {
 }
 
 /// A screen in both lights, on a desk and on a phone: pictures are kept, and what is wrong is told.
-fn check(browser: &Browser, axe: &str, name: &str) -> Vec<String> {
+pub(crate) fn check(browser: &Browser, axe: &str, name: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     for (kind, is_dark, width, height) in [
         ("light", false, 1280, 900),

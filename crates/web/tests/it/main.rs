@@ -2,9 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod adding;
 mod attacks;
 mod browser;
+mod drop_browser;
+mod dropping;
+mod guests;
 mod restores;
 mod screens;
 mod settings;
+mod speed;
 mod visitor;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use engine::timer::Tools;
 use engine::{Machine, Places, Surroundings};
+use jiff::SignedDuration;
 use ravelin_web::{Address, Page, Setup, app};
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -23,6 +25,8 @@ pub(crate) struct House {
     pub(crate) folder: TempDir,
     pub(crate) page: Arc<Page>,
     pub(crate) links: Arc<Mutex<Vec<String>>>,
+    /// Seconds that its clock is ahead.
+    ahead: Arc<AtomicI64>,
     /// The name under which it is asked.
     host: String,
 }
@@ -68,21 +72,28 @@ impl House {
         let host = address.url().split("//").nth(1).unwrap().to_owned();
         let links: Arc<Mutex<Vec<String>>> = Arc::default();
         let told = Arc::clone(&links);
+        let ahead: Arc<AtomicI64> = Arc::default();
         let page = Arc::new(Page::new(Setup {
             config_file: folder.path().join("home/.config/ravelin/ravelin.toml"),
             program: "/usr/bin/ravelin".into(),
             tools: tools(&folder),
             address,
             tell: Box::new(move |link| told.lock().unwrap().push(link.to_owned())),
-            machine: machine(&folder),
+            machine: machine(&folder, Arc::clone(&ahead)),
         }));
         fs::create_dir_all(folder.path().join("home")).unwrap();
         Self {
             folder,
             page,
             links,
+            ahead,
             host,
         }
+    }
+
+    /// Lets time pass.
+    pub(crate) fn wait(&self, time: SignedDuration) {
+        self.ahead.fetch_add(time.as_secs(), Ordering::Relaxed);
     }
 
     pub(crate) fn home(&self) -> PathBuf {
@@ -147,7 +158,7 @@ impl House {
     }
 }
 
-fn machine(folder: &TempDir) -> Machine {
+fn machine(folder: &TempDir, ahead: Arc<AtomicI64>) -> Machine {
     let home = folder.path().join("home");
     Machine {
         places: Places::from_environment(&home, |_| None),
@@ -158,7 +169,10 @@ fn machine(folder: &TempDir) -> Machine {
             "PATH" => std::env::var_os("PATH"),
             _ => None,
         }),
-        clock: Arc::new(engine::clock::system),
+        clock: Arc::new(move || {
+            let ahead = SignedDuration::from_secs(ahead.load(Ordering::Relaxed));
+            engine::clock::system() + ahead
+        }),
         surroundings: Surroundings {
             on_battery: || false,
             online: || true,

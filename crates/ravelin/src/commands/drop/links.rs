@@ -10,7 +10,7 @@ use store::{DropboxLink, Secret};
 
 use super::times::{self, Way};
 use super::{Ended, Place, Session, system_time, typed};
-use crate::cli::drop::{Request, Share};
+use crate::cli::drop::{Request, Served, Share};
 use crate::exit::Exit;
 use crate::human;
 use crate::table::{Align, table};
@@ -31,6 +31,65 @@ fn password() -> Result<Secret, Ended> {
     Ok(Secret::new(password))
 }
 
+/// The web page that serves links, without a slash at its end; `None` when none is known.
+fn page(served: &Served, session: &Session<'_>) -> Result<Option<String>, Ended> {
+    let Some(typed) = &served.page else {
+        return Ok(web::Address::remembered(session.machine));
+    };
+    let is_address = typed.starts_with("https://") || typed.starts_with("http://");
+    if !is_address || !typed.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Ended::Drop(Error::Unsupported {
+            what: "`--page` is an address such as https://files.example.org",
+        }));
+    }
+    Ok(Some(typed.trim_end_matches('/').to_owned()))
+}
+
+/// The same, where there has to be one: a link that nobody serves is none.
+fn needed_page(served: &Served, session: &Session<'_>) -> Result<String, Ended> {
+    let page = page(served, session)?.ok_or(Error::NoPage)?;
+    if !page.starts_with("https://") {
+        session
+            .output
+            .say("the page is served to this machine only: others cannot open the link");
+    }
+    Ok(page)
+}
+
+/// An address that the store signs, for a place that can.
+fn presigned(
+    place: &Place,
+    path: &store::Name,
+    expires: Timestamp,
+    session: &Session<'_>,
+) -> Result<Exit, Ended> {
+    let folder = place.open()?;
+    if folder.present(path).is_none() {
+        return Err(Ended::Drop(Error::NoFile { name: path.clone() }));
+    }
+    let store::Location::S3(location) = &place.location else {
+        return Err(Ended::Drop(Error::Unsupported {
+            what: "only S3 signs addresses by itself: leave `--presigned` out",
+        }));
+    };
+    let life = expires.duration_since(Place::now(session));
+    let life = std::time::Duration::try_from(life).unwrap_or_default();
+    let url = store::S3::new(location, &place.environment).presigned(path, life);
+    let url = url.map_err(Error::from)?;
+    if session.output.json {
+        let record = serde_json::json!({
+            "url": url,
+            "path": path.as_str(),
+            "expires": expires,
+            "presigned": true,
+        });
+        session.output.json(&[record])?;
+        return Ok(Exit::Good);
+    }
+    session.output.data(format!("{url}\n").as_bytes())?;
+    Ok(Exit::Good)
+}
+
 pub(super) fn share(
     place: &Place,
     arguments: &Share,
@@ -40,6 +99,9 @@ pub(super) fn share(
     let now = Place::now(session);
     let path = typed(&arguments.path)?;
     let expires = times::parse(&arguments.expires, Way::FromNow, session)?;
+    if arguments.presigned {
+        return presigned(place, &path, expires, session);
+    }
     let password = arguments.password.then(password).transpose()?;
     if let Some(dropbox) = folder.dropbox() {
         if arguments.once {
@@ -52,6 +114,7 @@ pub(super) fn share(
         let link = link.map_err(Error::from)?;
         return of_dropbox(&[link], session);
     }
+    let page = needed_page(&arguments.served, session)?;
     let new = NewLink {
         expires,
         password,
@@ -60,16 +123,14 @@ pub(super) fn share(
     };
     let links = Links::new(Arc::clone(folder.store()), &place.environment);
     let link = links.create(&folder, &path, &new, &place.device, now)?;
-    session.output.say(
-        "the link is signed and kept; it opens as soon as the web page serves this drop folder",
-    );
-    ours(&[link], session)
+    ours(&[link], Some(&page), session)
 }
 
 pub(super) fn links(
     place: &Place,
     revoke: Option<&str>,
     revoke_all: bool,
+    served: &Served,
     session: &Session<'_>,
 ) -> Result<Exit, Ended> {
     let folder = place.open()?;
@@ -100,7 +161,8 @@ pub(super) fn links(
         session.output.tell("taken back");
         return Ok(Exit::Good);
     }
-    ours(&links.list(now)?, session)
+    let page = page(served, session)?;
+    ours(&links.list(now)?, page.as_deref(), session)
 }
 
 fn of_dropbox(links: &[DropboxLink], session: &Session<'_>) -> Result<Exit, Ended> {
@@ -143,7 +205,9 @@ fn of_dropbox(links: &[DropboxLink], session: &Session<'_>) -> Result<Exit, Ende
     Ok(Exit::Good)
 }
 
-fn ours(links: &[ShareLink], session: &Session<'_>) -> Result<Exit, Ended> {
+/// Our own links; without a page, their addresses begin with a slash.
+fn ours(links: &[ShareLink], page: Option<&str>, session: &Session<'_>) -> Result<Exit, Ended> {
+    let address = |token: &str| format!("{}/s/{token}", page.unwrap_or_default());
     if session.output.json {
         let records: Vec<_> = links
             .iter()
@@ -151,6 +215,7 @@ fn ours(links: &[ShareLink], session: &Session<'_>) -> Result<Exit, Ended> {
                 serde_json::json!({
                     "link": link.id,
                     "token": link.token,
+                    "url": page.map(|_| address(&link.token)),
                     "path": link.path.as_str(),
                     "created": link.created,
                     "expires": link.expires,
@@ -188,7 +253,7 @@ fn ours(links: &[ShareLink], session: &Session<'_>) -> Result<Exit, Ended> {
             vec![
                 human::minute(link.expires, &session.zone),
                 link.id.clone(),
-                format!("/s/{}", link.token),
+                address(&link.token),
                 file,
             ]
         })
@@ -251,11 +316,9 @@ pub(super) fn request(
         let deadline = deadline.ok_or(Error::Unsupported {
             what: "name a deadline with `--deadline`",
         })?;
+        let page = needed_page(&arguments.served, session)?;
         let made = requests.create(title, deadline, arguments.quota, now)?;
-        session.output.say(
-            "the link is signed and kept; it takes files as soon as the web page serves this drop folder",
-        );
-        return show(&[made], session);
+        return show(&[made], Some(&page), session);
     }
     if let Some(id) = &arguments.close {
         requests.close(id)?;
@@ -264,22 +327,27 @@ pub(super) fn request(
     }
     let all = requests.list()?;
     let Some(id) = &arguments.accept else {
-        return show(&all, session);
+        let page = page(&arguments.served, session)?;
+        return show(&all, page.as_deref(), session);
     };
     let found = all.into_iter().find(|request| request.id == *id);
     let found = found.ok_or(Error::Unsupported {
         what: "there is no request of this name",
     })?;
     for received in &found.received {
-        let path = typed(&format!("{to}/{}", received.file_name))?;
-        requests.accept(&mut folder, received, &path, now)?;
+        let path = requests.accept(&mut folder, received, &to, now)?;
         session.output.tell(&format!("accepted: {path}"));
     }
     folder.save()?;
     Ok(Exit::Good)
 }
 
-fn show(requests: &[FileRequest], session: &Session<'_>) -> Result<Exit, Ended> {
+fn show(
+    requests: &[FileRequest],
+    page: Option<&str>,
+    session: &Session<'_>,
+) -> Result<Exit, Ended> {
+    let address = |token: &str| format!("{}/r/{token}", page.unwrap_or_default());
     if session.output.json {
         let records: Vec<_> = requests
             .iter()
@@ -292,6 +360,7 @@ fn show(requests: &[FileRequest], session: &Session<'_>) -> Result<Exit, Ended> 
                 serde_json::json!({
                     "request": request.id,
                     "token": request.token,
+                    "url": page.map(|_| address(&request.token)),
                     "title": request.title,
                     "created": request.created,
                     "deadline": request.deadline,
@@ -317,7 +386,7 @@ fn show(requests: &[FileRequest], session: &Session<'_>) -> Result<Exit, Ended> 
                 human::minute(request.deadline, &session.zone),
                 request.id.clone(),
                 human::count(request.received.len() as u64, "file"),
-                format!("/r/{}", request.token),
+                address(&request.token),
                 request.title.clone(),
             ]
         })

@@ -50,9 +50,11 @@ pub(crate) fn run(arguments: &Drop, session: &Session<'_>) -> Result<Exit, Ended
         Verb::Thin { rule, dry_run } => files::thin(&place, rule, *dry_run, session),
         Verb::Verify => files::verify(&place, session),
         Verb::Share(share) => links::share(&place, share, session),
-        Verb::Links { revoke, revoke_all } => {
-            links::links(&place, revoke.as_deref(), *revoke_all, session)
-        }
+        Verb::Links {
+            revoke,
+            revoke_all,
+            served,
+        } => links::links(&place, revoke.as_deref(), *revoke_all, served, session),
         Verb::Request(request) => links::request(&place, request, session),
         Verb::Sync(sync) => sync::run(&place, sync, session),
     }

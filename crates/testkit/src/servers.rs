@@ -1,4 +1,13 @@
 //! Real servers on this machine, started by a test and stopped with it.
+//!
+//! Each gives `None` where its program is missing, as [`require`](crate::require) does, and panics
+//! when it does not start.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a server that does not start is a failed test"
+)]
 
 use std::fs::File;
 use std::net::{TcpListener, TcpStream};
@@ -7,10 +16,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A server process; killed when dropped.
-pub(crate) struct Server {
+#[derive(Debug)]
+pub struct Server {
     child: Child,
-    pub(crate) port: u16,
-    pub(crate) folder: tempfile::TempDir,
+    /// Where it listens on 127.0.0.1.
+    pub port: u16,
+    /// What it keeps, and its log.
+    pub folder: tempfile::TempDir,
 }
 
 impl Drop for Server {
@@ -21,7 +33,8 @@ impl Drop for Server {
 }
 
 /// A port that nobody uses at present.
-pub(crate) fn free_port() -> u16 {
+#[must_use]
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -30,7 +43,8 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// Starts a server and waits until it answers at `port`.
-pub(crate) fn start(command: Command, port: u16, folder: tempfile::TempDir) -> Server {
+#[must_use]
+pub fn start(command: Command, port: u16, folder: tempfile::TempDir) -> Server {
     try_start(command, port, folder).unwrap_or_else(|why| panic!("{why}"))
 }
 
@@ -61,8 +75,9 @@ fn try_start(mut command: Command, port: u16, folder: tempfile::TempDir) -> Resu
 }
 
 /// SeaweedFS with one bucket for whoever asks with key `key` and secret `secret`.
-pub(crate) fn seaweed() -> Option<Server> {
-    let programs = testkit::cloud_programs()?;
+#[must_use]
+pub fn seaweed() -> Option<Server> {
+    let programs = crate::cloud_programs()?;
     // It wants nine ports, and between our look and its start another program may take one.
     let mut problem = String::new();
     for _ in 0..4 {
@@ -78,7 +93,7 @@ pub(crate) fn seaweed() -> Option<Server> {
     panic!("SeaweedFS does not come up: {problem}");
 }
 
-fn start_seaweed(programs: &testkit::CloudPrograms) -> Result<Server, String> {
+fn start_seaweed(programs: &crate::CloudPrograms) -> Result<Server, String> {
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
     let config = r#"{"identities":[{"name":"test","credentials":[{"accessKey":"key","secretKey":"secret"}],
@@ -110,7 +125,7 @@ fn start_seaweed(programs: &testkit::CloudPrograms) -> Result<Server, String> {
 }
 
 /// The port answers before the parts behind it have found each other, so this is repeated.
-fn make_bucket(programs: &testkit::CloudPrograms, server: &mut Server) -> Result<(), String> {
+fn make_bucket(programs: &crate::CloudPrograms, server: &mut Server) -> Result<(), String> {
     let began = Instant::now();
     loop {
         let made = Command::new(programs.program("rclone"))
@@ -134,8 +149,9 @@ fn make_bucket(programs: &testkit::CloudPrograms, server: &mut Server) -> Result
 }
 
 /// A server of rclone's: the kind, and what else it is told.
-pub(crate) fn rclone_serve(kind: &str, arguments: &[&str]) -> Option<Server> {
-    let programs = testkit::cloud_programs()?;
+#[must_use]
+pub fn rclone_serve(kind: &str, arguments: &[&str]) -> Option<Server> {
+    let programs = crate::cloud_programs()?;
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(folder.path().join("data/bucket")).unwrap();
     let port = free_port();
@@ -150,8 +166,9 @@ pub(crate) fn rclone_serve(kind: &str, arguments: &[&str]) -> Option<Server> {
 }
 
 /// WsgiDAV for user `me` with password `pw`.
-pub(crate) fn wsgidav() -> Option<Server> {
-    let programs = testkit::cloud_programs()?;
+#[must_use]
+pub fn wsgidav() -> Option<Server> {
+    let programs = crate::cloud_programs()?;
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
     std::fs::create_dir(folder.path().join("data")).unwrap();
@@ -170,9 +187,10 @@ pub(crate) fn wsgidav() -> Option<Server> {
 
 /// An SSH server for the person who runs the test, and a configuration for `ssh` that reaches it
 /// as host `store`.
-pub(crate) fn sshd() -> Option<(Server, std::path::PathBuf)> {
-    let sshd = testkit::require("sshd")?;
-    testkit::require("ssh")?;
+#[must_use]
+pub fn sshd() -> Option<(Server, std::path::PathBuf)> {
+    let sshd = crate::require("sshd")?;
+    crate::require("ssh")?;
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
     for key in ["host", "client"] {
@@ -186,7 +204,7 @@ pub(crate) fn sshd() -> Option<(Server, std::path::PathBuf)> {
     let path = |name: &str| folder.path().join(name);
     std::fs::copy(path("client.pub"), path("authorized_keys")).unwrap();
     std::fs::create_dir(path("data")).unwrap();
-    if testkit::is_root() {
+    if crate::is_root() {
         std::fs::create_dir_all("/run/sshd").unwrap();
     }
     let config = format!(
@@ -219,13 +237,15 @@ pub(crate) fn sshd() -> Option<(Server, std::path::PathBuf)> {
 }
 
 /// Whether a file of the server holds these bytes.
-pub(crate) fn holds(path: &Path, bytes: &[u8]) -> bool {
+#[must_use]
+pub fn holds(path: &Path, bytes: &[u8]) -> bool {
     std::fs::read(path).is_ok_and(|found| found == bytes)
 }
 
 /// What a browser would show of an address of this machine; follows redirects. Empty when the
 /// server just hangs up.
-pub(crate) fn fetch(url: &str) -> String {
+#[must_use]
+pub fn fetch(url: &str) -> String {
     use std::io::{Read as _, Write as _};
     let rest = url.strip_prefix("http://").unwrap();
     let (host, path) = rest.split_at(rest.find('/').unwrap());

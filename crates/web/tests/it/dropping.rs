@@ -1,0 +1,236 @@
+//! The drop folder through the page.
+
+use std::fs;
+
+use axum::body::Body;
+use axum::http::StatusCode;
+
+use crate::visitor::{House, Reply, Visitor};
+
+/// A house with an empty drop folder, and who lives there.
+pub(crate) fn house() -> (House, Visitor) {
+    let house = House::new();
+    house.configure_simply();
+    let text = fs::read_to_string(house.config_file()).unwrap();
+    let store = house.folder.path().join("drop").display().to_string();
+    fs::create_dir_all(&store).unwrap();
+    house.configure(&format!(
+        "{text}\n[layer.drop]\nkind = \"drop\"\nstore = \"{store}\"\n"
+    ));
+    let visitor = house.visitor();
+    visitor.get("/drop").must_say("Make an empty one");
+    visitor.post("/drop/create", &[]);
+    visitor.get("/drop").must_say("Nothing is here yet");
+    (house, visitor)
+}
+
+pub(crate) const ID: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+/// Puts a file into the drop folder.
+pub(crate) fn put(visitor: &Visitor, name: &str, content: &str) {
+    assert_eq!(part(visitor, ID, 0, content).status, StatusCode::OK);
+    let reply = finish(visitor, name, &content.len().to_string());
+    assert_eq!(reply.status, StatusCode::NO_CONTENT, "{}", reply.text());
+}
+
+/// Sends a part of an upload.
+pub(crate) fn part(visitor: &Visitor, id: &str, at: usize, bytes: &str) -> Reply {
+    let request = visitor
+        .request("PUT", &format!("/drop/part?id={id}&at={at}"))
+        .header("x-ravelin-token", &visitor.token);
+    visitor.send(request.body(Body::from(bytes.to_owned())).unwrap())
+}
+
+pub(crate) fn finish(visitor: &Visitor, name: &str, size: &str) -> Reply {
+    let fields = [
+        ("id", ID),
+        ("name", name),
+        ("size", size),
+        ("modified", "1800000000000"),
+    ];
+    visitor.post("/drop/finish", &fields)
+}
+
+/// A form with files as browsers write it without script.
+pub(crate) fn form(
+    visitor: &Visitor,
+    path: &str,
+    fields: &[(&str, &str)],
+    files: &[(&str, &str)],
+) -> Reply {
+    let mut body = String::new();
+    for (name, value) in fields {
+        body.push_str(&format!(
+            "--frontier\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"
+        ));
+    }
+    for (name, content) in files {
+        body.push_str(&format!(
+            "--frontier\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
+             Content-Type: application/octet-stream\r\n\r\n{content}\r\n"
+        ));
+    }
+    body.push_str("--frontier--\r\n");
+    let request = visitor
+        .request("POST", path)
+        .header("content-type", "multipart/form-data; boundary=frontier");
+    visitor.send(request.body(Body::from(body)).unwrap())
+}
+
+#[test]
+fn an_upload_that_broke_off_goes_on_where_it_was() {
+    let (house, visitor) = house();
+    assert_eq!(
+        part(&visitor, ID, 0, "the first half, ").text(),
+        "{\"size\":16}"
+    );
+    // The same part once more, and one that is too far on: neither is taken.
+    for at in [0, 99] {
+        let reply = part(&visitor, ID, at, "the first half, ");
+        assert_eq!(reply.status, StatusCode::CONFLICT);
+        assert_eq!(reply.text(), "{\"size\":16}");
+    }
+    assert_eq!(
+        visitor.get(&format!("/drop/part?id={ID}")).text(),
+        "{\"size\":16}"
+    );
+    let reply = finish(&visitor, "letters/two.txt", "31");
+    assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY);
+    part(&visitor, ID, 16, "the second half");
+    assert_eq!(
+        finish(&visitor, "letters/two.txt", "31").status,
+        StatusCode::NO_CONTENT
+    );
+    visitor.get("/drop?in=letters").must_say("two.txt");
+    let file = visitor.get("/drop/file?path=letters/two.txt");
+    assert_eq!(file.text(), "the first half, the second half");
+    assert!(file.header("content-disposition").starts_with("attachment"));
+    let spools = house.home().join(".cache/ravelin/page-uploads");
+    assert_eq!(fs::read_dir(spools).unwrap().count(), 0);
+}
+
+#[test]
+fn uploads_of_others_and_to_other_places_are_refused() {
+    let (house, visitor) = house();
+    let mut thief = house.stranger();
+    for (cookie, token) in [
+        (None, visitor.token.clone()),
+        (visitor.cookie.clone(), "x".to_owned()),
+    ] {
+        (thief.cookie, thief.token) = (cookie, token);
+        assert_eq!(part(&thief, ID, 0, "x").status, StatusCode::FORBIDDEN);
+        let reply = form(
+            &thief,
+            "/drop",
+            &[("token", "x"), ("in", "")],
+            &[("a.txt", "x")],
+        );
+        assert!(reply.status.is_client_error(), "{}", reply.status);
+    }
+    for id in ["../../../etc/passwd", "", "x", &ID[1..], "..%2f..%2fx"] {
+        assert_eq!(
+            part(&visitor, id, 0, "x").status,
+            StatusCode::NOT_FOUND,
+            "{id}"
+        );
+    }
+    part(&visitor, ID, 0, "x");
+    for name in [
+        "../evil",
+        "/../evil",
+        "a/../../evil",
+        ".ravelin-drop/index/00000001.txt",
+        "",
+        "a\u{0}b",
+        ".ravelin-drop/x",
+    ] {
+        let reply = finish(&visitor, name, "1");
+        assert!(reply.status.is_client_error(), "{name}: {}", reply.status);
+    }
+    let huge = "x".repeat((8 << 20) + 1);
+    assert_eq!(
+        part(&visitor, ID, 1, &huge).status,
+        StatusCode::PAYLOAD_TOO_LARGE
+    );
+    let late = form(
+        &visitor,
+        "/drop",
+        &[("in", ""), ("token", &visitor.token)],
+        &[("a.txt", "x")],
+    );
+    assert_eq!(late.status, StatusCode::FORBIDDEN);
+    assert!(!visitor.get("/drop").text().contains("a.txt"));
+}
+
+#[test]
+fn files_have_a_history_and_what_was_deleted_comes_back() {
+    let (_house, visitor) = house();
+    for content in ["draft", "final"] {
+        let token = visitor.token.clone();
+        let fields = [("token", token.as_str()), ("in", "")];
+        let reply = form(
+            &visitor,
+            "/drop",
+            &fields,
+            &[("report.txt", content), ("<b>.txt", "x")],
+        );
+        assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.text());
+    }
+    let history = visitor.get("/drop/history?path=report.txt").text();
+    assert_eq!(history.matches("name=\"version\"").count(), 2);
+    let oldest = history.rsplit("name=\"version\" value=\"").next().unwrap();
+    let oldest = oldest.split('"').next().unwrap();
+    visitor.post(
+        "/drop/restore",
+        &[("path", "report.txt"), ("version", oldest)],
+    );
+    assert_eq!(visitor.get("/drop/file?path=report.txt").text(), "draft");
+    visitor.post("/drop/delete", &[("path", "report.txt")]);
+    assert_eq!(
+        visitor.get("/drop/file?path=report.txt").status,
+        StatusCode::NOT_FOUND
+    );
+    let page = visitor.get("/drop");
+    page.must_say("Deleted").must_say("Bring back");
+    assert!(!page.text().contains("<b>.txt"));
+    visitor.post("/drop/restore", &[("path", "report.txt")]);
+    assert_eq!(visitor.get("/drop/file?path=report.txt").text(), "draft");
+}
+
+#[test]
+fn names_of_files_are_text_and_what_is_in_them_never_runs_here() {
+    let (_house, visitor) = house();
+    let names = [
+        "<script>alert(1)<\u{2215}script>.html",
+        "\"><img src=x onerror=alert(1)>.html",
+        "\" onmouseover=\"alert(1).html",
+        "a&lt;b;filename=evil.exe",
+    ];
+    for name in names {
+        put(&visitor, name, "<script>alert(1)</script>");
+        let path: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        visitor.post("/drop/share", &[("path", name), ("days", "1")]);
+        for screen in [
+            "/drop".to_owned(),
+            format!("/drop/history?path={path}"),
+            format!("/drop/links?path={path}"),
+            "/activity".to_owned(),
+        ] {
+            let text = visitor.get(&screen).text();
+            for raw in ["<script>alert", "<img src=x", "\" onmouseover"] {
+                assert!(!text.contains(raw), "{screen}: {raw}");
+            }
+        }
+        let file = visitor.get(&format!("/drop/file?path={path}"));
+        assert_eq!(file.text(), "<script>alert(1)</script>", "{name}");
+        assert_eq!(file.header("content-type"), "application/octet-stream");
+        assert_eq!(file.header("x-content-type-options"), "nosniff");
+        let saved = file.header("content-disposition");
+        assert!(
+            saved.starts_with("attachment; filename*=UTF-8''") && !saved.contains(['"', '<', '>']),
+            "{saved}"
+        );
+        visitor.post("/drop/delete", &[("path", name)]);
+        assert!(!visitor.get("/drop").text().contains("<img src=x"));
+    }
+}
