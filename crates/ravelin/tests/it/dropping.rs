@@ -1,6 +1,8 @@
 //! The drop folder as a person meets it.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -262,4 +264,47 @@ fn what_both_sides_changed_is_named_by_the_backup() {
         contents.contains(&"on foot, slowly".to_owned()),
         "{contents:?}"
     );
+}
+
+#[test]
+fn a_link_that_is_made_at_the_terminal_is_served_by_the_page() {
+    let bench = Bench::new();
+    bench.file("report.txt", "for a guest");
+    bench.file(
+        ".config/ravelin/ravelin.toml",
+        "[[source]]\npaths = [\"~/Documents\"]\n\n\
+         [layer.drop]\nkind = \"drop\"\nstore = \"~/nas\"\n",
+    );
+    output(&bench, &["drop", "init"]);
+    output(&bench, &["drop", "put", "report.txt"]);
+    let mut serving = Command::new(cargo_bin!("ravelin"))
+        .args(["ui", "--no-browser", "--listen", "127.0.0.1:0"])
+        .env_clear()
+        .env("HOME", bench.home())
+        .current_dir(bench.home())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(serving.stderr.take().unwrap()).lines();
+    let invitation = said.next().unwrap().unwrap();
+    let share = ["drop", "share", "report.txt", "--expires", "1 hour"];
+    let link = json(&bench, &share);
+    let url = link[0]["url"].as_str().unwrap();
+    let (origin, path) = url.split_at(url.find("/s/").unwrap());
+    assert!(invitation.contains(origin), "{invitation}: {url}");
+    assert!(testkit::servers::fetch(url).contains("report.txt"));
+    let host = origin.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(host).unwrap();
+    let asked = format!(
+        "POST {path} HTTP/1.1\r\nhost: {host}\r\norigin: {origin}\r\nconnection: close\r\n\
+         content-type: application/x-www-form-urlencoded\r\ncontent-length: 0\r\n\r\n"
+    );
+    stream.write_all(asked.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    serving.kill().unwrap();
+    serving.wait().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.contains("content-disposition: attachment"));
+    assert!(answer.contains("for a guest"), "{answer}");
 }

@@ -109,9 +109,9 @@ pub(crate) fn show(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
             h1 { (title) }
             p.lead { (say.t("drop.lead")) }
             div.card {
-                p { (ticked(say.t("drop.none"))) }
-                pre tabindex="0" { code { "[layer.drop]\nkind = \"drop\"\nstore = \"dropbox:/Ravelin\"\nfolder = \"~/Drop\"\n" } }
+                p { (say.t("drop.none")) }
                 p { (ticked(say.t("drop.none-next"))) }
+                p { a.button.main href="/layers/add?kind=drop" { (icon("drop")) (say.t("drop.add")) } }
             }
         };
         return Ok(Screen::new(ask, "/drop", title).answer(&middle));

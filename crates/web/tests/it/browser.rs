@@ -187,6 +187,7 @@ fn every_screen_can_be_used_by_everybody_in_both_lights_and_widths() {
         ("sources", "/sources?explain=~/.cache/x"),
         ("preview", "/sources/preview"),
         ("layers", "/layers"),
+        ("layer-add", "/layers/add"),
         ("activity", "/activity"),
         ("sheet", "/sheet"),
         ("settings", "/settings"),

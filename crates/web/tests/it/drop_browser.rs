@@ -91,6 +91,7 @@ fn files_are_dropped_shared_taken_and_brought_back() {
         browser.address().contains("told=deleted")
     });
     browser.open(&served.at("/drop"));
+    let _ = browser.efforts();
     browser.click_on("Bring back");
     browser.wait("the file", |browser| {
         browser.address().contains("told=brought-back")

@@ -234,3 +234,61 @@ fn names_of_files_are_text_and_what_is_in_them_never_runs_here() {
         assert!(!visitor.get("/drop").text().contains("<img src=x"));
     }
 }
+
+#[test]
+fn on_dropbox_files_versions_links_and_requests_are_dropboxs_own() {
+    let emulator = testkit::emulator::DropboxEmulator::start();
+    let house = House::with_variables(vec![
+        ("RAVELIN_ENDPOINT_DROPBOX_API", emulator.url()),
+        ("RAVELIN_ENDPOINT_DROPBOX_CONTENT", emulator.url()),
+        (
+            "RAVELIN_ENDPOINT_DROPBOX_AUTHORIZE",
+            format!("{}/oauth2/authorize", emulator.url()),
+        ),
+    ]);
+    house.configure_simply();
+    let text = fs::read_to_string(house.config_file()).unwrap();
+    house.configure(&format!(
+        "{text}\n[layer.drop]\nkind = \"drop\"\nstore = \"dropbox:/Drop\"\n"
+    ));
+    let environment = house.page.machine().store_environment();
+    let client = store::Client {
+        id: "app".into(),
+        secret: None,
+    };
+    let sign_in = store::SignIn::with_code(store::Provider::Dropbox, client, &environment);
+    let code = testkit::servers::fetch(sign_in.url());
+    sign_in.finish(None, &code).unwrap();
+    let visitor = house.visitor();
+    for content in ["draft", "final"] {
+        put(&visitor, "report.txt", content);
+    }
+    visitor.get("/drop").must_say("report.txt");
+    assert_eq!(visitor.get("/drop/file?path=report.txt").text(), "final");
+    let history = visitor.get("/drop/history?path=report.txt").text();
+    assert_eq!(history.matches("name=\"version\"").count(), 2);
+    visitor.post("/drop/delete", &[("path", "report.txt")]);
+    visitor.get("/drop").must_say("Bring back");
+    visitor.post("/drop/restore", &[("path", "report.txt")]);
+    assert_eq!(visitor.get("/drop/file?path=report.txt").text(), "final");
+
+    let fields = [("path", "report.txt"), ("days", "7"), ("password", "word")];
+    let reply = visitor.post("/drop/share", &fields);
+    assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.text());
+    let page = visitor.get(reply.header("location"));
+    page.must_say("The new link").must_say("with a password");
+    assert!(!page.text().contains("/s/"), "it is not ours");
+    let again = visitor.post("/drop/share", &fields);
+    assert_eq!(again.status, StatusCode::UNPROCESSABLE_ENTITY);
+    again.must_say("take that one back first");
+    let photos = [("title", "Photos"), ("days", "7")];
+    visitor.post("/drop/request", &photos);
+    visitor.get("/drop/links").must_say("Photos");
+    visitor.post("/drop/revoke-all", &[]);
+    let page = visitor.get("/drop/links").text();
+    assert!(!page.contains("Photos") && page.matches("None.").count() == 2);
+    // What this page would serve elsewhere is not there.
+    let guest = house.stranger();
+    let address = format!("/s/{}", "A".repeat(64));
+    assert_eq!(guest.get(&address).status, StatusCode::NOT_FOUND);
+}

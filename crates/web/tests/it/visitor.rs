@@ -68,6 +68,16 @@ impl House {
     }
 
     pub(crate) fn at(address: Address) -> Self {
+        Self::with(address, Vec::new())
+    }
+
+    /// One in which variables are set.
+    pub(crate) fn with_variables(variables: Vec<(&'static str, String)>) -> Self {
+        let address = Address::new(HOST.parse().unwrap(), None, false).unwrap();
+        Self::with(address, variables)
+    }
+
+    fn with(address: Address, variables: Vec<(&'static str, String)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let host = address.url().split("//").nth(1).unwrap().to_owned();
         let links: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -79,7 +89,7 @@ impl House {
             tools: tools(&folder),
             address,
             tell: Box::new(move |link| told.lock().unwrap().push(link.to_owned())),
-            machine: machine(&folder, Arc::clone(&ahead)),
+            machine: machine(&folder, Arc::clone(&ahead), variables),
         }));
         fs::create_dir_all(folder.path().join("home")).unwrap();
         Self {
@@ -158,7 +168,11 @@ impl House {
     }
 }
 
-fn machine(folder: &TempDir, ahead: Arc<AtomicI64>) -> Machine {
+fn machine(
+    folder: &TempDir,
+    ahead: Arc<AtomicI64>,
+    variables: Vec<(&'static str, String)>,
+) -> Machine {
     let home = folder.path().join("home");
     Machine {
         places: Places::from_environment(&home, |_| None),
@@ -167,7 +181,11 @@ fn machine(folder: &TempDir, ahead: Arc<AtomicI64>) -> Machine {
         variable: Arc::new(move |name: &str| match name {
             "HOME" => Some(home.clone().into_os_string()),
             "PATH" => std::env::var_os("PATH"),
-            _ => None,
+            _ => {
+                let mut set = variables.iter();
+                let found = set.find(|(known, _)| *known == name);
+                found.map(|(_, value)| value.into())
+            }
         }),
         clock: Arc::new(move || {
             let ahead = SignedDuration::from_secs(ahead.load(Ordering::Relaxed));

@@ -9,7 +9,7 @@ use axum::response::Response;
 use drop::{Folder, Links, NewLink, Received, Requests};
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
-use store::{Dropbox, Secret};
+use store::{Dropbox, ErrorKind, Secret};
 
 use super::{Place, fault_of, named};
 use crate::Page;
@@ -382,6 +382,16 @@ fn system_time(time: Timestamp) -> SystemTime {
     SystemTime::try_from(time).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
+/// Why Dropbox makes no link and no request.
+fn of_dropbox(error: store::Error) -> Fault {
+    match error.kind {
+        ErrorKind::AlreadyExists => Fault::Typed("drop.has-link"),
+        // Ends, passwords and looking only are not part of every plan.
+        ErrorKind::Denied | ErrorKind::Invalid => Fault::Typed("drop.plan"),
+        _ => fault_of(error.into()),
+    }
+}
+
 /// Makes a link.
 pub(crate) fn share(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
     let place = Place::needed(page)?;
@@ -394,7 +404,7 @@ pub(crate) fn share(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
     let id = if let Some(dropbox) = folder.dropbox() {
         let until = Some(system_time(expires));
         let made = dropbox.share(&path, until, password.as_ref(), download);
-        made.map_err(|error| fault_of(error.into()))?.url
+        made.map_err(of_dropbox)?.url
     } else {
         let new = NewLink {
             expires,
@@ -459,7 +469,7 @@ pub(crate) fn request(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
     if let Some(dropbox) = folder.dropbox() {
         let to = named(RECEIVED)?;
         let made = dropbox.request_files(title, &to, Some(system_time(deadline)));
-        made.map_err(|error| fault_of(error.into()))?;
+        made.map_err(of_dropbox)?;
     } else {
         let chosen = ask.form.get("quota");
         let quota = QUOTAS.iter().find(|(value, _)| *value == chosen);

@@ -79,7 +79,12 @@ fn answer(ask: &Ask, tried: Option<&Tried>) -> Response {
         let typed = form.get(field);
         if typed.is_empty() { usual } else { typed }.to_owned()
     };
-    let (kind, often) = (chosen("kind", "duplicity"), chosen("schedule", "daily"));
+    let asked = PURPOSES.map(|(kind, ..)| kind);
+    let asked = asked
+        .into_iter()
+        .find(|kind| *kind == ask.query.get("kind"));
+    let kind = chosen("kind", asked.unwrap_or("duplicity"));
+    let often = chosen("schedule", "daily");
     let middle = html! {
         h1 { (title) }
         p.lead { (say.t("add.lead")) }
