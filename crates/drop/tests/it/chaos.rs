@@ -1,7 +1,7 @@
 //! Random edits on two and three devices, by hand at the store as well, with the network cut at random.
 //!
 //! After every run, finished or cut off: each content that a device had is still there, or kept.
-//! In memory, and over real servers (`servers.rs`). At the end: all devices, the plain files and the index have the same files, and every content
+//! At the end: all devices, the plain files and the index have the same files, and every content
 //! that a finished run has seen is in the history.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,6 +6,5 @@ mod bench;
 mod chaos;
 mod dropbox;
 mod history;
-mod servers;
 mod sharing;
 mod syncing;
