@@ -29,8 +29,8 @@ pub use random::Random;
 pub use skip::{in_ci, is_root, missing, require_root, say_skipped};
 pub use sshd::{Sshd, rsh_stand_in, sshd};
 pub use stock::{
-    CloudPrograms, StockBorg, StockDuplicity, axe, cloud_programs, schema_faults, stock_borg,
-    stock_borg_with_fuse, stock_borgmatic, stock_duplicity,
+    CloudPrograms, MailLine, MailServer, StockBorg, StockDuplicity, axe, cloud_programs,
+    mail_server, schema_faults, stock_borg, stock_borg_with_fuse, stock_borgmatic, stock_duplicity,
 };
 pub use tree::{Difference, Ignore, Tree, assert_same, clear_flags, compare, rsync_differences};
 pub use usage::{Usage, apart, launch_if_asked, measure};

@@ -10,6 +10,7 @@ mod borg;
 mod borgmatic;
 mod clouds;
 mod duplicity;
+mod mail;
 mod schema;
 
 use std::fs;
@@ -22,6 +23,7 @@ pub use borg::{StockBorg, stock_borg, stock_borg_with_fuse};
 pub use borgmatic::stock_borgmatic;
 pub use clouds::{CloudPrograms, cloud_programs};
 pub use duplicity::{StockDuplicity, stock_duplicity};
+pub use mail::{MailLine, MailServer, mail_server};
 pub use schema::schema_faults;
 
 use crate::program::{find, install_packages, lock_file, said};

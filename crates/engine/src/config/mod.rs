@@ -26,7 +26,7 @@ pub use edit::{Edit, EditError, NewLayer, SourceList};
 pub use hook::{Hook, Moment};
 pub use layer::{ArchiveEncryption, Duplicity, Keep, Kind, Layer};
 pub use mistake::{Fault, Mistake, Mistakes};
-pub use notify::{Notify, Occasion, Sender};
+pub use notify::{Notify, Occasion, Security, Sender, Smtp};
 pub use reader::{Origin, Setting};
 use reader::{Reader, Section};
 pub use source::{Printed, Source};
@@ -200,7 +200,8 @@ impl Config {
     /// that are what a command prints, the local mail program.
     #[must_use]
     pub fn calls_others(&self) -> bool {
-        let is_sendmail = |notify: &Notify| matches!(notify.sender, Sender::Email { .. });
+        let is_sendmail =
+            |notify: &Notify| matches!(notify.sender, Sender::Email { smtp: None, .. });
         !self.hooks.is_empty()
             || self.sources.iter().any(|source| source.printed.is_some())
             || self.notify.iter().any(is_sendmail)

@@ -1,5 +1,7 @@
 //! `[[notify]]`: who is told what, and how.
 
+use lettre::Address;
+
 use super::layer::secret;
 use super::reader::Section;
 use super::{Fault, Places};
@@ -90,12 +92,14 @@ pub enum Sender {
         /// The address of the check.
         url: String,
     },
-    /// By mail, through the local `sendmail`.
+    /// By mail.
     Email {
         /// To whom.
-        to: String,
+        to: Address,
         /// Who seems to write; the user at the machine when nothing is said.
-        from: Option<String>,
+        from: Option<Address>,
+        /// Through which server; through the local `sendmail` when there is none.
+        smtp: Option<Smtp>,
     },
     /// As a notification of the desktop.
     Desktop,
@@ -104,6 +108,74 @@ pub enum Sender {
         /// Where the address is kept: it is a secret.
         address: Reference,
     },
+}
+
+/// A mail server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Smtp {
+    /// Its name.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the line is protected.
+    pub security: Security,
+    /// Who signs in.
+    pub user: Option<String>,
+    /// With what.
+    pub password: Option<Reference>,
+}
+
+/// How the line to a mail server is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security {
+    /// TLS from the first byte: `smtps://`.
+    Tls,
+    /// TLS before anything is said, or nothing is said: `smtp://`.
+    StartTls,
+    /// None: `smtp://` to this very machine.
+    None,
+}
+
+impl Smtp {
+    /// Reads `smtps://USER@HOST:PORT` or `smtp://…`. A user may hold an `@` as `%40`.
+    fn parse(text: &str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://")?;
+        let rest = rest.trim_end_matches('/');
+        let (user, host) = match rest.rsplit_once('@') {
+            Some((user, host)) => (Some(user.replace("%40", "@")), host),
+            None => (None, rest),
+        };
+        // A password would stand in the file.
+        if user
+            .as_ref()
+            .is_some_and(|user| user.is_empty() || user.contains(':'))
+        {
+            return None;
+        }
+        let (host, port) = match host.rsplit_once(':') {
+            Some((host, port)) if !host.ends_with(':') => (host, Some(port.parse().ok()?)),
+            _ => (host, None),
+        };
+        let is_name =
+            |character: char| character.is_ascii_alphanumeric() || "-.".contains(character);
+        if host.is_empty() || !host.chars().all(is_name) {
+            return None;
+        }
+        let is_here = host == "localhost" || host == "127.0.0.1";
+        let (security, usual) = match scheme {
+            "smtps" => (Security::Tls, 465),
+            "smtp" if is_here && user.is_none() => (Security::None, 25),
+            "smtp" => (Security::StartTls, 587),
+            _ => return None,
+        };
+        Some(Self {
+            host: host.to_owned(),
+            port: port.unwrap_or(usual),
+            security,
+            user,
+            password: None,
+        })
+    }
 }
 
 pub(super) fn read(root: &Section<'_>, places: &Places) -> Vec<Notify> {
@@ -154,7 +226,7 @@ fn read_one(section: Section<'_>, places: &Places) -> Option<Notify> {
         Some("healthchecks") => {
             url(&section, "healthchecks").map(|url| Sender::Healthchecks { url })
         }
-        Some("email") => email(&section),
+        Some("email") => email(&section, places),
         Some("desktop") => section.flag("desktop", false).then_some(Sender::Desktop),
         Some("chat") => secret(&section, "chat", places).map(|address| Sender::Chat { address }),
         _ => None,
@@ -185,20 +257,21 @@ fn url(section: &Section<'_>, key: &'static str) -> Option<String> {
     )
 }
 
-fn email(section: &Section<'_>) -> Option<Sender> {
-    let address = |key| section.read(key, "a mail address", address);
-    let (to, from) = (address("email"), address("from"));
-    Some(Sender::Email { to: to?, from })
-}
-
-/// A mail address that can stand in a header as it is: no display name, no comments, ASCII.
-fn address(text: &str) -> Option<String> {
-    let (local, domain) = text.rsplit_once('@')?;
-    let is_plain = |character: char| {
-        character.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(character)
-    };
-    let is_good = |part: &str| !part.is_empty() && part.chars().all(is_plain);
-    (is_good(local) && is_good(domain)).then(|| text.to_owned())
+fn email(section: &Section<'_>, places: &Places) -> Option<Sender> {
+    let to = section.read("email", "a mail address", |text| text.parse().ok());
+    let from = section.read("from", "a mail address", |text| text.parse().ok());
+    let smtp = section.read(
+        "smtp",
+        "a mail server like `smtps://ada@mail.example` or `smtp://localhost`, without a password",
+        Smtp::parse,
+    );
+    let password = secret(section, "password", places);
+    let smtp = smtp.map(|smtp| Smtp { password, ..smtp });
+    Some(Sender::Email {
+        to: to?,
+        from,
+        smtp,
+    })
 }
 
 #[cfg(test)]
@@ -206,17 +279,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_cannot_bring_headers_or_receivers_of_its_own() {
-        assert!(address("ada+backup@mail.example").is_some());
+    fn a_password_never_goes_over_a_line_that_others_can_read() {
+        let parse = |text: &str| Smtp::parse(text).map(|smtp| (smtp.security, smtp.port));
+        assert_eq!(
+            parse("smtps://ada@mail.example"),
+            Some((Security::Tls, 465))
+        );
+        assert_eq!(
+            parse("smtp://mail.example"),
+            Some((Security::StartTls, 587))
+        );
+        assert_eq!(parse("smtp://localhost:2525"), Some((Security::None, 2525)));
+        assert_eq!(
+            parse("smtp://ada@localhost"),
+            Some((Security::StartTls, 587))
+        );
+        let user = Smtp::parse("smtps://ada%40mail.example@mail.example")
+            .unwrap()
+            .user;
+        assert_eq!(user.as_deref(), Some("ada@mail.example"));
         for wrong in [
-            "ada",
-            "@mail.example",
-            "ada@",
-            "ada@mail.example\nBcc: eve@mail.example",
-            "ada@mail.example, eve@mail.example",
-            "Ada <ada@mail.example>",
+            "smtps://ada:secret@mail.example",
+            "imap://mail.example",
+            "mail.example",
+            "smtp://",
+            "smtp://mail.example:x",
+            "smtp://mail example",
         ] {
-            assert_eq!(address(wrong), None, "{wrong}");
+            assert_eq!(parse(wrong), None, "{wrong}");
         }
     }
 }

@@ -6,16 +6,20 @@
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use lettre::message::{Mailbox, header};
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Tls, TlsParameters};
+use lettre::transport::smtp::extension::ClientId;
+use lettre::{SmtpTransport, Transport};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 use ureq::Agent;
 
 use super::Message;
-use crate::config::Sender;
+use crate::config::{Security, Sender, Smtp};
+use crate::event::chain;
 use crate::{Machine, program};
 
 /// How long one message may take.
@@ -66,10 +70,19 @@ pub(super) fn send(sender: &Sender, message: &Message, machine: &Machine) -> Res
             post(url, content_type, body.as_bytes(), &[])
         }
         Sender::Healthchecks { url } => ping(url, "/log", "", &message.text),
-        Sender::Email { to, from } => {
+        Sender::Email { to, from, smtp } => {
             let user = format!("{}@{}", machine.user, machine.host);
-            let from = from.as_deref().unwrap_or(&user);
-            through_sendmail(&mail(from, to, message))
+            let from = from.clone().or_else(|| user.parse().ok());
+            let from = from.ok_or("say in `from` who seems to write the mail")?;
+            let mail = mail(
+                Mailbox::new(Some("Ravelin".to_owned()), from),
+                Mailbox::new(None, to.clone()),
+                message,
+            )?;
+            match smtp {
+                Some(smtp) => through_smtp(smtp, &mail, machine),
+                None => through_sendmail(&mail),
+            }
         }
         Sender::Desktop => desktop(message),
         Sender::Chat { address } => {
@@ -258,53 +271,80 @@ fn webhook_body(template: Option<&str>, content_type: &str, message: &Message) -
     body
 }
 
-/// A mail as it stands in a mailbox: everything but addresses and dates in base64, so that no text
-/// can become a header.
-fn mail(from: &str, to: &str, message: &Message) -> String {
-    let date =
-        jiff::fmt::rfc2822::to_string(&message.at.to_zoned_datetime(jiff::tz::TimeZone::UTC));
-    let date = date
-        .map(|date| format!("Date: {date}\n"))
-        .unwrap_or_default();
-    // A name in the local system's alphabet may not stand in a header.
-    let from: String = from.chars().filter(char::is_ascii_graphic).collect();
-    // An encoded word holds at most 75 characters, and no character may be cut in two.
-    let mut subject = Vec::new();
-    let mut part = String::new();
-    for character in message.title.chars() {
-        if part.len() + character.len_utf8() > 42 {
-            subject.push(std::mem::take(&mut part));
-        }
-        part.push(character);
+/// Tells programs that answer mails not to answer this one (RFC 3834).
+#[derive(Debug, Clone)]
+struct AutoSubmitted;
+
+impl header::Header for AutoSubmitted {
+    fn name() -> header::HeaderName {
+        header::HeaderName::new_from_ascii_str("Auto-Submitted")
     }
-    subject.push(part);
-    let subject: Vec<String> = subject
-        .iter()
-        .map(|part| format!("=?utf-8?B?{}?=", STANDARD.encode(part)))
-        .collect();
-    let body = STANDARD.encode(format!("{}\n", message.text));
-    let mut lines = String::new();
-    for (index, character) in body.chars().enumerate() {
-        if index > 0 && index.is_multiple_of(76) {
-            lines.push('\n');
-        }
-        lines.push(character);
+
+    fn parse(_: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Self)
     }
-    format!(
-        "From: Ravelin <{from}>\nTo: {to}\n{date}Subject: {}\nMIME-Version: 1.0\n\
-         Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: base64\n\
-         Auto-Submitted: auto-generated\n\n{lines}\n",
-        subject.join("\n ")
-    )
+
+    fn display(&self) -> header::HeaderValue {
+        header::HeaderValue::new(Self::name(), "auto-generated".to_owned())
+    }
+}
+
+/// The message as a mail, with the time at which it was told.
+fn mail(from: Mailbox, to: Mailbox, message: &Message) -> Result<lettre::Message, String> {
+    let mut builder = lettre::Message::builder()
+        .from(from)
+        .to(to)
+        .subject(&message.title)
+        .message_id(None)
+        .date(SystemTime::try_from(message.at).unwrap_or(SystemTime::UNIX_EPOCH))
+        .header(AutoSubmitted)
+        .header(header::ContentType::TEXT_PLAIN);
+    builder = builder.header(header::MIME_VERSION_1_0);
+    builder
+        .body(format!("{}\n", message.text))
+        .map_err(|error| chain(&error).join(": "))
+}
+
+fn through_smtp(smtp: &Smtp, mail: &lettre::Message, machine: &Machine) -> Result<(), String> {
+    let said = |error: lettre::transport::smtp::Error| {
+        format!("{}: {}", smtp.host, chain(&error).join(": "))
+    };
+    let tls = || TlsParameters::new(smtp.host.clone()).map_err(said);
+    // The protocol greets in ASCII.
+    let plain = |character: &char| character.is_ascii_alphanumeric() || "-.".contains(*character);
+    let host: String = machine.host.chars().filter(plain).collect();
+    let host = if host.is_empty() { "localhost" } else { &host };
+    let mut builder = SmtpTransport::builder_dangerous(&smtp.host)
+        .port(smtp.port)
+        .timeout(Some(PATIENCE))
+        .hello_name(ClientId::Domain(host.to_owned()))
+        .tls(match smtp.security {
+            Security::Tls => Tls::Wrapper(tls()?),
+            Security::StartTls => Tls::Required(tls()?),
+            Security::None => Tls::None,
+        });
+    if let Some(user) = &smtp.user {
+        let password = match &smtp.password {
+            Some(password) => machine
+                .keeper()
+                .fetch(password)
+                .map_err(|error| format!("the password of {user}: {error}"))?,
+            None => return Err(format!("there is no `password` for {user}")),
+        };
+        let credentials = Credentials::new(user.clone(), password.expose().to_owned());
+        builder = builder.credentials(credentials);
+    }
+    builder.build().send(mail).map(drop).map_err(said)
 }
 
 /// Through the program that takes mail on this machine, whatever brings it.
-fn through_sendmail(mail: &str) -> Result<(), String> {
-    let mut last = "there is no `sendmail` on this machine".to_owned();
+fn through_sendmail(mail: &lettre::Message) -> Result<(), String> {
+    let text = String::from_utf8_lossy(&mail.formatted()).replace("\r\n", "\n");
+    let mut last = "there is no `sendmail`; name a server in `smtp`".to_owned();
     for program in ["sendmail", "/usr/sbin/sendmail", "/usr/lib/sendmail"] {
         let mut command = Command::new(program);
         command.args(["-t", "-i"]);
-        match program::run(&mut command, mail.as_bytes(), PATIENCE) {
+        match program::run(&mut command, text.as_bytes(), PATIENCE) {
             Ok(ended) if ended.status.success() => return Ok(()),
             Ok(ended) => return Err(format!("sendmail: {}", ended.complaint())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -469,13 +509,16 @@ mod tests {
     fn a_mail_holds_any_title_and_nothing_becomes_a_header() {
         let mut message = message();
         message.title = format!("schönes-nas\nBcc: eve@mail.example {}", "ä".repeat(60));
-        let mail = mail("ada@schönes-nas", "ada@example.org", &message);
-        let (head, body) = mail.split_once("\n\n").unwrap();
-        assert!(!head.contains("eve") && head.is_ascii(), "{head}");
+        let mailbox = |text: &str| Mailbox::new(None, text.parse().unwrap());
+        let mail = mail(mailbox("ada@nas"), mailbox("ada@example.org"), &message).unwrap();
+        let mail = String::from_utf8(mail.formatted()).unwrap();
+        let (head, body) = mail.split_once("\r\n\r\n").unwrap();
+        assert!(head.is_ascii(), "{head}");
+        assert!(!head.lines().any(|line| line.starts_with("Bcc")), "{head}");
         assert!(head.contains("Date: Tue, 24 Nov 2026 07:30:00"), "{head}");
-        assert!(head.lines().all(|line| line.len() <= 78), "{head}");
-        let body: String = body.lines().collect();
-        assert_eq!(STANDARD.decode(body).unwrap(), b"line\nline\n");
+        assert!(head.contains("Auto-Submitted: auto-generated"), "{head}");
+        assert!(head.lines().all(|line| line.len() <= 100), "{head}");
+        assert!(body.contains("line"), "{body}");
     }
 
     #[test]

@@ -96,7 +96,7 @@ fn every_key_of_the_document_is_understood() {
     assert_eq!(config.notify[0].on.len(), 5);
     assert!(matches!(
         &config.notify[1].sender,
-        Sender::Email { to, from: Some(_) } if to == "ada@example.org"
+        Sender::Email { smtp: Some(smtp), .. } if smtp.user.as_deref() == Some("ada")
     ));
     assert!(matches!(config.notify[5].sender, Sender::Chat { .. }));
 }

@@ -303,3 +303,36 @@ fn each_service_is_spoken_to_in_its_own_way() {
     assert_eq!(matrix.json()["msgtype"], "m.text");
     assert_eq!(plain.body, "nas: a test by ravelin!");
 }
+
+#[test]
+fn a_real_mail_server_gets_the_mail() {
+    let Some(server) = testkit::mail_server(testkit::MailLine::Plain) else {
+        return;
+    };
+    let line = format!(
+        "email = \"ada@example.org\"\nsmtp = \"smtp://localhost:{}\"",
+        server.port()
+    );
+    let mut workshop = workshop(&[&line]);
+    workshop.machine.host = "schönes-nas".to_owned();
+    workshop.faults.insert("disk".to_owned(), Fault::Begin);
+    let due = workshop.run_due();
+    // A machine whose name cannot stand in an address needs a `from`.
+    assert_eq!(due.undelivered.len(), 1, "{:?}", due.undelivered);
+    workshop.config.notify = receivers(
+        &workshop,
+        &[&format!("{line}\nfrom = \"backup@example.org\"")],
+    );
+    let told = notify(&workshop);
+    assert_eq!(told.undelivered, []);
+    let mails = server.mails();
+    assert_eq!(mails.len(), 1);
+    let mail = &mails[0];
+    assert!(mail.contains("To: ada@example.org"), "{mail}");
+    assert!(mail.contains("backup@example.org"), "{mail}");
+    assert!(
+        mail.contains("Date: ") && mail.contains("Message-ID: "),
+        "{mail}"
+    );
+    assert!(mail.contains("[disk-full]"), "{mail}");
+}
