@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::drill::{DrillReport, drill};
 use crate::event::{Watch, chain};
+use crate::guard::Alarm;
 use crate::history::History;
 use crate::hook::{HookFault, Hooks};
 use crate::layer::Depth;
@@ -18,6 +19,7 @@ use crate::notify::Undelivered;
 use crate::past::{LayerPast, Past};
 use crate::plan::{Plan, Wanted, plan};
 use crate::report::{Outcome, Report};
+use crate::rolling::{self, Rolled};
 use crate::run::{record_failure, run};
 use crate::status::status;
 use crate::turn::{Turn, Work};
@@ -40,6 +42,8 @@ pub struct Due {
     pub not_pruned: Vec<NotPruned>,
     /// The verifications, one for each depth that was due.
     pub verify: Vec<VerifyReport>,
+    /// The parts of layers that were read back, where that is done by parts.
+    pub rolled: Vec<Rolled>,
     /// The drill; `None` when none was due.
     pub drill: Option<DrillReport>,
     /// The layers that are due and wait.
@@ -55,19 +59,32 @@ pub struct Due {
 }
 
 impl Due {
+    /// The alarm that keeps old snapshots from being removed, as the backup has left it.
+    #[must_use]
+    pub fn alarm(&self) -> Option<&Alarm> {
+        self.backup
+            .as_ref()
+            .and_then(|report| report.guard.as_ref())
+    }
+
     /// How it ended: the worst of its parts. `None` when nothing was done.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         let verified = self.verify.iter().map(|report| report.outcome);
         let backed_up = self.backup.iter().map(|report| report.outcome);
         let drilled = self.drill.iter().map(|report| report.outcome);
-        let all: Vec<Outcome> = backed_up.chain(verified).chain(drilled).collect();
+        let rolled = self.rolled.iter().map(|rolled| {
+            let is_good = rolled.findings.is_empty() && rolled.failure.is_none();
+            Outcome::of_layers(usize::from(is_good), 1, false)
+        });
+        let all = backed_up.chain(verified).chain(rolled).chain(drilled);
+        let all: Vec<Outcome> = all.collect();
         let has = |outcome| all.contains(&outcome);
         match all.first()? {
             _ if has(Outcome::Stopped) => Some(Outcome::Stopped),
             _ if all.iter().all(|&outcome| outcome == Outcome::Failed) => Some(Outcome::Failed),
             _ if has(Outcome::Failed) || has(Outcome::Partial) => Some(Outcome::Partial),
-            _ if !self.not_pruned.is_empty() => Some(Outcome::Partial),
+            _ if !self.not_pruned.is_empty() || self.alarm().is_some() => Some(Outcome::Partial),
             _ if has(Outcome::Skipped) => Some(Outcome::Skipped),
             _ => Some(Outcome::Good),
         }
@@ -102,8 +119,12 @@ pub fn run_due(context: Context<'_>, watch: Watch<'_>) -> Result<Due, Error> {
     }
     let waiting = wait::remember(held, context.machine)?;
     drop(turn);
-    let (verify, drill) = if watch.stop.is_requested() {
-        (Vec::new(), None)
+    let ReadBack {
+        verify,
+        rolled,
+        drill,
+    } = if watch.stop.is_requested() {
+        ReadBack::default()
     } else {
         verify_due(context, watch)?
     };
@@ -117,6 +138,7 @@ pub fn run_due(context: Context<'_>, watch: Watch<'_>) -> Result<Due, Error> {
         pruned: made.pruned,
         not_pruned: made.not_pruned,
         verify,
+        rolled,
         drill,
         waiting,
         not_due,
@@ -211,6 +233,7 @@ pub fn back_up(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Du
         pruned: made.pruned,
         not_pruned: made.not_pruned,
         verify: Vec::new(),
+        rolled: Vec::new(),
         drill: None,
         not_due: Vec::new(),
         not_runnable: Vec::new(),
@@ -241,14 +264,19 @@ fn tell(due: &Due, ping: Option<&str>, context: Context<'_>) -> Vec<Undelivered>
     undelivered
 }
 
+/// What was read back.
+#[derive(Default)]
+struct ReadBack {
+    verify: Vec<VerifyReport>,
+    rolled: Vec<Rolled>,
+    drill: Option<DrillReport>,
+}
+
 /// Reads back and drills the layers that are due for it, unless another process is at it.
-fn verify_due(
-    context: Context<'_>,
-    watch: Watch<'_>,
-) -> Result<(Vec<VerifyReport>, Option<DrillReport>), Error> {
+fn verify_due(context: Context<'_>, watch: Watch<'_>) -> Result<ReadBack, Error> {
     let _turn = match Turn::take(Work::Verify, context.machine) {
         Ok(turn) => turn,
-        Err(Error::Busy { .. }) => return Ok((Vec::new(), None)),
+        Err(Error::Busy { .. }) => return Ok(ReadBack::default()),
         Err(error) => return Err(error),
     };
     let now = context.machine.now();
@@ -269,13 +297,24 @@ fn verify_due(
             reports.push(verify(&layers, depth, context, watch)?);
         }
     }
+    let rolled = match context.config.verify.rolling {
+        Some(period) => {
+            let layers = ready(&|past| past.succeeded.is_some());
+            rolling::roll(&layers, period, context, watch)
+        }
+        None => Vec::new(),
+    };
     let layers = ready(&|past| is_drill_due(context.config.verify, past, &now));
     let drilled = if layers.is_empty() || watch.stop.is_requested() {
         None
     } else {
         Some(drill(&layers, context, watch)?)
     };
-    Ok((reports, drilled))
+    Ok(ReadBack {
+        verify: reports,
+        rolled,
+        drill: drilled,
+    })
 }
 
 /// Whether a layer is to be drilled now: the first time soon after its first snapshot, for nothing

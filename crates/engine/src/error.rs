@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use tree::TreePath;
 
 use crate::config;
+use crate::guard::Alarm;
 use crate::layer;
 
 /// Why an operation could not be done.
@@ -104,6 +105,12 @@ pub enum Error {
     Busy {
         /// Who, as `process 4711 since 2026-11-24 07:30`.
         holder: String,
+    },
+    /// An alarm stands, and so nothing old is removed.
+    #[error("nothing old is removed while the alarm of {} stands: {alarm}", .alarm.since.strftime("%Y-%m-%d"))]
+    Guarded {
+        /// The alarm.
+        alarm: Alarm,
     },
     /// Nothing on this machine can run work on a schedule, or what can says no.
     #[error("{} cannot run ravelin on a schedule", .refusals.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" and "))]

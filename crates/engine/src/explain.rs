@@ -66,6 +66,7 @@ pub enum Code {
     AlreadyRunning,
     NoScheduler,
     HookRefused,
+    GuardAlarm,
     Stopped,
     Io,
     Bug,
@@ -74,7 +75,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of docs/errors.md.
-    pub const ALL: [Self; 52] = [
+    pub const ALL: [Self; 53] = [
         Self::ConfigMissing,
         Self::ConfigUnreadable,
         Self::ConfigOpen,
@@ -123,6 +124,7 @@ impl Code {
         Self::AlreadyRunning,
         Self::NoScheduler,
         Self::HookRefused,
+        Self::GuardAlarm,
         Self::Stopped,
         Self::Io,
         Self::Bug,
@@ -389,6 +391,11 @@ impl Code {
                 "A program that the configuration names to be called before a backup did not allow it, so nothing was backed up.",
                 "See what it said. Exit code 0 lets the backup go on, 75 puts it off without an alarm.",
             ),
+            Self::GuardAlarm => (
+                "guard-alarm",
+                "In one run many files were gone, renamed or encrypted, which is what ransomware does, or a drive that is not mounted. Backups go on, but no old snapshot is removed from any layer, because those from before may be all that is left.",
+                "`ravelin guard` says what was seen. If it was you, `ravelin guard --go-on`; if not, docs/guide/ransomware.md.",
+            ),
             Self::Stopped => (
                 "stopped",
                 "The operation was stopped before its end. What was committed stays.",
@@ -522,6 +529,7 @@ pub fn explain(error: &Error) -> Explanation {
         Error::BadStore(_) => (Code::StoreLocation, None),
         Error::Store(error) => of_store(error),
         Error::Hook { .. } => (Code::HookRefused, None),
+        Error::Guarded { .. } => (Code::GuardAlarm, Some(run(&["guard"]))),
         Error::Busy { .. } => (Code::AlreadyRunning, None),
         Error::NoScheduler { refusals } => {
             let reasons = refusals.iter();

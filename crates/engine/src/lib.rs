@@ -12,6 +12,7 @@ mod error;
 pub mod event;
 mod explain;
 mod glob;
+pub mod guard;
 pub mod history;
 mod hook;
 pub mod keys;
@@ -30,9 +31,11 @@ mod quickstart;
 pub mod random;
 mod report;
 mod restore;
+mod rolling;
 mod run;
 mod runbook;
 mod sample;
+pub mod scenarios;
 mod schedule;
 pub mod secret;
 mod selection;
@@ -73,6 +76,7 @@ pub use restore::{
     ActionCount, LeftOut, PlannedEntry, PlannedRestore, Renamed, RestoreReport, RestoreRequest,
     restore, restore_plan,
 };
+pub use rolling::Rolled;
 pub use run::{record_failure, run};
 pub use runbook::runbook;
 pub use schedule::Schedule;

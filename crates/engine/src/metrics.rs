@@ -107,6 +107,11 @@ pub fn text(status: &Status) -> String {
         &whole(count(status.good)),
     );
     add(
+        "guard_alarm",
+        "Whether an alarm keeps old snapshots from being removed: 1 or 0.",
+        &whole(f64::from(u8::from(status.guard.is_some()))),
+    );
+    add(
         "status_timestamp_seconds",
         "When these numbers were found out.",
         &whole(seconds(status.at)),

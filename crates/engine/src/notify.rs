@@ -39,6 +39,9 @@ const DIGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How long a layer that was never backed up is given before that is an alarm.
 const FIRST_BACKUP: SignedDuration = SignedDuration::from_hours(48);
 
+/// What the alarm of the guard is remembered as; no layer is called so.
+const GUARD: &str = "(guard)";
+
 /// What was told.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Notified {
@@ -234,7 +237,7 @@ fn condition(layer: &LayerStatus, memory: &Memory, now: Timestamp) -> Option<Occ
 struct DueMessages {
     /// The messages, each with what is remembered when it is delivered.
     messages: Vec<(Message, Told)>,
-    /// The layers that are good again, where nobody wants to hear it.
+    /// The matters that are over, where nobody wants to hear it.
     over: Vec<String>,
 }
 
@@ -280,6 +283,20 @@ fn due_messages(
             }
             _ => {}
         }
+    }
+    match (&status.guard, memory.last_told(receiver, GUARD)) {
+        (Some(alarm), last) if wants(Occasion::Failure) => {
+            if last.is_none_or(|(_, at)| now.duration_since(at).abs() >= REMIND) {
+                let told = Told {
+                    about: GUARD.to_owned(),
+                    occasion: Occasion::Failure,
+                };
+                messages.push((Message::of_alarm(alarm, machine), told));
+            }
+        }
+        // A person has ended it, who needs no word of that.
+        (None, Some(_)) => over.push(GUARD.to_owned()),
+        _ => {}
     }
     if let Some(report) = report.filter(|_| wants(Occasion::Success)) {
         let is_done = |result: &LayerResult| matches!(result, LayerResult::Done { .. });

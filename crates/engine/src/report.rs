@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{ProblemRecord, Totals};
 use crate::explain::{Code, Explanation};
+use crate::guard::Alarm;
 use crate::layer::Statistics;
 
 /// Most problems that a report names one by one. All are counted, and the history names all.
@@ -27,6 +28,8 @@ pub struct Report {
     pub layers: Vec<LayerReport>,
     /// What could not be read.
     pub problems: Problems,
+    /// Why nothing old is removed until a person says go on, when an alarm stands.
+    pub guard: Option<Alarm>,
 }
 
 /// How one layer fared.

@@ -13,8 +13,8 @@ use crate::layer::{self, Access, Layer, NewSnapshot};
 use crate::machine::Context;
 use crate::operation::Operation;
 use crate::report::{LayerReport, LayerResult, Outcome, Problems, Report};
-use crate::sample::Samples;
-use crate::{Error, Plan, config};
+use crate::sample::{self, Samples};
+use crate::{Error, Plan, config, guard};
 
 /// Does what the plan says.
 ///
@@ -25,22 +25,37 @@ use crate::{Error, Plan, config};
 /// When the run could not begin. What goes wrong with a layer or a file stands in the report.
 pub fn run(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Report, Error> {
     let mut samples = Samples::read(context.machine);
+    let mut watcher = guard::Watcher::new(context.config, context.machine);
+    let mut is_whole = true;
     let dumps = Dumps::make(context.config, watch.stop);
-    let report = run_with(plan, context, watch, |appetite, take| {
+    let mut report = run_with(plan, context, watch, |appetite, take| {
+        let mut take = |step| {
+            let goes_on = take(step);
+            is_whole &= goes_on;
+            goes_on
+        };
         let missing = dumps.problems.iter().cloned().map(Step::Problem);
-        if !missing.into_iter().all(&mut *take) {
+        if !missing.into_iter().all(&mut take) {
             return;
         }
         // The plan was made from these very paths.
         let _ = plan
             .reading
             .read(&|entry| appetite.wants(entry), &mut |step| {
-                samples.see(&step);
+                let place = sample::place_of(&step);
+                samples.see(&step, place);
+                watcher.see(&step, place);
                 take(step)
             });
     })?;
     drop(dumps);
     samples.write(context.machine);
+    let is_done = |layer: &LayerReport| matches!(layer.result, LayerResult::Done { .. });
+    report.guard = if is_whole && report.layers.iter().any(is_done) {
+        watcher.conclude(context.machine)
+    } else {
+        guard::alarm(context.machine)
+    };
     Ok(report)
 }
 
@@ -244,6 +259,7 @@ fn finish(
         totals,
         layers,
         problems,
+        guard: None,
     }
 }
 

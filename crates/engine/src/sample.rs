@@ -54,10 +54,20 @@ fn file(machine: &Machine) -> PathBuf {
 }
 
 /// The place of a path in the order.
-fn place(path: &TreePath) -> u64 {
+pub(crate) fn place(path: &TreePath) -> u64 {
     let digest = Sha256::digest(path.as_bytes());
     let first = digest.first_chunk().copied().unwrap_or_default();
     u64::from_be_bytes(first)
+}
+
+/// Where the file of a step stands in the order, when it is a regular one and no further name.
+pub(crate) fn place_of(step: &Step) -> Option<u64> {
+    match step {
+        Step::Entry { entry, .. } if entry.is_file() && entry.hard_link.is_none() => {
+            Some(place(&entry.path))
+        }
+        _ => None,
+    }
 }
 
 /// SHA-256 as people compare it.
@@ -90,12 +100,12 @@ impl Samples {
         }
     }
 
-    /// Looks at a step of the reading.
-    pub(crate) fn see(&mut self, step: &Step) {
+    /// Looks at a step of the reading; `place` is where a regular file stands in the order.
+    pub(crate) fn see(&mut self, step: &Step, place: Option<u64>) {
         match step {
             Step::Entry { entry, body } => {
                 self.open = None;
-                if !self.takes(entry) {
+                if !place.is_some_and(|place| self.takes(entry, place)) {
                     return;
                 }
                 match body {
@@ -134,13 +144,12 @@ impl Samples {
         }
     }
 
-    fn takes(&self, entry: &Entry) -> bool {
-        if !entry.is_file() || entry.hard_link.is_some() || entry.size == 0 || entry.size > SIZE_MAX
-        {
+    fn takes(&self, entry: &Entry, place: u64) -> bool {
+        if entry.size == 0 || entry.size > SIZE_MAX {
             return false;
         }
         let last = self.kept.last_key_value();
-        self.kept.len() < PATHS_MAX || last.is_some_and(|(&last, _)| place(&entry.path) <= last)
+        self.kept.len() < PATHS_MAX || last.is_some_and(|(&last, _)| place <= last)
     }
 
     fn keep(&mut self, entry: &Entry, digest: &[u8]) {

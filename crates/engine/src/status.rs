@@ -10,13 +10,14 @@ use serde::Serialize;
 
 use crate::event::{Event, Totals, Verb};
 use crate::explain::Explanation;
+use crate::guard::{self, Alarm};
 use crate::history::{History, Operation, Outlines};
 use crate::layer::{Depth, Statistics};
 use crate::machine::Context;
 use crate::past::is_credible;
 use crate::plan::next_due;
 use crate::wait::{Waiting, waiting};
-use crate::{Error, config};
+use crate::{Error, config, rolling};
 
 /// How well protected the sources are.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -31,6 +32,8 @@ pub struct Status {
     pub totals: Option<Totals>,
     /// An operation that began and never ended: it was killed, or is still under way.
     pub unfinished: Option<Timestamp>,
+    /// Why nothing old is removed until a person says go on, when an alarm stands.
+    pub guard: Option<Alarm>,
 }
 
 /// What is known of one layer.
@@ -56,6 +59,8 @@ pub struct LayerStatus {
     pub waiting: Option<Waiting>,
     /// When it was last read back, and what was found.
     pub verified: Option<Verified>,
+    /// When every byte was read back by parts for the last time, where that is done.
+    pub rolled_at: Option<Timestamp>,
     /// When files last came back from it.
     pub restored_at: Option<Timestamp>,
     /// Its last drill.
@@ -155,7 +160,10 @@ pub fn status_again(context: Context<'_>, memory: &mut Outlines) -> Result<Statu
         .map(|layer| {
             let known = known.remove(&layer.name).unwrap_or_default();
             let waits = waiting.iter().find(|waiting| waiting.layer == layer.name);
-            of_layer(layer, known, waits.cloned(), &now)
+            LayerStatus {
+                rolled_at: rolling::ended(&layer.name, context.machine),
+                ..of_layer(layer, known, waits.cloned(), &now)
+            }
         })
         .collect();
     Ok(Status {
@@ -167,6 +175,7 @@ pub fn status_again(context: Context<'_>, memory: &mut Outlines) -> Result<Statu
         layers,
         totals,
         unfinished,
+        guard: guard::alarm(context.machine),
     })
 }
 
@@ -351,6 +360,7 @@ fn of_layer(
         waiting: waiting.filter(|_| due.as_ref().is_some_and(|due| due <= now)),
         next_due: due.map(|due| due.timestamp()),
         verified: known.verified,
+        rolled_at: None,
         restored_at: known.restored_at,
         drill: known.drill,
     }

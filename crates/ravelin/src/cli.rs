@@ -76,6 +76,8 @@ pub(crate) enum Command {
     Notify(Notify),
     /// Remove the snapshots that the `keep` rules do not keep, and free their space
     Prune(Prune),
+    /// Say whether an alarm keeps old snapshots from being removed, and end it
+    Guard(Guard),
     /// Delete snapshots, whatever the rules say
     Delete(Delete),
     /// Free the space of what was deleted
@@ -94,11 +96,11 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Key(Key),
     /// Say whether the files are protected
-    Status,
+    Status(Status),
     /// Which files does one layer have that another lacks?
     Compare(Compare),
     /// Print how to get everything back, with this program and without it, as a page to be filed
-    Runbook,
+    Runbook(Runbook),
     /// All of this as a page in the browser
     Ui(Ui),
     /// Let cron or systemd call `ravelin run`
@@ -477,6 +479,27 @@ pub(crate) struct Prune {
     /// Only show what stays, by which rule, and what would go
     #[arg(long, short = 'n')]
     pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Which disasters the layers survive, what would be lost, and what is the weakest point
+    #[arg(long)]
+    pub(crate) scenarios: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Runbook {
+    /// As a page for a browser, to be printed, in place of Markdown
+    #[arg(long)]
+    pub(crate) html: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Guard {
+    /// What was seen was no attack: remove old snapshots again as the rules say
+    #[arg(long)]
+    pub(crate) go_on: bool,
 }
 
 #[derive(Debug, Args)]

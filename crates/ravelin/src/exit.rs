@@ -35,7 +35,10 @@ impl Exit {
             Self::Skipped,
             "Backed up or restored, but some files were left out, a hook failed, or an earlier snapshot was found damaged; they are named.",
         ),
-        (Self::Partial, "Some layers are good, some failed."),
+        (
+            Self::Partial,
+            "Some layers are good, some failed; or an alarm of the guard stands.",
+        ),
         (Self::Locked, "Another program holds the lock of the store."),
         (
             Self::WrongPassphrase,

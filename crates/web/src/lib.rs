@@ -48,4 +48,5 @@ pub use address::{Address, BadAddress};
 pub use page::{Page, Setup};
 pub use password::{has_password, set_password};
 pub use routes::app;
+pub use screens::sheet::sheet_document;
 pub use serve::serve;

@@ -5,6 +5,7 @@
 //! Every key is shown in docs/config.toml, which a test reads.
 
 mod edit;
+mod guard;
 mod hook;
 mod layer;
 mod mistake;
@@ -17,12 +18,14 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml_edit::Document;
 
 use crate::{Places, Schedule};
 
 pub use edit::{Edit, EditError, NewLayer, SourceList};
+pub use guard::Guard;
 pub use hook::{Hook, Moment};
 pub use layer::{ArchiveEncryption, Duplicity, Keep, Kind, Layer};
 pub use mistake::{Fault, Mistake, Mistakes};
@@ -50,6 +53,8 @@ pub struct Config {
     pub wait: Wait,
     /// How often layers are read back.
     pub verify: Verify,
+    /// From when on a change looks like an attack.
+    pub guard: Guard,
     /// Who is told what.
     pub notify: Vec<Notify>,
     /// Where numbers for Prometheus are written after each run.
@@ -77,6 +82,8 @@ pub struct Verify {
     pub data: Schedule,
     /// Whether real files come back as they were.
     pub drill: Schedule,
+    /// In how long every byte is read back by parts, one at each scheduled run; `None`: not so.
+    pub rolling: Option<Duration>,
 }
 
 /// Why there is no configuration.
@@ -149,6 +156,7 @@ impl Config {
         let hooks = hook::read(&root);
         let wait = Wait::read(&root);
         let verify = Verify::read(&root);
+        let guard = Guard::read(&root);
         let notify = notify::read(&root, places);
         let metrics = read_metrics(&root, places);
         root.end(&[]);
@@ -160,6 +168,7 @@ impl Config {
             hooks,
             wait,
             verify,
+            guard,
             notify,
             metrics,
             settings,
@@ -234,6 +243,7 @@ impl Verify {
             structure: Schedule::EveryDays(7),
             data: Schedule::EveryDays(30),
             drill: Schedule::EveryDays(7),
+            rolling: None,
         };
         let Some(section) = root.table("verify") else {
             return usual;
@@ -242,7 +252,13 @@ impl Verify {
             structure: schedule(&section, "structure", usual.structure),
             data: schedule(&section, "data", usual.data),
             drill: schedule(&section, "drill", usual.drill),
+            rolling: section.read("rolling", "a duration like `4 weeks`", |text| {
+                duration(text).filter(|period| *period >= Duration::from_secs(24 * 3600))
+            }),
         };
+        if let Some(rolling) = verify.rolling {
+            section.settled("rolling", format!("{} s", rolling.as_secs()));
+        }
         section.end(&[]);
         verify
     }

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::config::Occasion;
 use crate::due::Due;
 use crate::explain::Explanation;
+use crate::guard::Alarm;
 use crate::report::{LayerResult, Report};
 use crate::status::{LayerStatus, State, Status};
 use crate::verify::VerifyResult;
@@ -125,6 +126,19 @@ impl Message {
             Occasion::Success | Occasion::Digest => ("was backed up", last),
         };
         Self::new(Some(occasion), Some(&layer.layer), what, &text, machine)
+    }
+
+    pub(super) fn of_alarm(alarm: &Alarm, machine: &Machine) -> Self {
+        let examples = alarm.signs.iter().flat_map(|sign| &sign.examples);
+        let examples: String = examples.map(|path| format!("  {path}\n")).collect();
+        let text = format!(
+            "{alarm}.\n{examples}Snapshots up to {} hold what was there before. Nothing old is removed \
+             from any layer until a person says go on.\n\
+             Next: was it you? `ravelin guard --go-on`. If not: take the machine from the network.",
+            day(alarm.good_until, machine)
+        );
+        let what = "many files changed at once: ransomware?";
+        Self::new(Some(Occasion::Failure), None, what, &text, machine)
     }
 
     pub(super) fn of_success(report: &Report, machine: &Machine) -> Self {

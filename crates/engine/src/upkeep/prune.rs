@@ -17,7 +17,7 @@ use crate::layer::{self, Access, Layer, Snapshot};
 use crate::machine::Context;
 use crate::operation::Operation;
 use crate::report::{LayerResult, Outcome, Report};
-use crate::{Code, Error, Explanation, Machine, explain};
+use crate::{Code, Error, Explanation, Machine, explain, guard};
 
 /// What is said of kinds that cannot be pruned.
 const UNSUPPORTED: layer::Error = layer::Error::Unsupported {
@@ -147,7 +147,8 @@ pub fn prune_plan(layer: &config::Layer, context: Context<'_>) -> Result<PrunePl
 ///
 /// # Errors
 ///
-/// When the layer cannot be opened, read or written.
+/// [`Error::Guarded`] when there is something to remove and an alarm stands; when the layer cannot be
+/// opened, read or written.
 pub fn prune(
     layer: &config::Layer,
     context: Context<'_>,
@@ -178,6 +179,7 @@ pub fn prune(
     if removed.is_empty() {
         return Ok(report);
     }
+    guard::check(machine)?;
     let started = now.timestamp();
     let operation = Operation::begin(Verb::Prune, [layer], started, None, machine, Some(watch))?;
     let tell = |event| operation.tell(event);

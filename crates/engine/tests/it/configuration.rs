@@ -92,6 +92,11 @@ fn every_key_of_the_document_is_understood() {
             folder: Some(PathBuf::from("/home/ada/Drop"))
         }
     );
+    assert_eq!(
+        config.verify.rolling,
+        Some(Duration::from_secs(28 * 24 * 60 * 60))
+    );
+    assert_eq!(config.guard, ravelin_engine::config::Guard::default());
     assert_eq!(config.notify.len(), 6);
     assert_eq!(config.notify[0].on.len(), 5);
     assert!(matches!(

@@ -4,7 +4,9 @@
 
 mod browsing;
 mod configuration;
+mod disasters;
 mod due;
+mod guards;
 mod memory;
 mod notifications;
 mod papers;

@@ -3,7 +3,7 @@
 use engine::{Due, HookFault, LayerResult, Plan, Report, Wanted};
 use serde::Serialize;
 
-use super::{Ended, Session, notify, prune};
+use super::{Ended, Session, guard, notify, prune};
 use crate::cli::Backup;
 use crate::exit::Exit;
 use crate::human;
@@ -52,6 +52,7 @@ pub(crate) fn run(arguments: &Backup, session: &Session<'_>) -> Result<Exit, End
             session.output.json(report)?;
         } else {
             tell(report, session);
+            guard::tell(due.alarm(), session);
             prune::tell_all(&due.pruned, &due.not_pruned, session);
         }
         tell_hooks(&due.hooks, session);
@@ -79,10 +80,10 @@ pub(super) fn with_hooks(exit: Exit, faults: &[HookFault]) -> Exit {
 }
 
 /// How the program ends after a backup: one that stands is not made a failure by old snapshots that
-/// could not be removed.
+/// could not be removed, or an alarm.
 pub(super) fn exit(report: &Report, due: &Due) -> Exit {
     match Exit::of_report(report) {
-        Exit::Good if !due.not_pruned.is_empty() => Exit::Partial,
+        Exit::Good if !due.not_pruned.is_empty() || due.alarm().is_some() => Exit::Partial,
         exit => exit,
     }
 }

@@ -13,6 +13,7 @@ mod drill;
 mod drop;
 mod explain;
 mod find;
+mod guard;
 mod info;
 mod init;
 mod key;
@@ -107,6 +108,7 @@ pub(crate) fn run(cli: &Cli, session: &Session<'_>) -> Result<Exit, Ended> {
         Command::Drill(arguments) => drill::run(arguments, session),
         Command::Notify(arguments) => notify::run(arguments, session),
         Command::Prune(arguments) => prune::run(arguments, session),
+        Command::Guard(arguments) => guard::run(arguments, session),
         Command::Delete(arguments) => delete::run(arguments, session),
         Command::Compact(arguments) => compact::run(arguments, session),
         Command::Rename(arguments) => rename::run(arguments, session),
@@ -115,9 +117,9 @@ pub(crate) fn run(cli: &Cli, session: &Session<'_>) -> Result<Exit, Ended> {
         Command::Info(arguments) => info::run(arguments, session),
         Command::Repair(arguments) => repair::run(arguments, session),
         Command::Key(which) => key::run(which, session),
-        Command::Status => status::run(session),
+        Command::Status(arguments) => status::run(arguments, session),
         Command::Compare(arguments) => compare::run(arguments, session),
-        Command::Runbook => runbook::run(session),
+        Command::Runbook(arguments) => runbook::run(arguments, session),
         Command::Drop(arguments) => drop::run(arguments, session),
         Command::Store(which) => store::run(which, session),
         Command::Schedule(which) => schedule::run(which, session),

@@ -4,10 +4,10 @@ use engine::drill::DrillReport;
 use engine::notify::Undelivered;
 use engine::upkeep::{NotPruned, PruneReport};
 use engine::wait::Waiting;
-use engine::{Due, HookFault, Report, VerifyReport, Wanted};
+use engine::{Due, HookFault, Report, Rolled, VerifyReport, Wanted};
 use serde::Serialize;
 
-use super::{Ended, Session, backup, drill, notify, prune, verify};
+use super::{Ended, Session, backup, drill, guard, notify, prune, verify};
 use crate::cli::Run;
 use crate::exit::Exit;
 use crate::human;
@@ -50,6 +50,7 @@ struct DueRecord<'a> {
     pruned: &'a [PruneReport],
     not_pruned: &'a [NotPruned],
     verify: &'a [VerifyReport],
+    rolled: &'a [Rolled],
     drill: Option<&'a DrillReport>,
     waiting: &'a [Waiting],
     not_due: Vec<backup::NotDueRecord<'a>>,
@@ -65,6 +66,7 @@ impl<'a> DueRecord<'a> {
             pruned: &due.pruned,
             not_pruned: &due.not_pruned,
             verify: &due.verify,
+            rolled: &due.rolled,
             drill: due.drill.as_ref(),
             waiting: &due.waiting,
             not_due: backup::not_due(&due.not_due),
@@ -86,9 +88,13 @@ fn tell(due: &Due, before: &[Waiting], session: &Session<'_>) {
     if let Some(report) = &due.backup {
         backup::tell(report, session);
     }
+    guard::tell(due.alarm(), session);
     prune::tell_all(&due.pruned, &due.not_pruned, session);
     for report in &due.verify {
         verify::tell(report, session);
+    }
+    for part in &due.rolled {
+        tell_part(part, session);
     }
     if let Some(report) = &due.drill {
         drill::tell(report, session);
@@ -113,11 +119,40 @@ fn tell(due: &Due, before: &[Waiting], session: &Session<'_>) {
     }
 }
 
+/// Says what was found in a part: damage always.
+fn tell_part(part: &Rolled, session: &Session<'_>) {
+    let name = &part.layer;
+    if let Some(failure) = &part.failure {
+        let what = format!("no part of layer `{name}` could be read back");
+        session.output.explain(&what, failure);
+    } else if part.findings.is_empty() {
+        let end = if part.to_the_end {
+            ", up to the end"
+        } else {
+            ""
+        };
+        session.output.tell(&format!(
+            "{name}: a part read back, {}{end}",
+            human::size(part.read_bytes)
+        ));
+    } else {
+        session
+            .output
+            .say(&format!("error: layer `{name}` is damaged"));
+        for finding in &part.findings {
+            session.output.say(&format!("  {finding}"));
+        }
+        session.output.say(&format!(
+            "  next: `ravelin repair --dry-run {name}` says which files are hurt"
+        ));
+    }
+}
+
 fn exit(due: &Due) -> Exit {
     let only_backup = due
         .backup
         .as_ref()
-        .filter(|_| due.verify.is_empty() && due.drill.is_none());
+        .filter(|_| due.verify.is_empty() && due.rolled.is_empty() && due.drill.is_none());
     match (due.outcome(), only_backup) {
         (Some(_), Some(report)) => backup::exit(report, due),
         (Some(outcome), None) => Exit::of_outcome(outcome),

@@ -1,18 +1,32 @@
 //! `ravelin status`
 
 use engine::layer::Depth;
+use engine::scenarios::{Scenario, Scenarios, Verdict, scenarios};
 use engine::status::{LayerStatus, State, Status};
 use engine::timer::Installed;
-use jiff::Timestamp;
-
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::{Ended, Session, schedule};
+use crate::cli as arguments;
 use crate::exit::Exit;
 use crate::human;
+use crate::table::{Align, table};
 
-pub(crate) fn run(session: &Session<'_>) -> Result<Exit, Ended> {
+pub(crate) fn run(arguments: &arguments::Status, session: &Session<'_>) -> Result<Exit, Ended> {
     let config = session.config()?;
+    if arguments.scenarios {
+        let (judged, at) = session.with_context(&config, |context| {
+            let status = engine::status(context)?;
+            Ok((scenarios(&status, context), status.at))
+        })?;
+        if session.output.json {
+            session.output.json(&judged)?;
+        } else {
+            session.output.data(of_scenarios(&judged, at).as_bytes())?;
+        }
+        return Ok(Exit::Good);
+    }
     let status = session.with_context(&config, |context| Ok(engine::status(context)?))?;
     let installed = engine::timer::installed(&schedule::job(15, Some(&config), session)?);
     if session.output.json {
@@ -34,6 +48,57 @@ pub(crate) fn run(session: &Session<'_>) -> Result<Exit, Ended> {
         session.output.data(text.as_bytes())?;
     }
     Ok(Exit::Good)
+}
+
+fn of_scenarios(judged: &Scenarios, now: Timestamp) -> String {
+    let columns = [
+        ("IF", Align::Left),
+        ("YOUR FILES", Align::Left),
+        ("AS OF", Align::Left),
+        ("BACK IN", Align::Left),
+        ("FROM", Align::Left),
+    ];
+    let of_one = |scenario: &Scenario| {
+        let verdict = match scenario.verdict {
+            Verdict::Covered => "come back",
+            Verdict::Perhaps => "may come back",
+            Verdict::NotCovered => "ARE LOST",
+        };
+        let as_of = scenario.good_until.map(|at| human::ago(at, now));
+        let seconds = scenario
+            .takes_s
+            .map(|seconds| SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX)));
+        let mut from = scenario.layers.join(", ");
+        if !scenario.because.is_empty() {
+            let joint = if from.is_empty() { "" } else { ": " };
+            from = format!("{from}{joint}{}", scenario.because);
+        }
+        vec![
+            scenario.disaster.name().to_owned(),
+            verdict.to_owned(),
+            as_of.unwrap_or_default(),
+            seconds.map(human::duration).unwrap_or_default(),
+            from,
+        ]
+    };
+    let rows: Vec<Vec<String>> = judged.scenarios.iter().map(of_one).collect();
+    let mut text = table(&columns, &rows);
+    text.push('\n');
+    match (judged.weakest, &judged.next) {
+        (Some(weakest), Some(next)) => {
+            text.push_str(&format!(
+                "Weakest point: {}.\nNext: {next}\n",
+                weakest.name()
+            ));
+        }
+        _ => text.push_str("No weak point is known.\n"),
+    }
+    let is_measured =
+        |scenario: &Scenario| scenario.layers.is_empty() || scenario.takes_s.is_some();
+    if !judged.scenarios.iter().all(is_measured) {
+        text.push_str("How long it takes is known after `ravelin drill`.\n");
+    }
+    text
 }
 
 #[derive(Serialize)]
@@ -58,6 +123,12 @@ fn text(status: &Status, session: &Session<'_>) -> String {
         }
         (good, all) => format!("Protected by {good} of {all} layers.\n"),
     };
+    if let Some(alarm) = &status.guard {
+        text.push_str(&format!(
+            "ALARM since {}: {alarm}. Nothing old is removed: ravelin guard\n",
+            human::minute(alarm.since, &session.zone)
+        ));
+    }
     for layer in &status.layers {
         text.push('\n');
         text.push_str(&of_layer(layer, status.at, session));
@@ -153,6 +224,9 @@ fn of_layer(layer: &LayerStatus, now: Timestamp, session: &Session<'_>) -> Strin
             );
         }
         None => line("verified", "never: ravelin verify".to_owned()),
+    }
+    if let Some(at) = layer.rolled_at {
+        line("read all", format!("{}, by parts", human::ago(at, now)));
     }
     match &layer.drill {
         Some(drill) => {

@@ -79,6 +79,22 @@ fn every_way_that_the_page_describes_brings_the_files_back() {
     let page = run(&["runbook"]);
     let page = String::from_utf8_lossy(&page.get_output().stdout).into_owned();
     assert!(!page.contains("correct horse"), "{page}");
+    let html = run(&["runbook", "--html"]);
+    let html = String::from_utf8_lossy(&html.get_output().stdout).into_owned();
+    assert!(html.starts_with("<!DOCTYPE html>"), "{html}");
+    for command in [
+        "borg list",
+        "duplicity restore",
+        "ravelin --config recovery.toml",
+    ] {
+        assert!(html.contains(command), "{command} is not in {html}");
+    }
+    for tag in ["src=", "href=", "@import", "<script"] {
+        assert!(
+            !html.contains(tag),
+            "it needs nothing from elsewhere: {html}"
+        );
+    }
     let parts: Vec<&str> = page.split("\n### ").skip(1).collect();
     let titles: Vec<&str> = parts
         .iter()
