@@ -483,7 +483,7 @@ pub(crate) struct Prune {
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    /// Which disasters the layers survive, what would be lost, and what is the weakest point
+    /// Which disasters the layers survive, what is lost then, and the weakest point
     #[arg(long)]
     pub(crate) scenarios: bool,
 }
