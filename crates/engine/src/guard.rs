@@ -481,7 +481,7 @@ mod tests {
         assert_eq!(is_noise(&noise[..1000]), None, "too short to say");
         let text = "The quick brown fox jumps over the lazy dog. ".repeat(100);
         assert_eq!(is_noise(text.as_bytes()), Some(false));
-        let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        let program = fs::read(std::env::current_exe().unwrap()).unwrap();
         assert_eq!(is_noise(&program), Some(false));
         let mut photo = noise;
         photo[..3].copy_from_slice(b"\xff\xd8\xff");

@@ -1,6 +1,7 @@
 //! The guard, as a person meets it.
 
 use std::fs;
+use std::io::Read;
 
 use crate::bench::Bench;
 
@@ -28,7 +29,8 @@ fn while_files_look_encrypted_no_old_snapshot_goes_until_a_person_says_go_on() {
     assert_eq!(said(&bench, &["guard"], 0).0, "No alarm.\n");
     for number in 0..250 {
         let mut noise = vec![0; 3000];
-        getrandom::fill(&mut noise).unwrap();
+        let mut urandom = fs::File::open("/dev/urandom").unwrap();
+        urandom.read_exact(&mut noise).unwrap();
         fs::write(bench.home().join(format!("Documents/{number}.txt")), noise).unwrap();
     }
     let snapshots = || {
