@@ -285,14 +285,15 @@ fn due_messages(
         }
     }
     match (&status.guard, memory.last_told(receiver, GUARD)) {
-        (Some(alarm), last) if wants(Occasion::Failure) => {
-            if last.is_none_or(|(_, at)| now.duration_since(at).abs() >= REMIND) {
-                let told = Told {
-                    about: GUARD.to_owned(),
-                    occasion: Occasion::Failure,
-                };
-                messages.push((Message::of_alarm(alarm, machine), told));
-            }
+        (Some(alarm), last)
+            if wants(Occasion::Failure)
+                && last.is_none_or(|(_, at)| now.duration_since(at).abs() >= REMIND) =>
+        {
+            let told = Told {
+                about: GUARD.to_owned(),
+                occasion: Occasion::Failure,
+            };
+            messages.push((Message::of_alarm(alarm, machine), told));
         }
         // A person has ended it, who needs no word of that.
         (None, Some(_)) => over.push(GUARD.to_owned()),
