@@ -6,7 +6,7 @@
 # PROGRAM is `ravelin`, built; without it: target/debug/ravelin. The runner is another program, which
 # gets a link named `borg` to PROGRAM, `-s SUITE` and `--must-pass LIST`; BORG_SUITE says where it
 # is. It must fail when one of the tests that LIST names does not pass. Each suite has a list of its own
-# in judges/borg-suite/. SUITES says which are run (default: binary more rpc).
+# in judges/borg-suite/. SUITES says which are run: all of them, unless it says something else.
 # With more arguments, which choose tests, nothing is compared with the lists.
 #
 #   BORG_SUITE=…/borg-suite judges/borg-suite.sh target/debug/ravelin
@@ -24,7 +24,7 @@ trap 'rm -rf "$folder"' EXIT
 ln -s "$program" "$folder/borg"
 lists=$PWD/judges/borg-suite
 failed=
-for suite in ${SUITES:-binary more rpc}; do
+for suite in ${SUITES:-binary more rpc remote-client remote-server remote-both}; do
     echo "=== $suite"
     list=
     [ $# -gt 0 ] || list=$lists/$suite.txt

@@ -9,7 +9,7 @@ mod recreate;
 pub use delete::Deleted;
 pub use info::{ArchiveInfo, ChunkUse, Chunks, RepositoryInfo};
 pub use keys::{KeyForm, export_key, import_key, put_key, read_paper_key};
-pub use recreate::Recreate;
+pub use recreate::{Recompress, Recreate};
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ pub struct Archives {
     /// What has been written and is not committed.
     pub(crate) transaction: Option<Changes>,
     /// Chunks that were compressed anew since it was opened, and how.
-    recompressed: Option<(Compression, HashSet<Id>)>,
+    recompressed: Option<((Recompress, Compression), HashSet<Id>)>,
 }
 
 impl Archives {
@@ -352,17 +352,23 @@ impl Archives {
     /// The plain bytes of an object, checked, and how many bytes it takes in the repository.
     pub(crate) fn read_stored(&self, id: &Id) -> Result<(Buffer, u32), Error> {
         let stored = self.repository.get(id)?;
+        let plain = self.open_stored(id, &stored)?;
+        Ok((plain, size_of(stored.len())))
+    }
+
+    /// The plain bytes of an object that was fetched, checked.
+    fn open_stored(&self, id: &Id, stored: &[u8]) -> Result<Buffer, Error> {
         let mut opener = Opener::new().map_err(|source| Error::Memory { source })?;
         let mut plain = Buffer::new();
         let sealed = Sealed {
             id: *id,
-            stored: &stored,
+            stored,
             size_hint: None,
         };
         self.key
             .open(sealed, &mut opener, &mut plain)
             .map_err(|source| Error::Object { id: *id, source })?;
-        Ok((plain, size_of(stored.len())))
+        Ok(plain)
     }
 
     /// The manifest.

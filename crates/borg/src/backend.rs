@@ -292,6 +292,27 @@ impl Changes {
         }
     }
 
+    /// Removes objects; gives how many of them were not there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::delete`], but for those that are not there.
+    pub(crate) fn delete_all(&self, ids: &[Id]) -> Result<u64, Error> {
+        let transaction = match self {
+            Self::Local(transaction) => transaction,
+            Self::Remote(changes) => return changes.delete_all(ids),
+        };
+        let mut missing = 0;
+        for id in ids {
+            match transaction.delete(id) {
+                Ok(()) => {}
+                Err(Error::ObjectNotFound { .. }) => missing += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(missing)
+    }
+
     /// Makes everything that was written count. Gives the number of the transaction, where it can
     /// be known.
     ///

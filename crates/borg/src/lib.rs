@@ -45,8 +45,8 @@ mod uses;
 
 pub use archive::{Archive, Totals};
 pub use archives::{
-    ArchiveInfo, Archives, ChunkUse, Chunks, Deleted, KeyForm, Recreate, RepositoryInfo,
-    export_key, import_key, put_key, read_paper_key,
+    ArchiveInfo, Archives, ChunkUse, Chunks, Deleted, KeyForm, Recompress, Recreate,
+    RepositoryInfo, export_key, import_key, put_key, read_paper_key,
 };
 pub use backend::{Backend, Changes};
 pub use buffer::Buffer;
@@ -85,7 +85,7 @@ pub use repository::{
     IndexDifference, LogEntry, OBJECT_SIZE_MAX, OpenOptions, PASSED_SIZE_MIN, Position, Repaired,
     Repository, RepositoryOptions, SparseSegment, Tag, Tail, Transaction, frame_put, parse_size,
 };
-pub use rpc::{Remote, RemoteChanges, ServeOptions, serve};
+pub use rpc::{Remote, RemoteChanges, Said, ServeOptions, ServerListener, Severity, serve};
 pub use security::Trust;
 pub(crate) use tam::TAM_SIZE;
 pub use tam::{BadTam, Tam};

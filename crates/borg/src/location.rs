@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::new_key_file;
+use crate::{ServerListener, new_key_file};
 
 /// Where a repository is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,12 @@ pub struct SshLocation {
     pub rsh: Option<String>,
     /// What to run there in place of `borg`, as `BORG_REMOTE_PATH` has it.
     pub remote_path: Option<String>,
+    /// How much the server shall say, as an option of it: `--info`, `--debug`, …
+    pub log_level: Option<String>,
+    /// Who hears what it says; else the last lines are in an error, if there is one.
+    pub listener: Option<ServerListener>,
+    /// Most bytes a second that are sent there; `None` for no limit.
+    pub upload_limit: Option<u64>,
 }
 
 /// What is no location.
@@ -51,6 +57,26 @@ impl Location {
         if let Self::Ssh(ssh) = &mut self {
             ssh.rsh = rsh.filter(|rsh| !rsh.trim().is_empty());
             ssh.remote_path = remote_path.filter(|path| !path.trim().is_empty());
+        }
+        self
+    }
+
+    /// The same place, whose server says so much to a listener: see [`SshLocation::log_level`].
+    #[must_use]
+    pub fn heard(mut self, log_level: Option<&str>, listener: ServerListener) -> Self {
+        if let Self::Ssh(ssh) = &mut self {
+            ssh.log_level = log_level.map(str::to_owned);
+            ssh.listener = Some(listener);
+        }
+        self
+    }
+
+    /// The same place, to which so many bytes a second are sent at most: see
+    /// [`SshLocation::upload_limit`].
+    #[must_use]
+    pub fn limited(mut self, upload: Option<u64>) -> Self {
+        if let Self::Ssh(ssh) = &mut self {
+            ssh.upload_limit = upload.filter(|limit| *limit > 0);
         }
         self
     }
@@ -134,6 +160,9 @@ impl SshLocation {
             path: normal(path),
             rsh: None,
             remote_path: None,
+            log_level: None,
+            listener: None,
+            upload_limit: None,
         }
     }
 

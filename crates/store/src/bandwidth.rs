@@ -1,6 +1,6 @@
 //! A limit on bytes per second, shared by all transfers of a store and changeable while they run.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -58,6 +58,16 @@ impl Bandwidth {
     }
 }
 
+impl Bandwidth {
+    /// A writer of what is sent elsewhere than to a store.
+    pub fn writer<W: Write>(self: &Arc<Self>, inner: W) -> LimitedWriter<W> {
+        LimitedWriter {
+            inner,
+            bandwidth: Arc::clone(self),
+        }
+    }
+}
+
 impl Bucket {
     /// The most that may be read at once.
     fn step(&self, wanted: usize) -> usize {
@@ -105,6 +115,29 @@ impl<R: Read> Read for Limited<R> {
     }
 }
 
+/// A writer that keeps to the limit for what is sent.
+#[derive(Debug)]
+pub struct LimitedWriter<W> {
+    inner: W,
+    bandwidth: Arc<Bandwidth>,
+}
+
+impl<W: Write> Write for LimitedWriter<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let step = self.bandwidth.up.step(buffer.len());
+        let count = self.inner.write(&buffer[..step])?;
+        let wait = self.bandwidth.up.pay(count, Instant::now());
+        if !wait.is_zero() {
+            std::thread::sleep(wait);
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +153,27 @@ mod tests {
         // An idle time is not saved up.
         let later = now + Duration::from_secs(60);
         assert_eq!(bandwidth.up.pay(500, later), Duration::from_millis(500));
+    }
+
+    #[test]
+    fn a_writer_sends_all_of_it_in_small_steps() {
+        struct Steps(Vec<usize>);
+        impl Write for Steps {
+            fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+                self.0.push(buffer.len());
+                Ok(buffer.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let bandwidth = Arc::new(Bandwidth::default());
+        bandwidth.set(Some(1 << 30), Some(1));
+        let mut writer = bandwidth.writer(Steps(Vec::new()));
+        writer.write_all(&[0; 100 << 20]).unwrap();
+        let Steps(steps) = &writer.inner;
+        assert_eq!(steps.iter().sum::<usize>(), 100 << 20);
+        assert_eq!(steps.iter().max(), Some(&((1 << 30) / 20)));
     }
 
     #[test]

@@ -216,15 +216,10 @@ impl Archives {
             stored.sort_unstable_by_key(|(position, _)| *position);
             ids = stored.into_iter().map(|(_, id)| id).collect();
         }
-        let mut missing = 0;
-        for id in &ids {
-            match self.delete(id) {
-                Ok(()) => {}
-                Err(Error::ObjectNotFound { .. }) => missing += 1,
-                Err(error) => return Err(error),
-            }
+        match ids.as_slice() {
+            [] => Ok(0),
+            ids => self.transaction()?.delete_all(ids),
         }
-        Ok(missing)
     }
 
     /// Makes a change to the archives and commits it; `index` has their references, and `make`

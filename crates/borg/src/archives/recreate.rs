@@ -13,6 +13,7 @@ use jiff::Timestamp as Moment;
 
 use super::{Archives, salt};
 use crate::chunk_index::ChunkIndex;
+use crate::compress::Method;
 use crate::item_stream::ItemStream;
 use crate::sealer::Sealer;
 use crate::uses::Uses;
@@ -29,8 +30,8 @@ pub struct Recreate<'a> {
     pub chunker_params: Option<ChunkerParams>,
     /// Compress new chunks so.
     pub compression: Compression,
-    /// Compress the chunks that stay in that way, too.
-    pub recompress: bool,
+    /// Whether the chunks that stay are compressed in that way, too.
+    pub recompress: Recompress,
     /// Another comment.
     pub comment: Option<BString>,
     /// Another time, of its beginning and its end.
@@ -39,6 +40,18 @@ pub struct Recreate<'a> {
     pub target: Option<BString>,
     /// What was typed.
     pub cmdline: Vec<BString>,
+}
+
+/// Which of the chunks that stay are compressed anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Recompress {
+    /// None.
+    #[default]
+    Never,
+    /// Those that another method has compressed; the level does not matter.
+    IfDifferent,
+    /// All.
+    Always,
 }
 
 impl Archives {
@@ -76,8 +89,9 @@ impl Archives {
         let params = options
             .chunker_params
             .filter(|params| archive.chunker_params != Some(*params));
+        let how = (options.recompress, options.compression.clone());
         let recompressed = self.recompressed.take();
-        let recompressed = recompressed.filter(|(how, _)| *how == options.compression);
+        let recompressed = recompressed.filter(|(former, _)| *former == how);
         let mut maker = Maker {
             compressor: sealer.compressor()?,
             items: ItemStream::new(self.key.chunk_seed()),
@@ -106,7 +120,7 @@ impl Archives {
             archives.delete_all(unused)?;
             Ok(maker.totals)
         })?;
-        self.recompressed = Some((options.compression.clone(), maker.recompressed));
+        self.recompressed = Some((how, maker.recompressed));
         Ok(totals)
     }
 }
@@ -186,13 +200,31 @@ impl Maker<'_> {
         let mut kept = Vec::with_capacity(chunks.len());
         for chunk in chunks {
             index.add_reference(&chunk.id, None)?;
-            if self.options.recompress && self.recompressed.insert(chunk.id) {
-                let plain = archives.read(&chunk.id)?;
-                self.write(archives, index, &chunk.id, &plain)?;
-            }
+            self.recompress(archives, index, &chunk.id)?;
             kept.push(reference(index, &chunk.id)?);
         }
         Ok(kept)
+    }
+
+    /// Compresses a chunk anew, once, if that is asked for.
+    fn recompress(
+        &mut self,
+        archives: &mut Archives,
+        index: &mut ChunkIndex,
+        id: &Id,
+    ) -> Result<(), Error> {
+        let how = self.options.recompress;
+        if how == Recompress::Never || !self.recompressed.insert(*id) {
+            return Ok(());
+        }
+        let stored = archives.repository.get(id)?;
+        let method = archives.key.method_of(&stored);
+        let method = method.filter(|_| how == Recompress::IfDifferent);
+        if method.is_some() && method == self.options.compression.method() {
+            return Ok(());
+        }
+        let plain = archives.open_stored(id, &stored)?;
+        self.write(archives, index, id, &plain, method)
     }
 
     /// Other chunks with the same content.
@@ -236,17 +268,22 @@ impl Maker<'_> {
         reference(index, &id)
     }
 
-    /// Writes a chunk in place of the one that is there.
+    /// Writes a chunk in place of the one that is there, unless that turns out to be compressed by
+    /// the same method: what cannot be compressed is stored as it is by each.
     fn write(
         &mut self,
         archives: &mut Archives,
         index: &mut ChunkIndex,
         id: &Id,
         plain: &[u8],
+        former: Option<Method>,
     ) -> Result<(), Error> {
         let mut objects = [Object::new()];
         for object in &mut objects {
             self.sealer.pack(plain, &mut self.compressor, object)?;
+            if former.is_some() && object.method() == former {
+                return Ok(());
+            }
         }
         self.sealer.seal_many(&mut objects)?;
         for object in &mut objects {
@@ -354,7 +391,7 @@ mod tests {
             keep: &without_first,
             chunker_params: None,
             compression: Compression::Lz4,
-            recompress: false,
+            recompress: Recompress::Never,
             comment: None,
             time: None,
             target: None,

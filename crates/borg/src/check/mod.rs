@@ -221,6 +221,7 @@ impl Checker {
                     id: Id::MANIFEST, ..
                 }
                 | Error::Damaged(_)
+                | Error::DamagedThere { .. }
                 | Error::UnknownEncryption(_)
                 | Error::CheckNeeded { .. }
                 | Error::Manifest(

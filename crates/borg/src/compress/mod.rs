@@ -32,6 +32,46 @@ const LZMA: [u8; 2] = [2, 0];
 const ZSTD: [u8; 2] = [3, 0];
 const OBFUSCATE: [u8; 2] = [4, 0];
 
+/// What made a payload, without the level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    None,
+    Lz4,
+    Zstd,
+    Zlib,
+    Lzma,
+    Obfuscate,
+}
+
+impl Method {
+    /// As the first two bytes of a payload say it.
+    pub(crate) fn of(id: [u8; 2]) -> Option<Self> {
+        match id {
+            NONE => Some(Self::None),
+            LZ4 => Some(Self::Lz4),
+            LZMA => Some(Self::Lzma),
+            ZSTD => Some(Self::Zstd),
+            OBFUSCATE => Some(Self::Obfuscate),
+            id => is_zlib(id).then_some(Self::Zlib),
+        }
+    }
+}
+
+impl Compression {
+    /// What it makes of a chunk that can be compressed; nothing where that depends on the chunk.
+    pub(crate) fn method(&self) -> Option<Method> {
+        match self {
+            Self::None => Some(Method::None),
+            Self::Lz4 => Some(Method::Lz4),
+            Self::Zstd { .. } => Some(Method::Zstd),
+            Self::Zlib { .. } => Some(Method::Zlib),
+            Self::Lzma { .. } => Some(Method::Lzma),
+            Self::Obfuscate { .. } => Some(Method::Obfuscate),
+            Self::Auto(_) => None,
+        }
+    }
+}
+
 /// Whether two bytes begin a zlib stream (RFC 1950, section 2.2).
 fn is_zlib(id: [u8; 2]) -> bool {
     id[0] & 0x0f == 8 && u16::from_be_bytes(id).is_multiple_of(31)
@@ -161,6 +201,9 @@ mod tests {
             ("obfuscate,110,lz4", OBFUSCATE),
         ] {
             assert_eq!(compress(setting, &plain)[..2], id, "{setting}");
+            let setting: Compression = setting.parse().unwrap();
+            let expected = setting.method().unwrap_or(Method::Zstd);
+            assert_eq!(Method::of(id), Some(expected), "{setting:?}");
         }
     }
 

@@ -14,6 +14,7 @@ use aes::cipher::{InnerIvInit, StreamCipher, StreamCipherCoreWrapper};
 
 use super::hash::{Hasher, hash_jobs};
 use super::{Cipher, Key};
+use crate::compress::Method;
 use crate::{Buffer, Compressor, Id};
 
 /// Bytes that a segment puts in front of an object: CRC, size, tag and id.
@@ -59,6 +60,12 @@ impl Object {
     /// header before it writes all of this.
     pub fn entry_mut(&mut self) -> &mut [u8] {
         &mut self.buffer
+    }
+
+    /// How it is compressed; to be asked before it is sealed.
+    pub(crate) fn method(&self) -> Option<Method> {
+        let payload = self.buffer.get(self.payload_at..)?;
+        Method::of(*payload.first_chunk()?)
     }
 
     /// Bytes that the memory could hold.

@@ -14,6 +14,7 @@ use subtle::ConstantTimeEq;
 use super::Key;
 use super::hash::{Hasher, hash_jobs};
 use super::object::{COUNTER_SIZE, MAC_SIZE, TYPE_SIZE};
+use crate::compress::Method;
 use crate::{BadPayload, Buffer, Decompressor, Id};
 
 /// A stored object that is to be opened.
@@ -278,6 +279,16 @@ impl Key {
             }
         };
         Ok(decompressor.decompress(payload, size_hint, plain)?)
+    }
+
+    /// How a stored object is compressed, if that can be told. Nothing of it is checked.
+    pub(crate) fn method_of(&self, stored: &[u8]) -> Option<Method> {
+        let envelope = self.envelope(stored).ok()?;
+        let mut id = *envelope.payload.first_chunk()?;
+        if let Some(cipher) = &self.0.cipher {
+            cipher.keystream(envelope.counter).apply_keystream(&mut id);
+        }
+        Method::of(id)
     }
 
     fn compare(&self, expected: Id, computed: Id) -> Result<(), BadObject> {

@@ -220,6 +220,17 @@ impl View {
         item.map(Some).ok_or(Errno::EIO)
     }
 
+    /// The attributes, as they are wanted.
+    fn shown(&self, place: Place) -> Result<FileAttr, Errno> {
+        let mut attributes = self.attributes(place)?;
+        attributes.uid = self.options.uid.unwrap_or(attributes.uid);
+        attributes.gid = self.options.gid.unwrap_or(attributes.gid);
+        // Cut to what permissions there are.
+        let umask = u16::try_from(self.options.umask & 0o7777).unwrap_or_default();
+        attributes.perm &= !umask;
+        Ok(attributes)
+    }
+
     fn attributes(&self, place: Place) -> Result<FileAttr, Errno> {
         let Place::Node(index, number) = place else {
             return Ok(folder(self.inode(place), UNIX_EPOCH));
@@ -366,9 +377,7 @@ impl View {
 
 impl Filesystem for View {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let found = self
-            .find(parent, name)
-            .and_then(|place| self.attributes(place));
+        let found = self.find(parent, name).and_then(|place| self.shown(place));
         match found {
             Ok(attributes) => reply.entry(&TTL, &attributes, Generation(0)),
             Err(error) => reply.error(error),
@@ -377,7 +386,7 @@ impl Filesystem for View {
 
     fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         let place = self.place(inode).ok_or(Errno::ENOENT);
-        match place.and_then(|place| self.attributes(place)) {
+        match place.and_then(|place| self.shown(place)) {
             Ok(attributes) => reply.attr(&TTL, &attributes),
             Err(error) => reply.error(error),
         }

@@ -60,6 +60,12 @@ pub struct MountOptions {
     pub allow_other: bool,
     /// Files in which a repair has put zeros can be read, zeros and all.
     pub allow_damaged: bool,
+    /// Everything belongs to this user.
+    pub uid: Option<u32>,
+    /// Everything belongs to this group.
+    pub gid: Option<u32>,
+    /// Permissions that nothing has.
+    pub umask: u32,
     /// What is shown of each archive; `None`: everything. A further name of a file whose first is
     /// not shown has its content all the same.
     pub select: Option<MountSelect>,

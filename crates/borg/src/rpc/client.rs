@@ -9,7 +9,7 @@
 //! does not commit unless all of them are good. When the connection breaks, everybody who waits
 //! hears so, and nothing that was not committed counts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
@@ -19,11 +19,13 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use store::{Bandwidth, LimitedWriter};
 
 use super::failure::Failure;
 use super::frames::Frames;
 use super::prefetch::Prefetch;
 use super::request::positions;
+use super::said::{Said, ServerListener};
 use super::{IN_FLIGHT_MAX, VERSION};
 use crate::OBJECT_SIZE_MAX;
 use crate::msgpack::{Head, Reader, Writer};
@@ -34,9 +36,6 @@ use crate::{
 
 /// Lines of standard error that are kept for an error's text.
 const LINES_KEPT: usize = 20;
-
-/// Bytes of one such line that are kept.
-const LINE_SIZE_MAX: usize = 1000;
 
 /// After the last answer, we listen so long for the reason why there are no more.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -95,7 +94,7 @@ fn version_of(answer: &[u8]) -> Option<String> {
 /// The way to the server.
 struct Pipe {
     /// `None` once it is closed.
-    stdin: Option<ChildStdin>,
+    stdin: Option<LimitedWriter<ChildStdin>>,
     next_number: u64,
     scratch: Vec<u8>,
 }
@@ -108,6 +107,7 @@ struct Shared {
     changed: Condvar,
     /// The last lines of standard error.
     said: Mutex<Vec<String>>,
+    listener: Option<ServerListener>,
 }
 
 #[derive(Default)]
@@ -154,14 +154,14 @@ impl Remote {
         options: &RepositoryOptions,
         open: &OpenOptions,
     ) -> Result<Self, Error> {
-        let mut remote = Self::connect(location)?;
+        let mut remote = Self::connect(location, options.storage_quota)?;
         remote.id = remote.open_path(open, Some(options))?;
         Ok(remote)
     }
 
     /// Connects to a server and opens the repository there.
     pub(crate) fn open(location: &SshLocation, options: &OpenOptions) -> Result<Self, Error> {
-        let mut remote = Self::connect(location)?;
+        let mut remote = Self::connect(location, 0)?;
         remote.id = remote.open_path(options, None)?;
         Ok(remote)
     }
@@ -182,9 +182,10 @@ impl Remote {
             .map(drop)
     }
 
-    /// Starts `ssh` and exchanges versions.
-    fn connect(location: &SshLocation) -> Result<Self, Error> {
-        let mut command = command(location);
+    /// Starts `ssh` and exchanges versions. A quota is for a repository that will be made: no call
+    /// takes one.
+    fn connect(location: &SshLocation, storage_quota: u64) -> Result<Self, Error> {
+        let mut command = command(location, storage_quota);
         let program = command.get_program().to_string_lossy().into_owned();
         let cannot_start = |source| Error::Start {
             program,
@@ -202,6 +203,7 @@ impl Remote {
             state: Mutex::default(),
             changed: Condvar::new(),
             said: Mutex::default(),
+            listener: location.listener.clone(),
         });
         let mut threads = Vec::new();
         if let Some(stderr) = child.stderr.take() {
@@ -212,13 +214,15 @@ impl Remote {
             let shared = Arc::clone(&shared);
             threads.push(thread::spawn(move || shared.receive(stdout)));
         }
+        let bandwidth = Arc::new(Bandwidth::default());
+        bandwidth.set(location.upload_limit, None);
         let mut remote = Self {
             location: location.clone(),
             id: Id::MANIFEST,
             takes_names: false,
             server_version: "unknown".into(),
             pipe: Mutex::new(Pipe {
-                stdin: child.stdin.take(),
+                stdin: child.stdin.take().map(|stdin| bandwidth.writer(stdin)),
                 next_number: 0,
                 scratch: Vec::new(),
             }),
@@ -239,7 +243,7 @@ impl Remote {
     ///
     /// Those of the connection.
     pub fn server_version(location: &SshLocation) -> Result<String, Error> {
-        Ok(Self::connect(location)?.server_version.clone())
+        Ok(Self::connect(location, 0)?.server_version.clone())
     }
 
     fn negotiate(&mut self) -> Result<(), Error> {
@@ -617,6 +621,32 @@ impl RemoteChanges {
         self.unattended("delete", &[("id", &|w: &mut Writer<'_>| w.raw(id.0))])
     }
 
+    /// Removes objects, many at once, and waits; gives how many of them were not there.
+    pub(crate) fn delete_all(&self, ids: &[Id]) -> Result<u64, Error> {
+        let mut on_their_way = VecDeque::new();
+        let mut missing = 0;
+        let mut settle = |pending: Pending| match self.remote.wait(&pending) {
+            Ok(_) => Ok(()),
+            Err(Error::ObjectNotFound { .. }) => {
+                missing += 1;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        for id in ids {
+            self.remote.shared.require_good()?;
+            let arguments: &[Argument<'_>] = &[("id", &|w: &mut Writer<'_>| w.raw(id.0))];
+            on_their_way.push_back(self.remote.send("delete", arguments)?);
+            if on_their_way.len() >= IN_FLIGHT_MAX
+                && let Some(oldest) = on_their_way.pop_front()
+            {
+                settle(oldest)?;
+            }
+        }
+        on_their_way.into_iter().try_for_each(settle)?;
+        Ok(missing)
+    }
+
     fn unattended(&self, method: &str, arguments: &[Argument<'_>]) -> Result<(), Error> {
         self.remote.shared.require_good()?;
         self.remote.write(method, arguments, None)
@@ -800,7 +830,14 @@ impl Shared {
                 Ok(0) | Err(_) => return,
                 Ok(_) => {}
             }
-            if let Some(text) = message(&line) {
+            let Some(said) = Said::read(&line) else {
+                continue;
+            };
+            if let Some(listener) = &self.listener {
+                listener.hear(&said);
+            }
+            // Progress says nothing that is worth keeping.
+            if let Said::Message { text, .. } = said {
                 let mut said = lock(&self.said);
                 if said.len() >= LINES_KEPT {
                     said.remove(0);
@@ -850,29 +887,8 @@ fn described(malformed: &Malformed, frame: &[u8]) -> String {
     format!("{malformed}: {}", head.escape_ascii())
 }
 
-/// What a line of standard error says to a person. Progress says nothing that is worth keeping.
-fn message(line: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(line);
-    let text = text.trim_end();
-    if let Ok(line) = serde_json::from_str::<serde_json::Value>(text)
-        && let Some(kind) = line.get("type").and_then(serde_json::Value::as_str)
-    {
-        let message = line.get("message").and_then(serde_json::Value::as_str);
-        return (kind == "log_message")
-            .then(|| message.map(shown))
-            .flatten();
-    }
-    (!text.is_empty()).then(|| shown(text))
-}
-
-/// Bounded, and without what could move the cursor of a terminal.
-fn shown(text: &str) -> String {
-    let clean = text.chars().filter(|c| !c.is_control());
-    clean.take(LINE_SIZE_MAX).collect()
-}
-
 /// The command that leads to the server.
-fn command(location: &SshLocation) -> Command {
+fn command(location: &SshLocation, storage_quota: u64) -> Command {
     let words = location.rsh.as_deref().and_then(shlex::split);
     let mut words = words.unwrap_or_default();
     if words.is_empty() {
@@ -891,6 +907,10 @@ fn command(location: &SshLocation) -> Command {
     });
     let remote = location.remote_path.as_deref().unwrap_or("borg");
     words.extend([remote.to_owned(), "serve".to_owned()]);
+    words.extend(location.log_level.clone());
+    if storage_quota > 0 {
+        words.push(format!("--storage-quota={storage_quota}"));
+    }
     // Ctrl-C goes to all programs at the terminal. `ssh` has to stay for what is still to be said
     // to the server; it ends when we close the pipe. It stays at the terminal, since it may have
     // to ask for a passphrase.
@@ -910,13 +930,13 @@ mod tests {
     use super::*;
     use crate::Location;
 
-    fn words(text: &str, rsh: Option<&str>, remote_path: Option<&str>) -> Vec<String> {
+    fn words(text: &str, rsh: Option<&str>, remote_path: Option<&str>, quota: u64) -> Vec<String> {
         let location = text.parse::<Location>().unwrap();
         let location = location.through(rsh.map(Into::into), remote_path.map(Into::into));
         let Location::Ssh(location) = location else {
             panic!("not behind SSH")
         };
-        let command = command(&location);
+        let command = command(&location, quota);
         let words = command.get_args().skip(3);
         words
             .map(|word| word.to_string_lossy().into_owned())
@@ -926,14 +946,17 @@ mod tests {
     #[test]
     fn the_persons_own_ssh_is_called() {
         assert_eq!(
-            words("ssh://ada@[::1]:2222/x", Some("ssh -i 'a key'"), None),
+            words("ssh://ada@[::1]:2222/x", Some("ssh -i 'a key'"), None, 0),
             [
                 "ssh", "-i", "a key", "-p", "2222", "ada@::1", "borg", "serve"
             ]
         );
-        let usual = words("nas:x", None, Some("/opt/borg"));
+        let usual = words("nas:x", None, Some("/opt/borg"), 5 << 20);
         assert_eq!(usual.first().map(String::as_str), Some("ssh"));
-        assert_eq!(usual[usual.len() - 3..], ["nas", "/opt/borg", "serve"]);
+        assert_eq!(
+            usual[usual.len() - 4..],
+            ["nas", "/opt/borg", "serve", "--storage-quota=5242880"]
+        );
     }
 
     #[test]
@@ -955,18 +978,5 @@ mod tests {
         ] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn lines_of_standard_error_are_kept_as_a_person_reads_them() {
-        let log = br#"{"type":"log_message","message":"segment 3 is damaged","levelname":"ERROR"}"#;
-        assert_eq!(message(log).as_deref(), Some("segment 3 is damaged"));
-        let progress = br#"{"type":"progress_percent","message":"50%"}"#;
-        assert_eq!(message(progress), None);
-        assert_eq!(
-            message(b"Permission \x1b[1mdenied\r\n").as_deref(),
-            Some("Permission [1mdenied")
-        );
-        assert_eq!(message(b"\n"), None);
     }
 }

@@ -15,9 +15,11 @@ mod failure;
 mod frames;
 mod prefetch;
 mod request;
+mod said;
 mod serve;
 
 pub use client::{Remote, RemoteChanges};
+pub use said::{Said, ServerListener, Severity};
 pub use serve::{ServeOptions, serve};
 
 /// The release of Borg whose protocol this is, as its programs tell each other.

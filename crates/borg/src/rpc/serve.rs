@@ -19,6 +19,7 @@ use super::VERSION;
 use super::failure::Failure;
 use super::frames::{Broken, Frames};
 use super::request::Request;
+use super::said::Severity;
 use crate::msgpack::Writer;
 use crate::{
     Access, Compaction, Error, Host, Id, OpenOptions, Random, Repository, RepositoryOptions,
@@ -45,6 +46,8 @@ pub struct ServeOptions {
     pub storage_quota: Option<u64>,
     /// Permissions that new files do not get.
     pub umask: u32,
+    /// What is less is not said.
+    pub severity: Severity,
     /// Who we are in locks.
     pub host: Host,
     /// What `~` means.
@@ -75,6 +78,7 @@ pub fn serve(
         log: Log {
             output: log,
             is_json: false,
+            severity: options.severity,
             now: options.now,
         },
         session: None,
@@ -120,6 +124,7 @@ struct Server<'a, O, L> {
 /// An open repository, as one client uses it.
 struct Session {
     repository: Arc<Repository>,
+    access: Access,
     transaction: Option<Transaction<Arc<Repository>>>,
     /// Why the transaction cannot be committed: said again to who tries.
     doom: Option<Failure>,
@@ -177,7 +182,7 @@ impl<O: Write, L: Write> Server<'_, O, L> {
                 writer.unsigned(number);
                 writer.raw(&failure.class);
                 writer.raw("Remote Exception (see remote log for the reason)");
-                self.log.say("ERROR", &failure.message);
+                self.log.say(Severity::Error, &failure.message);
             }
         }
         if self.pending.len() >= OUTPUT_SIZE {
@@ -196,7 +201,7 @@ impl<O: Write, L: Write> Server<'_, O, L> {
     fn end(mut self) -> Result<(), Error> {
         if self.session.is_none() {
             let hint = "the connection was closed before a repository was opened";
-            self.log.say("WARNING", hint);
+            self.log.say(Severity::Warning, hint);
         }
         self.flush()
     }
@@ -280,6 +285,7 @@ impl<O: Write, L: Write> Server<'_, O, L> {
         let id = repository.id();
         self.session = Some(Session {
             repository: Arc::new(repository),
+            access,
             transaction: None,
             doom: None,
             listing: None,
@@ -362,7 +368,7 @@ impl Session {
                 let id = request.id("id")?.ok_or_else(|| required("id"))?;
                 self.change(|transaction| transaction.delete(&id))
             }
-            b"commit" => self.commit(request, now),
+            b"commit" => self.commit(request, log, now),
             b"rollback" => {
                 self.doom = None;
                 self.listing = None;
@@ -394,6 +400,9 @@ impl Session {
                 Ok(free) => Ok(free.map_or(Answer::Nil, Answer::Number)),
                 Err(error) => Err(self.failure(&error)),
             },
+            // A stock client that checks a medium that cannot be written to reserves counters all the
+            // same, and stores nothing: without a lock, it could not.
+            b"commit_nonce_reservation" if self.access == Access::NoLock => Ok(Answer::Nil),
             b"commit_nonce_reservation" => {
                 let next = request.number("next_unreserved")?;
                 let next = next.ok_or_else(|| required("next_unreserved"))?;
@@ -444,7 +453,12 @@ impl Session {
         }
     }
 
-    fn commit(&mut self, request: &Request<'_>, now: fn() -> Timestamp) -> Result<Answer, Failure> {
+    fn commit<L: Write>(
+        &mut self,
+        request: &Request<'_>,
+        log: &mut Log<L>,
+        now: fn() -> Timestamp,
+    ) -> Result<Answer, Failure> {
         self.listing = None;
         if let Some(doom) = self.doom.take() {
             self.transaction = None;
@@ -458,7 +472,10 @@ impl Session {
         let committed = self.transaction().map(drop).and_then(|()| {
             let transaction = self.transaction.take().ok_or(Error::TransactionOpen)?;
             if compact {
-                transaction.commit_and_compact(&options, now()).map(drop)
+                let compacted = transaction.commit_and_compact(&options, now())?;
+                let freed = format!("compaction freed about {} bytes", compacted.freed);
+                log.say(Severity::Info, &freed);
+                Ok(())
             } else {
                 transaction.commit(now()).map(drop)
             }
@@ -520,6 +537,7 @@ impl Session {
         let repair = request.flag("repair")?.unwrap_or_default();
         let seconds = request.float("max_duration")?.unwrap_or_default();
         let limit = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        log.say(Severity::Info, "Starting repository check");
         let mut shown = Instant::now();
         let mut progress = |done: usize, total: usize| {
             if shown.elapsed() >= Duration::from_secs(1) {
@@ -534,16 +552,26 @@ impl Session {
         };
         let checked = checked.map_err(|error| self.failure(&error))?;
         for place in &checked.damages {
-            log.say("ERROR", &place.damage.to_string());
+            log.say(Severity::Error, &place.damage.to_string());
         }
         for difference in &checked.index_differences {
             let text = format!("the index has object {} in a wrong place", difference.id);
-            log.say("ERROR", &text);
+            log.say(Severity::Error, &text);
         }
         if let Some(crate::Tail::CommitDamaged { segment, .. }) = checked.tail {
-            log.say("ERROR", &Error::CommitDamaged { segment }.to_string());
+            log.say(
+                Severity::Error,
+                &Error::CommitDamaged { segment }.to_string(),
+            );
         }
         let mut is_good = checked.is_good();
+        log.say(
+            Severity::Info,
+            match is_good {
+                true => "Finished the repository check, no problems found.",
+                false => "Finished the repository check, problems found.",
+            },
+        );
         if repair && (!is_good || checked.index_missing) {
             let repaired = self.repository.repair(&checked);
             repaired.map_err(|error| self.failure(&error))?;
@@ -612,11 +640,16 @@ struct Log<L> {
     output: L,
     /// Whether the client has introduced itself as one that reads JSON.
     is_json: bool,
+    severity: Severity,
     now: fn() -> Timestamp,
 }
 
 impl<L: Write> Log<L> {
-    fn say(&mut self, level: &str, message: &str) {
+    fn say(&mut self, severity: Severity, message: &str) {
+        if severity < self.severity {
+            return;
+        }
+        let level = severity.name();
         if self.is_json {
             self.line(&json!({
                 "type": "log_message",
@@ -748,6 +781,7 @@ mod tests {
             append_only: false,
             storage_quota: None,
             umask: 0o077,
+            severity: Severity::Warning,
             host: Host::named("test"),
             home_directory: "/home/ada".into(),
             now: || Timestamp::UNIX_EPOCH,

@@ -276,7 +276,7 @@ fn an_archive_made_anew_has_the_same_content_in_other_pieces() {
         keep: &|_| true,
         chunker_params: Some("buzhash,10,16,12,4095".parse().unwrap()),
         compression: "zstd,3".parse().unwrap(),
-        recompress: false,
+        recompress: borg::Recompress::Never,
         comment: Some("in other pieces".into()),
         time: None,
         target: None,
@@ -295,7 +295,7 @@ fn an_archive_made_anew_has_the_same_content_in_other_pieces() {
     drop(archives);
     shop.judge();
     options.chunker_params = None;
-    options.recompress = true;
+    options.recompress = borg::Recompress::Always;
     options.keep = &without;
     options.target = Some("three".into());
     shop.open()

@@ -352,15 +352,11 @@ fn check_repository(
             is_good
         }
         Backend::Remote(remote) => {
-            drop(remote.take_said());
-            let is_good = match limit {
+            // What it finds, the server says.
+            match limit {
                 Some(limit) => remote.check_for(limit)?,
                 None => remote.check(repair)?,
-            };
-            for line in remote.take_said() {
-                log.info(&line);
             }
-            is_good
         }
     };
     if !is_good && !repair {

@@ -483,7 +483,11 @@ impl Maker<'_> {
         let mut failed = None;
         let mut open: Option<(char, BString)> = None;
         let wants = |entry: &Entry| self.intake.wants(entry);
-        let scanned = tree::read_ahead(source, tree::Options::default(), wants, |step| {
+        let options = tree::Options {
+            ignore_ctime: self.arguments.text("files_changed").as_deref() == Some("mtime"),
+            ..tree::Options::default()
+        };
+        let scanned = tree::read_ahead(source, options, wants, |step| {
             if self.session.signal().is_some() {
                 return ControlFlow::Break(());
             }

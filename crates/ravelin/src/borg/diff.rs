@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::arguments::Arguments;
 use super::fail::Failure;
 use super::items::{is_further_name, may_have_further_names};
+use super::log::Warning;
 use super::matcher::Matcher;
 use super::place::archive_name;
 use super::session::Session;
@@ -123,7 +124,8 @@ fn order(session: &Session, arguments: &Arguments) -> Result<Vec<(String, bool)>
     Ok(order)
 }
 
-/// The items of an archive by their paths; further names of files are as the first is.
+/// The items of an archive by their paths; further names of files are as the first is, where that is
+/// compared as well.
 fn files(
     session: &Session,
     archives: &Archives,
@@ -141,11 +143,11 @@ fn files(
         if item.part.is_some() && !session.shows_parts {
             return Ok(());
         }
-        if may_have_further_names(&item) {
-            firsts.insert(item.path.clone(), item.clone());
-        }
         if !matcher.matches(&item.path) {
             return Ok(());
+        }
+        if may_have_further_names(&item) {
+            firsts.insert(item.path.clone(), item.clone());
         }
         let path = item.path.clone();
         let first = item.source.as_ref().filter(|_| is_further_name(&item));
@@ -256,13 +258,31 @@ impl Comparer<'_> {
             new: None,
         };
         match (&old, &new) {
-            (Some(old), Some(new)) => self.both(&mut difference, old, new)?,
+            (Some(old), Some(new)) if !self.lacks_first(old) & !self.lacks_first(new) => {
+                self.both(&mut difference, old, new)?;
+            }
+            // Without the first name, nothing is known of the content.
+            (Some(_), Some(_)) => {}
             (Some(old), None) => self.presence(&mut difference, old, "removed"),
             (None, Some(new)) => self.presence(&mut difference, new, "added"),
             (None, None) => {}
         }
         (difference.old, difference.new) = (old, new);
         Ok((!difference.changes.is_empty()).then_some(difference))
+    }
+
+    /// Whether it is a further name of a file whose first one is left out or lost, and says so.
+    fn lacks_first(&self, item: &Item) -> bool {
+        let source = item.source.as_ref().filter(|_| is_further_name(item));
+        if let Some(source) = source {
+            let message = format!(
+                "cannot find hardlink source for {} ({}), skipping compare.",
+                text::path(&item.path),
+                text::path(source)
+            );
+            self.session.log.warn(Warning::Other, &message);
+        }
+        source.is_some()
     }
 
     /// An item that only one archive has.

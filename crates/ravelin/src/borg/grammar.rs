@@ -129,7 +129,7 @@ pub(crate) const COMMON: &[Opt] = &[
         &["--remote-ratelimit", "--upload-ratelimit"],
         "upload_ratelimit",
         Value("RATE"),
-        "taken and not obeyed: no limit to what is sent",
+        "send at most so many KiB a second to another machine (default: 0, no limit)",
     ),
     option(
         &["--remote-buffer", "--upload-buffer"],
@@ -147,7 +147,7 @@ pub(crate) const COMMON: &[Opt] = &[
         &["--debug-profile"],
         "debug_profile",
         Value("FILE"),
-        "taken and not done: no profile is written",
+        "taken with a warning: no profile is written",
     ),
     option(
         &["--rsh"],

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use borg::{Said, ServerListener, Severity};
 use serde_json::{Value, json};
 
 use super::fail::{Failure, SIGNAL_BASE};
@@ -22,14 +23,19 @@ pub(crate) enum Level {
 }
 
 impl Level {
-    fn name(self) -> &'static str {
+    /// As a server counts.
+    fn severity(self) -> Severity {
         match self {
-            Self::Debug => "DEBUG",
-            Self::Info => "INFO",
-            Self::Warning => "WARNING",
-            Self::Error => "ERROR",
-            Self::Critical => "CRITICAL",
+            Self::Debug => Severity::Debug,
+            Self::Info => Severity::Info,
+            Self::Warning => Severity::Warning,
+            Self::Error => Severity::Error,
+            Self::Critical => Severity::Critical,
         }
+    }
+
+    fn name(self) -> &'static str {
+        self.severity().name()
     }
 }
 
@@ -89,6 +95,45 @@ impl Log {
 
     pub(crate) fn debugs(&self) -> bool {
         self.level == Level::Debug
+    }
+
+    /// What is less is not said.
+    pub(crate) fn severity(&self) -> Severity {
+        self.level.severity()
+    }
+
+    /// How much a server shall say, where that is not what it does by itself.
+    pub(crate) fn server_level(&self) -> Option<&'static str> {
+        match self.level {
+            Level::Debug => Some("--debug"),
+            Level::Info => Some("--info"),
+            Level::Warning => None,
+            Level::Error => Some("--error"),
+            Level::Critical => Some("--critical"),
+        }
+    }
+
+    /// Says what a server says, from whatever thread.
+    pub(crate) fn server_listener(&self) -> ServerListener {
+        let (least, json, progress) = (self.severity(), self.json, self.progress);
+        ServerListener::new(move |said| {
+            let line = match said {
+                Said::Message { severity, text } if *severity >= least => {
+                    let text = format!("Remote: {text}");
+                    match json {
+                        true => json_message(severity.name(), "borg.repository", None, &text),
+                        false => text,
+                    }
+                }
+                Said::Progress { line, .. } if progress && json => line.clone(),
+                Said::Progress { text, .. } if progress => {
+                    let _ = write!(io::stderr().lock(), "{text}\r");
+                    return;
+                }
+                _ => return,
+            };
+            let _ = writeln!(io::stderr().lock(), "{line}");
+        })
     }
 
     pub(crate) fn debug(&self, message: &str) {
@@ -163,17 +208,7 @@ impl Log {
         if !self.json {
             return self.line(message);
         }
-        let mut line = json!({
-            "type": "log_message",
-            "time": text::seconds_now(),
-            "message": message,
-            "levelname": level.name(),
-            "name": name,
-        });
-        if let (Some(msgid), Some(line)) = (msgid, line.as_object_mut()) {
-            line.insert("msgid".into(), msgid.into());
-        }
-        self.line(&line.to_string());
+        self.line(&json_message(level.name(), name, msgid, message));
     }
 
     fn line(&self, line: &str) {
@@ -272,6 +307,21 @@ impl Log {
             _ => 1,
         }
     }
+}
+
+/// A message as a line for frontends.
+fn json_message(level: &str, name: &str, msgid: Option<&str>, message: &str) -> String {
+    let mut line = json!({
+        "type": "log_message",
+        "time": text::seconds_now(),
+        "message": message,
+        "levelname": level,
+        "name": name,
+    });
+    if let (Some(msgid), Some(line)) = (msgid, line.as_object_mut()) {
+        line.insert("msgid".into(), msgid.into());
+    }
+    line.to_string()
 }
 
 impl Warning {

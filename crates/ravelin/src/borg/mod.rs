@@ -101,6 +101,10 @@ pub(crate) fn main(words: Vec<OsString>, program: OsString) -> ExitCode {
             &format!("borgbackup version {VERSION}"),
         );
     }
+    if arguments.has("debug_profile") {
+        let message = "--debug-profile: this program writes no profile of itself.";
+        session.log.notice(message);
+    }
     let ended = match typed {
         Ok(Typed::Run(command, arguments)) => (command.run)(&session, &arguments),
         Ok(Typed::Help(topic)) => help::show(topic.as_deref()),

@@ -54,6 +54,9 @@ pub(crate) fn run(session: &Session, arguments: &Arguments) -> Result<(), Failur
     let mut mounting = MountOptions {
         allow_other: options.allow_other,
         allow_damaged: options.allow_damaged,
+        uid: options.uid,
+        gid: options.gid,
+        umask: options.umask,
         ..MountOptions::default()
     };
     if !matcher.takes_all() || strip > 0 {
@@ -76,6 +79,9 @@ struct Options {
     allow_other: bool,
     allow_damaged: bool,
     versions: bool,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    umask: u32,
 }
 
 /// Reads what `-o` says.
@@ -83,7 +89,15 @@ fn options(arguments: &Arguments) -> Result<Options, Failure> {
     let mut options = Options::default();
     let text = arguments.text("options").unwrap_or_default();
     for word in text.split(',').filter(|word| !word.is_empty()) {
-        match word.split('=').next().unwrap_or_default() {
+        let (name, value) = word.split_once('=').unwrap_or((word, ""));
+        let number = |radix| {
+            u32::from_str_radix(value, radix)
+                .map_err(|_| Failure::command(format!("mount option {name}: no number: {value}")))
+        };
+        match name {
+            "uid" => options.uid = Some(number(10)?),
+            "gid" => options.gid = Some(number(10)?),
+            "umask" => options.umask = number(8)?,
             "allow_other" => options.allow_other = true,
             "allow_damaged_files" => options.allow_damaged = true,
             "versions" => options.versions = true,

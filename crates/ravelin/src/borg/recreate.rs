@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use borg::{Access, Archives, ChunkReader, Item, Recreate};
+use borg::{Access, Archives, ChunkReader, Item, Recompress, Recreate};
 use bstr::{BString, ByteSlice};
 
 use super::arguments::Arguments;
@@ -40,8 +40,9 @@ pub(crate) fn run(session: &Session, arguments: &Arguments) -> Result<(), Failur
         compression: compression(arguments)?.unwrap_or_default(),
         time: arguments.read("timestamp", text::timestamp)?,
         recompress: match arguments.text("recompress").as_deref() {
-            None | Some("never") => false,
-            Some("if-different" | "always") => true,
+            None | Some("never") => Recompress::Never,
+            Some("if-different") => Recompress::IfDifferent,
+            Some("always") => Recompress::Always,
             Some(other) => {
                 return Err(Failure::usage(format!(
                     "argument --recompress: invalid choice: '{other}' (choose from never, if-different, always)"
@@ -99,7 +100,7 @@ struct Job<'a> {
     params: Option<borg::ChunkerParams>,
     compression: borg::Compression,
     time: Option<jiff::Timestamp>,
-    recompress: bool,
+    recompress: Recompress,
 }
 
 impl Job<'_> {
@@ -110,7 +111,7 @@ impl Job<'_> {
         let rechunks = self.params.is_some() && self.params != archive.chunker_params;
         let is_idle = self.matcher.takes_all()
             && tagged.is_empty()
-            && !self.recompress
+            && self.recompress == Recompress::Never
             && !rechunks
             && self.comment.is_none();
         if is_idle {

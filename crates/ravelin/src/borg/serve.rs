@@ -24,6 +24,7 @@ pub(crate) fn run(session: &Session, arguments: &Arguments) -> Result<(), Failur
         append_only: arguments.has("append_only"),
         storage_quota: arguments.read("storage_quota", quota)?,
         umask: session.umask,
+        severity: session.log.severity(),
         host: session.host().clone(),
         home_directory: env::home_dir().unwrap_or_else(|| PathBuf::from("/")),
         now: || engine::clock::system().timestamp(),

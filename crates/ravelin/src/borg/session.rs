@@ -4,7 +4,8 @@
 use std::cell::{OnceCell, RefCell};
 use std::env;
 use std::ffi::OsString;
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::fs::File;
+use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -43,10 +44,22 @@ pub(crate) struct Session {
     lock_wait: Duration,
     rsh: Option<String>,
     remote_path: Option<String>,
+    upload_limit: Option<u64>,
     host: OnceCell<Host>,
     /// The number of the signal that asks for an end; 0: none does.
     signal: Arc<AtomicUsize>,
     passphrase: RefCell<Option<Passphrase>>,
+    /// What needs no asking; looked for once, since a descriptor can be read once.
+    given: OnceCell<Option<Passphrase>>,
+}
+
+/// A rate in KiB a second, as bytes.
+fn kibibytes(text: &str) -> Result<u64, String> {
+    let rate: u64 = text
+        .trim()
+        .parse()
+        .map_err(|_| format!("invalid int value: '{text}'"))?;
+    Ok(rate.saturating_mul(1024))
 }
 
 /// Permissions that new files do not get.
@@ -95,12 +108,14 @@ impl Session {
             remote_path: arguments
                 .text("remote_path")
                 .or_else(|| variable("BORG_REMOTE_PATH")),
+            upload_limit: arguments.read("upload_ratelimit", kibibytes)?,
             host: OnceCell::new(),
             signal: match is_polite {
                 true => listen()?,
                 false => Arc::default(),
             },
             passphrase: RefCell::default(),
+            given: OnceCell::new(),
         })
     }
 
@@ -152,7 +167,10 @@ impl Session {
     }
 
     fn reach(&self, location: Location) -> Location {
-        location.through(self.rsh.clone(), self.remote_path.clone())
+        location
+            .through(self.rsh.clone(), self.remote_path.clone())
+            .limited(self.upload_limit)
+            .heard(self.log.server_level(), self.log.server_listener())
     }
 
     /// The same where an archive makes no sense.
@@ -215,7 +233,7 @@ impl Session {
         let mut trust = Trust::default();
         let mut given = match self.passphrase.borrow().clone() {
             Some(known) => Some(known),
-            None => environment_passphrase()?,
+            None => self.given()?,
         };
         let is_final = given.is_some();
         let mut tries = 0;
@@ -256,6 +274,15 @@ impl Session {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// A passphrase that needs no asking.
+    fn given(&self) -> Result<Option<Passphrase>, Failure> {
+        if let Some(given) = self.given.get() {
+            return Ok(given.clone());
+        }
+        let given = environment_passphrase()?;
+        Ok(self.given.get_or_init(|| given).clone())
     }
 
     /// The passphrase that opened the repository.
@@ -343,7 +370,7 @@ impl Session {
         if let Ok(new) = env::var("BORG_NEW_PASSPHRASE") {
             return Ok(Passphrase::new(new));
         }
-        if let Some(given) = environment_passphrase()? {
+        if let Some(given) = self.given()? {
             return Ok(given);
         }
         for _ in 0..3 {
@@ -382,14 +409,41 @@ fn environment_passphrase() -> Result<Option<Passphrase>, Failure> {
             let message = format!("Cannot acquire a passphrase: {what}");
             Failure::new(50, "NoPassphraseFailure", message)
         };
-        let number: u32 = number
+        let number = number
             .parse()
             .map_err(|_| bad(format!("BORG_PASSPHRASE_FD is no number: {number}")))?;
-        return std::fs::read(format!("/proc/self/fd/{number}"))
+        return read_descriptor(number)
             .map(|bytes| Some(Passphrase::new(without_line_end(bytes))))
             .map_err(|error| bad(error.to_string()));
     }
     Ok(None)
+}
+
+/// Reads what comes through a descriptor that we were started with: a file, a pipe or a socket.
+fn read_descriptor(number: u16) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    inherited(number)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Only the kernel can give us one by its number without a promise that nobody else uses it.
+#[cfg(target_os = "linux")]
+fn inherited(number: u16) -> io::Result<File> {
+    use rustix::io::Errno;
+    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+    let own = pidfd_open(getpid(), PidfdFlags::empty());
+    let copied = own.and_then(|own| pidfd_getfd(own, number.into(), PidfdGetfdFlags::empty()));
+    match copied {
+        Ok(descriptor) => Ok(File::from(descriptor)),
+        // Kernels before 5.6, and sandboxes that do not know the call. A socket cannot be opened so.
+        Err(Errno::NOSYS | Errno::PERM) => File::open(format!("/dev/fd/{number}")),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn inherited(number: u16) -> io::Result<File> {
+    File::open(format!("/dev/fd/{number}"))
 }
 
 fn passphrase_of_command(line: &str) -> Result<Passphrase, Failure> {

@@ -211,7 +211,7 @@ impl Told<'_> {
             value.insert("hostname".into(), said(&archive.hostname).into());
             value.insert("username".into(), said(&archive.username).into());
             value.insert("comment".into(), said(&archive.comment).into());
-            value.insert("working_directory".into(), said(&archive.cwd).into());
+            value.insert("cwd".into(), said(&archive.cwd).into());
             let params = archive.chunker_params.map(chunker_json);
             value.insert("chunker_params".into(), params.into());
         }

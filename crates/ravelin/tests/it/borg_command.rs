@@ -219,6 +219,87 @@ fn compact_frees_what_was_deleted() {
 }
 
 #[test]
+fn only_what_another_method_has_compressed_is_compressed_anew() {
+    let desk = Desk::new();
+    let words: Vec<String> = (0..60_000u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 22).to_string())
+        .collect();
+    fs::write(desk.path("input/words"), words.join(" ")).unwrap();
+    desk.borg("init -e repokey repo");
+    desk.borg("create -C lz4 repo::a input");
+    let size = |line: &str| {
+        desk.borg(line);
+        desk.json("info --json repo")["cache"]["stats"]["unique_csize"].clone()
+    };
+    let recreate = |how: &str| size(&format!("recreate {how} repo::a"));
+    let before = size("check repo");
+    let quick = recreate("--recompress -C zstd,1");
+    assert_ne!(quick, before);
+    let segments = size_of(&desk.path("repo/data"));
+    let same = recreate("--recompress if-different -C zstd,19 --comment again");
+    // A new archive object, and nothing of what is in the files.
+    assert!(size_of(&desk.path("repo/data")) < segments + 5_000);
+    assert!(same.as_u64().unwrap().abs_diff(quick.as_u64().unwrap()) < 500);
+    let slow = recreate("--recompress always -C zstd,19");
+    assert!(slow.as_u64() < quick.as_u64().map(|size| size - 1_000));
+    desk.borg("check --verify-data repo");
+}
+
+#[test]
+fn a_further_name_is_not_compared_without_the_first() {
+    let desk = Desk::new();
+    fs::hard_link(desk.path("input/file"), desk.path("input/folder/twin")).unwrap();
+    desk.borg("init -e none repo");
+    desk.borg("create repo::a input");
+    fs::write(desk.path("input/file"), "other content").unwrap();
+    desk.borg("create repo::b input");
+    let whole = desk.borg("diff repo::a b --content-only");
+    assert!(whole.contains("input/folder/twin"), "{whole}");
+    let output = desk.output("diff repo::a b input/folder");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("cannot find hardlink source"), "{said}");
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn what_a_server_says_is_heard() {
+    let desk = Desk::new().with("BORG_RSH", "sh -c 'shift; exec \"$@\"' sh");
+    let program = desk.program().to_string_lossy().into_owned();
+    let desk = desk.with("BORG_REMOTE_PATH", &program);
+    let remote = format!("ssh://there{}", desk.path("repo").display());
+    let said = |line: &str, code: i32| {
+        let output = desk.output(&format!("{line} {remote}"));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{line}: {said}");
+        said
+    };
+    said("init -e none --storage-quota 20M", 0);
+    assert_eq!(desk.borg("config repo storage_quota"), "20000000\n");
+    let noise: Vec<u8> = (0..500_000u32)
+        .flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes())
+        .collect();
+    fs::write(desk.path("input/large"), noise).unwrap();
+    let limited = format!("create -C none --upload-ratelimit 100000 {remote}::a input");
+    desk.borg(&limited);
+    assert_eq!(said("compact", 0), "");
+    desk.borg(&format!("delete {remote}::a"));
+    let freed = said("compact -v", 0);
+    assert!(freed.contains("Remote: compaction freed about"), "{freed}");
+    desk.borg(&format!("create -C none {remote}::b input"));
+    let segments = fs::read_dir(desk.path("repo/data/0")).unwrap();
+    let segments = segments.map(|entry| entry.unwrap().path());
+    let largest = segments.max_by_key(|path| fs::metadata(path).unwrap().len());
+    let largest = largest.unwrap();
+    let mut bytes = fs::read(&largest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&largest, bytes).unwrap();
+    let found = said("check --repository-only", 1);
+    assert!(found.contains("Remote: "), "{found}");
+}
+
+#[test]
 fn an_append_only_repository_frees_nothing_until_it_is_told_to() {
     let desk = Desk::new();
     desk.borg("init -e none --append-only repo");

@@ -5,6 +5,7 @@
 mod alarms;
 mod bench;
 mod borg_command;
+mod borg_frontends;
 mod comparing;
 mod configuration;
 mod damaged;

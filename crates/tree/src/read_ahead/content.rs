@@ -38,13 +38,14 @@ pub(super) fn read(
     mut entry: Entry,
     file: OpenFile,
     mut unread: Option<Problem>,
+    ignore_ctime: bool,
     examiner: &mut Examiner,
     output: &mut Output<'_>,
 ) -> Result<Outcome, Stopped> {
     let OpenFile { handle, mut stat } = file;
     for tries_left in (0..TRIES).rev() {
         let Some(size) = small(&stat) else {
-            return stream(entry, handle, stat, unread, output);
+            return stream(entry, handle, stat, unread, ignore_ctime, output);
         };
         let share = output.take(size)?;
         let mut bytes = Vec::with_capacity(size);
@@ -56,7 +57,7 @@ pub(super) fn read(
                 return Ok(Outcome::Failed);
             }
         };
-        if now.is_same_state(&stat) && bytes.len() == size {
+        if now.is_same_state(&stat, ignore_ctime) && bytes.len() == size {
             let body = Body::Whole(Block::sharing(bytes, share));
             output.entry(entry, body, unread);
             return Ok(Outcome::Read);
@@ -90,6 +91,7 @@ fn stream(
     handle: OwnedFd,
     stat: Stat,
     unread: Option<Problem>,
+    ignore_ctime: bool,
     output: &mut Output<'_>,
 ) -> Result<Outcome, Stopped> {
     let path = entry.path.clone();
@@ -124,7 +126,9 @@ fn stream(
     };
     let ending = match ending {
         Ending::Complete => match Stat::of(&handle) {
-            Ok(now) if now.is_same_state(&stat) && reader.at == stat.size() => Ending::Complete,
+            Ok(now) if now.is_same_state(&stat, ignore_ctime) && reader.at == stat.size() => {
+                Ending::Complete
+            }
             Ok(_) => Ending::Changed(Arc::new(changed(&path))),
             Err(error) => failed(&path, error),
         },

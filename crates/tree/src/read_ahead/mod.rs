@@ -57,6 +57,9 @@ pub struct Options {
     /// Bytes of content that may be in memory at a time; 8 MiB at least. Whoever takes the content
     /// in must not keep more than three quarters of it, less 1 MiB.
     pub memory: usize,
+    /// A new change time (ctime) alone does not make a file one that changed while it was read:
+    /// for file systems whose change times move by themselves, as some behind a network do.
+    pub ignore_ctime: bool,
 }
 
 /// As many threads as there are processors, but 2 to 4; 8 MiB.
@@ -65,6 +68,7 @@ impl Default for Options {
         Self {
             readers: thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 4)),
             memory: 8 << 20,
+            ignore_ctime: false,
         }
     }
 }
@@ -121,6 +125,7 @@ pub fn read_ahead(
                     memory: &memory,
                     links: &links,
                     wants: &wants,
+                    ignore_ctime: options.ignore_ctime,
                     looker: Looker::new(source, limits),
                 };
                 reader.work(&walk);
@@ -164,6 +169,7 @@ struct Reader<'a, W> {
     memory: &'a Arc<Memory>,
     links: &'a Mutex<Links>,
     wants: &'a W,
+    ignore_ctime: bool,
     looker: Looker<'a>,
 }
 
@@ -269,7 +275,10 @@ impl<W: Fn(&Entry) -> bool> Reader<'_, W> {
         } = described;
         match file {
             Some(file) if (self.wants)(&entry) => match file {
-                Ok(file) => content::read(entry, file, unread, &mut self.looker.examiner, output),
+                Ok(file) => {
+                    let examiner = &mut self.looker.examiner;
+                    content::read(entry, file, unread, self.ignore_ctime, examiner, output)
+                }
                 Err(error) => {
                     output.problem(Problem {
                         path: entry.path,

@@ -149,8 +149,9 @@ impl Stat {
     }
 
     /// Whether nothing of the object changed in between, as far as its times and its size tell.
-    pub(crate) fn is_same_state(&self, other: &Self) -> bool {
-        (self.size, self.mtime, self.ctime) == (other.size, other.mtime, other.ctime)
+    pub(crate) fn is_same_state(&self, other: &Self, ignore_ctime: bool) -> bool {
+        (self.size, self.mtime) == (other.size, other.mtime)
+            && (ignore_ctime || self.ctime == other.ctime)
     }
 
     /// Bytes of content.
@@ -168,6 +169,27 @@ impl Stat {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_new_change_time_alone_counts_unless_it_is_ignored() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let before = Stat::of(file.as_file()).unwrap();
+        // The clock of files may stand still for some milliseconds.
+        let after = loop {
+            let mode = std::fs::Permissions::from_mode(0o640);
+            file.as_file().set_permissions(mode).unwrap();
+            let after = Stat::of(file.as_file()).unwrap();
+            if after.ctime != before.ctime {
+                break after;
+            }
+        };
+        assert!(!after.is_same_state(&before, false));
+        assert!(after.is_same_state(&before, true));
+        std::fs::write(file.path(), "content").unwrap();
+        let written = Stat::of(file.as_file()).unwrap();
+        assert!(!written.is_same_state(&before, true));
+    }
+
     use rustix::fs::CWD;
 
     #[test]
@@ -179,7 +201,7 @@ mod tests {
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         let by_statx = Stat::from_statx(&statx(CWD, &name, flags, WANTED).unwrap());
         let by_stat = Stat::from_stat(&statat(CWD, &name, flags).unwrap());
-        assert!(by_statx.is_same_object(&by_stat) && by_statx.is_same_state(&by_stat));
+        assert!(by_statx.is_same_object(&by_stat) && by_statx.is_same_state(&by_stat, false));
         assert_eq!(
             (
                 by_statx.mode,

@@ -154,7 +154,10 @@ impl Upkeep for BorgLayer {
                 .compression
                 .clone()
                 .unwrap_or_else(|| self.compression.clone()),
-            recompress: how.compression.is_some(),
+            recompress: match how.compression {
+                Some(_) => borg::Recompress::Always,
+                None => borg::Recompress::Never,
+            },
             comment: None,
             time: None,
             target: None,
