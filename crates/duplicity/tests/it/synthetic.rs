@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::ops::ControlFlow;
+use std::time::{Duration, UNIX_EPOCH};
 
 use duplicity::{Passphrase, Protection, Wanted};
 use ravelin_duplicity as duplicity;
@@ -47,6 +48,12 @@ fn what_is_made_of_a_chain_needs_nothing_of_it() {
         assert_eq!(problems, [""; 0]);
         assert_same(&found, &source);
         place.write("new/file", "newer");
+        // Without the archive directory the seconds of its time are all that is known of the old one.
+        let edited = fs::File::options()
+            .write(true)
+            .open(place.path("source/new/file"));
+        let later = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        edited.unwrap().set_modified(later).unwrap();
         let summary = place.back_up(&archive, Wanted::Increment, 11);
         assert_eq!(summary.changed, 1);
         let (found, _) = in_archive_at(&archive, at(11), "");
