@@ -29,6 +29,7 @@ mod program;
 mod proof;
 mod quickstart;
 pub mod random;
+pub mod recover;
 mod report;
 mod restore;
 mod rolling;

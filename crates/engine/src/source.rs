@@ -1,7 +1,7 @@
 //! Reading the sources, and saying why a path is in them or not.
 //!
 //! Each path is read once. Where the paths of two sources lie in one another, the rules of the
-//! source that names the inner one hold there. The stores of layers on this machine are never
+//! source that names the inner one hold there. The configuration file is read too. The stores of layers on this machine are never
 //! part of a source: a backup of itself would grow with every run.
 
 use std::collections::{HashSet, VecDeque};
@@ -85,10 +85,34 @@ impl Reading {
         let stores = stores.into_iter().map(|(store, layer)| {
             TreePath::from_local(&store).map(|store| (store, layer.to_owned()))
         });
-        Ok(Self {
+        let mut reading = Self {
             sources,
             stores: stores.collect::<Result<_, _>>()?,
-        })
+        };
+        reading.add_configuration(config)?;
+        Ok(reading)
+    }
+
+    /// Adds the configuration itself, at the place where it is, so that every layer can tell what it is
+    /// a layer of. One that is read anyway is read once; one with a password in it is left alone.
+    fn add_configuration(&mut self, config: &Config) -> Result<(), BadPath> {
+        let Ok(file) = config.file.canonicalize() else {
+            return Ok(());
+        };
+        if !file.is_file()
+            || !config.passwords().is_empty()
+            || !matches!(
+                self.explain(&file)?,
+                Why::NotInSources | Why::LeftOut { .. }
+            )
+        {
+            return Ok(());
+        }
+        self.sources.push(tree::Source {
+            roots: vec![file],
+            ..tree::Source::default()
+        });
+        Ok(())
     }
 
     /// Reads everything once, in the order of paths, whatever source they belong to. `wants` is

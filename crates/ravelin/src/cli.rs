@@ -283,6 +283,23 @@ pub(crate) struct Init {
     /// The settings to take over; `-` reads stdin [default: where the program has them]
     #[arg(long, value_name = "FILE", requires = "import")]
     pub(crate) settings: Option<PathBuf>,
+    /// Take the configuration of a lost machine out of this store of one of its layers
+    #[arg(long, value_name = "STORE", conflicts_with_all = ["sources", "store"])]
+    pub(crate) from: Option<String>,
+    /// Open that layer with the passphrase in this file [default: ask]
+    #[arg(long, value_name = "FILE", requires = "from")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Open it with the passphrase in this environment variable
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "from",
+        conflicts_with = "passphrase_file"
+    )]
+    pub(crate) passphrase_env: Option<String>,
+    /// Where the configuration was on the lost machine, if not in a `ravelin.toml`
+    #[arg(long, value_name = "PATH", requires = "from")]
+    pub(crate) path: Option<PathBuf>,
     /// Only show what would be written and created
     #[arg(long, short = 'n')]
     pub(crate) dry_run: bool,

@@ -36,7 +36,7 @@ pub use source::{Printed, Source};
 pub use value::{duration, size};
 
 /// Largest configuration file that is read: 1 MiB.
-const FILE_SIZE_MAX: u64 = 1 << 20;
+pub(crate) const FILE_SIZE_MAX: u64 = 1 << 20;
 
 /// What is protected, by which layers, and how often it is checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -182,6 +182,11 @@ impl Config {
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
+        for key in self.passwords() {
+            notes.push(format!(
+                "a password stands in `{key}`, so this file is not kept in the snapshots"
+            ));
+        }
         for layer in &self.layers {
             let name = &layer.name;
             if !layer.is_runnable() {
@@ -205,6 +210,19 @@ impl Config {
         notes
     }
 
+    /// The keys of addresses in which a password stands. A file with one is in no snapshot.
+    #[must_use]
+    pub fn passwords(&self) -> Vec<String> {
+        let settings = self.settings.iter();
+        let with_password = settings.filter(|setting| has_password(&setting.value));
+        let mut keys: Vec<String> = with_password.map(|setting| setting.key.clone()).collect();
+        // Of a store the setting is shown without.
+        let layers = self.layers.iter();
+        let layers = layers.filter(|layer| has_password(&layer.store));
+        keys.extend(layers.map(|layer| format!("layer.{}.store", layer.name)));
+        keys
+    }
+
     /// Whether programs are called that somebody chose, besides those for secrets: hooks, sources
     /// that are what a command prints, the local mail program.
     #[must_use]
@@ -221,6 +239,18 @@ impl Config {
     pub fn layer(&self, name: &str) -> Option<&Layer> {
         self.layers.iter().find(|layer| layer.name == name)
     }
+}
+
+/// Whether a text is an address with a password: `scheme://user:password@host`.
+fn has_password(text: &str) -> bool {
+    let authorities = text.split("://").skip(1);
+    authorities
+        .filter_map(|rest| {
+            rest.split(['/', '?', '#', '"', ' '])
+                .next()?
+                .rsplit_once('@')
+        })
+        .any(|(user, _)| user.contains(':'))
 }
 
 impl Wait {

@@ -24,6 +24,7 @@ mod notify;
 mod prune;
 pub(crate) mod qr;
 mod quickstart;
+mod recover;
 mod recreate;
 mod rename;
 mod repair;
