@@ -1,13 +1,14 @@
 //! A real SSH server on this machine, for one test.
 
 use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::program::{require, run};
+use crate::servers::free_port;
 use crate::skip::is_root;
 
 /// An SSH server on a free port of the loopback interface, with keys and configurations of its
@@ -141,12 +142,4 @@ pub fn rsh_stand_in(folder: &Path, through: &str) -> PathBuf {
         .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)));
     written.unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
     path
-}
-
-/// A port that nobody uses at present.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .unwrap_or_else(|error| panic!("no port: {error}"))
-        .port()
 }

@@ -253,11 +253,9 @@ fn failed(path: PathBuf, errno: Errno) -> RestoreError {
 mod testing {
     //! A restore of a few files, with a hand inside it.
 
-    use std::collections::BTreeMap;
-
     use super::publish::Lacks;
     use super::*;
-    use crate::{Entry, EntryKind, Flags, Owner, Time, TreePath};
+    use crate::{Entry, EntryKind, Time, TreePath};
 
     /// Restores files whose content is their name.
     pub(super) fn restore_with(
@@ -290,28 +288,22 @@ mod testing {
     }
 
     fn file(name: &str) -> Entry {
+        let owner = (
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        );
+        let time = Time::new(1_600_000_000, 1);
         Entry {
-            path: TreePath::new(name).unwrap(),
-            kind: EntryKind::File,
-            mode: 0o640,
-            owner: Owner {
-                uid: rustix::process::geteuid().as_raw(),
-                gid: rustix::process::getegid().as_raw(),
-                user: None,
-                group: None,
-            },
-            mtime: Time::new(1_600_000_000, 1),
             ctime: Time::default(),
             atime: Time::default(),
             size: name.len() as u64,
-            device: 0,
-            inode: 0,
-            links: 1,
-            hard_link: None,
-            xattrs: BTreeMap::new(),
-            acl_access: None,
-            acl_default: None,
-            flags: Flags::default(),
+            ..Entry::new(
+                TreePath::new(name).unwrap(),
+                EntryKind::File,
+                0o640,
+                owner,
+                time,
+            )
         }
     }
 }

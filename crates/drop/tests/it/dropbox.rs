@@ -1,7 +1,6 @@
 //! A drop folder on Dropbox: its own revisions, deleted files, links and requests.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -9,23 +8,9 @@ use std::time::{Duration, SystemTime};
 use ravelin_drop::{Device, Did, Error, Folder, Rule, Sync, SyncReport};
 use store::{Client, Environment, Location, Patience, Provider, SignIn};
 use testkit::emulator::{DropboxEmulator, Trouble};
+use testkit::servers::fetch;
 
 use crate::bench::{Machine, at, environment, name};
-
-fn fetch(url: &str) -> String {
-    let rest = url.strip_prefix("http://").unwrap();
-    let (host, path) = rest.split_at(rest.find('/').unwrap());
-    let mut stream = TcpStream::connect(host).unwrap();
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    let _ = stream.read_to_string(&mut answer);
-    let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
-    body.to_owned()
-}
 
 fn signed_in(emulator: &DropboxEmulator, state: &Path) -> Environment {
     let mut environment = environment();

@@ -7,9 +7,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::Value;
 use testkit::StockDuplicity;
+use testkit::servers::{Server, rclone_serve};
 
 use crate::bench::Bench;
-use crate::server::{Server, rclone_serve};
 
 /// A home with a source, a duplicity layer at `store`, and more lines for that layer.
 fn bench_at(store: &str, lines: &str) -> Bench {

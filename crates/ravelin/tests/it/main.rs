@@ -32,7 +32,6 @@ mod rolling;
 mod runbook;
 mod scheduling;
 mod schema;
-mod server;
 mod ssh;
 mod stock_borg;
 mod stores;

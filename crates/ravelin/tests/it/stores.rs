@@ -1,13 +1,13 @@
 //! Places where backups are kept: tried, and signed in to.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
 use snapbox::cmd::Command;
 use testkit::emulator::{B2Emulator, DriveEmulator, DropboxEmulator};
+use testkit::servers::fetch;
 
 use crate::bench::Bench;
 
@@ -128,26 +128,6 @@ error: this could not be done [store-sign-in]
   next: run `ravelin store login gdrive --account me`
 
 "#]]);
-}
-
-/// What a browser would get.
-fn fetch(url: &str) -> String {
-    let rest = url.strip_prefix("http://").unwrap();
-    let (host, path) = rest.split_at(rest.find('/').unwrap());
-    let mut stream = TcpStream::connect(host).unwrap();
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    // A server that just hangs up is an answer, too.
-    let _ = stream.read_to_string(&mut answer);
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
-    let target = head
-        .lines()
-        .find_map(|line| line.strip_prefix("location: "));
-    target.map_or_else(|| body.to_owned(), fetch)
 }
 
 /// A machine without a display, beside the emulators.

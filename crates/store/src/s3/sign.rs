@@ -142,18 +142,21 @@ mod tests {
     use crate::Operation;
     use crate::http::Method;
 
-    /// The examples of Amazon's documentation.
-    #[track_caller]
-    fn check(request: Request<'_>, signature: &str) {
+    /// Keys and time of the examples in Amazon's documentation.
+    fn documented() -> (Keys, SystemTime) {
         let keys = Keys {
             id: "AKIAIOSFODNN7EXAMPLE".into(),
             secret: Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
             token: None,
         };
-        let now = jiff::Timestamp::from_second(1_369_353_600)
-            .unwrap()
-            .try_into()
-            .unwrap();
+        let now = jiff::Timestamp::from_second(1_369_353_600).unwrap();
+        (keys, now.try_into().unwrap())
+    }
+
+    /// The examples of Amazon's documentation.
+    #[track_caller]
+    fn check(request: Request<'_>, signature: &str) {
+        let (keys, now) = documented();
         let mut request = request;
         sign(&mut request, &keys, "us-east-1", now).unwrap();
         let value = request.header_value("authorization").unwrap();
@@ -165,15 +168,7 @@ mod tests {
 
     #[test]
     fn the_example_of_an_address_in_the_documentation() {
-        let keys = Keys {
-            id: "AKIAIOSFODNN7EXAMPLE".into(),
-            secret: Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
-            token: None,
-        };
-        let now = jiff::Timestamp::from_second(1_369_353_600)
-            .unwrap()
-            .try_into()
-            .unwrap();
+        let (keys, now) = documented();
         let life = Duration::from_secs(86_400);
         let address = presign(&get("/test.txt"), &keys, "us-east-1", now, life).unwrap();
         let signature = "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404";
