@@ -80,6 +80,7 @@ const RULES: &[(&str, Rule)] = &[
     ("creating never replaces", creates),
     ("of eight that create at once, one wins", races),
     ("renaming moves the bytes and never replaces", renames),
+    ("a copy has the bytes and lives apart", copies),
     ("content that ends early is no object", ends_early),
     ("every version of an object has its own mark", versions),
 ];
@@ -455,6 +456,36 @@ fn races(scratch: &Scratch<'_>) -> Result<Outcome, Error> {
             "the object is not the winner's"
         );
     }
+    Ok(Outcome::Holds)
+}
+
+fn copies(scratch: &Scratch<'_>) -> Result<Outcome, Error> {
+    let from = scratch.write("copy/from 1+1", b"first")?;
+    let to = scratch.name("copy/deep er/tö")?;
+    let copied = scratch.store.copy(&from, &to);
+    if !scratch.store.capabilities().copy {
+        must!(
+            fails_with(copied, ErrorKind::Unsupported)?,
+            "it does not say that it cannot"
+        );
+        return Ok(Outcome::NotClaimed);
+    }
+    copied?;
+    must!(scratch.read(&to)? == b"first", "other bytes came along");
+    scratch.write("copy/from 1+1", b"second")?;
+    must!(scratch.read(&to)? == b"first", "the copy changed, too");
+    scratch.store.copy(&from, &to)?;
+    must!(scratch.read(&to)? == b"second", "the copy is not replaced");
+    scratch.store.delete(&from)?;
+    must!(scratch.read(&to)? == b"second", "the copy went, too");
+    let mut listed = scratch.listed("copy", Scope::Tree)?;
+    listed.sort();
+    must!(listed == ["copy/deep er/tö"], "listed are {listed:?}");
+    must!(
+        fails_with(scratch.store.copy(&from, &to), ErrorKind::NotFound)?,
+        "a missing object is not told"
+    );
+    must!(scratch.read(&to)? == b"second", "a failed copy did harm");
     Ok(Outcome::Holds)
 }
 

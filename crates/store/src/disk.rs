@@ -117,8 +117,12 @@ impl Disk {
         }
     }
 
-    /// Writes the content to a temporary file beside `path`, synced.
-    fn write_temporary(&self, path: &Path, content: &dyn Content) -> io::Result<(PathBuf, File)> {
+    /// Fills a temporary file beside `path`, and syncs it.
+    fn write_temporary(
+        &self,
+        path: &Path,
+        fill: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> io::Result<(PathBuf, File)> {
         self.create_folders(path)?;
         let folder = path.parent().unwrap_or(&self.root);
         let temporary = folder.join(format!("{TEMPORARY}{}", self.environment.random_name()));
@@ -127,7 +131,7 @@ impl Disk {
             .create_new(true)
             .mode(0o600)
             .open(&temporary)?;
-        let written = copy(content, &mut file, &self.bandwidth).and_then(|()| file.sync_all());
+        let written = fill(&mut file).and_then(|()| file.sync_all());
         if let Err(error) = written {
             // The first error counts, whatever becomes of the removal.
             let _ = fs::remove_file(&temporary);
@@ -137,7 +141,7 @@ impl Disk {
     }
 }
 
-fn copy(content: &dyn Content, file: &mut File, bandwidth: &Arc<Bandwidth>) -> io::Result<()> {
+fn fill(content: &dyn Content, file: &mut File, bandwidth: &Arc<Bandwidth>) -> io::Result<()> {
     let mut reader = bandwidth.up(content.open(0)?);
     let mut buffer = vec![0; BUFFER_SIZE];
     let mut total = 0;
@@ -242,6 +246,7 @@ impl Store for Disk {
         Capabilities {
             create: true,
             rename: true,
+            copy: true,
             ..Capabilities::default()
         }
     }
@@ -304,7 +309,8 @@ impl Store for Disk {
     fn write(&self, name: &Name, content: &dyn Content, mode: WriteMode) -> Result<Object, Error> {
         let path = self.path(name);
         let fail = |error| Error::from_io(error, Operation::Write, name);
-        let (temporary, file) = self.write_temporary(&path, content).map_err(fail)?;
+        let written = self.write_temporary(&path, |file| fill(content, file, &self.bandwidth));
+        let (temporary, file) = written.map_err(fail)?;
         let named = match mode {
             WriteMode::Replace => rename_over(&temporary, &path),
             WriteMode::Create => name_if_free(&temporary, &path),
@@ -341,6 +347,27 @@ impl Store for Disk {
             sync_folder(path.parent().unwrap_or(&self.root)).map_err(&fail)?;
         }
         Ok(())
+    }
+
+    fn copy(&self, from: &Name, to: &Name) -> Result<(), Error> {
+        let path = self.path(to);
+        let mut source = File::open(self.path(from)).map_err(fail(Operation::Copy, from))?;
+        let size = source
+            .metadata()
+            .map_err(fail(Operation::Copy, from))?
+            .len();
+        // Where the file system can share blocks between files, or a server copies, it does.
+        let written = self.write_temporary(&path, |file| match io::copy(&mut source, file)? {
+            count if count == size => Ok(()),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        });
+        let fail = |error| Error::from_io(error, Operation::Copy, to);
+        let (temporary, _) = written.map_err(fail)?;
+        if let Err(error) = rename_over(&temporary, &path) {
+            let _ = fs::remove_file(&temporary);
+            return Err(fail(error));
+        }
+        sync_folder(path.parent().unwrap_or(&self.root)).map_err(fail)
     }
 
     fn space(&self) -> Result<Option<Space>, Error> {

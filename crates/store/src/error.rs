@@ -73,6 +73,8 @@ pub enum Operation {
     Delete,
     /// Rename an object.
     Rename,
+    /// Copy an object within the store.
+    Copy,
     /// Ask for the free space.
     Space,
     /// Sign a person in.
@@ -204,6 +206,7 @@ impl fmt::Display for Operation {
             Self::Write => "write",
             Self::Delete => "delete",
             Self::Rename => "rename",
+            Self::Copy => "copy",
             Self::Space => "ask for the free space",
             Self::SignIn => "sign in",
         })

@@ -137,6 +137,11 @@ impl<S: Store> Store for Faulty<S> {
             .map(|(done, _)| done)
     }
 
+    fn copy(&self, from: &Name, to: &Name) -> Result<(), Error> {
+        self.call(Operation::Copy, from, || self.inner.copy(from, to))
+            .map(|(done, _)| done)
+    }
+
     fn space(&self) -> Result<Option<Space>, Error> {
         self.call(Operation::Space, &"", || self.inner.space())
             .map(|(space, _)| space)

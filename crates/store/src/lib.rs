@@ -76,8 +76,8 @@ pub use s3::{BucketGuard, PRESIGNED_LIFE_MAX, S3};
 pub use secret::Secret;
 pub use sftp::Sftp;
 pub use store::{
-    ABANDONED, Capabilities, Object, Range, Reading, Scope, Space, Store, WriteMode, list_all,
-    read_all,
+    ABANDONED, COPY_SIZE_MAX, Capabilities, Object, Range, Reading, Scope, Space, Store, WriteMode,
+    list_all, read_all,
 };
 pub use transfer::{Permit, Permits, in_parallel};
 pub use webdav::WebDav;

@@ -78,6 +78,7 @@ impl Store for Memory {
         Capabilities {
             create: true,
             rename: true,
+            copy: true,
             ..Capabilities::default()
         }
     }
@@ -169,6 +170,12 @@ impl Store for Memory {
         };
         state.objects.insert(to.clone(), kept);
         Ok(())
+    }
+
+    fn copy(&self, from: &Name, to: &Name) -> Result<(), Error> {
+        let source = self.kept(from, Operation::Copy)?;
+        self.write(to, &source.bytes.to_vec(), WriteMode::Replace)
+            .map(drop)
     }
 
     fn space(&self) -> Result<Option<Space>, Error> {

@@ -126,6 +126,10 @@ impl<S: Store> Store for Record<S> {
         self.note(Operation::Rename, from, 0, self.inner.rename(from, to))
     }
 
+    fn copy(&self, from: &Name, to: &Name) -> Result<(), Error> {
+        self.note(Operation::Copy, from, 0, self.inner.copy(from, to))
+    }
+
     fn space(&self) -> Result<Option<Space>, Error> {
         self.note(Operation::Space, &"", 0, self.inner.space())
     }

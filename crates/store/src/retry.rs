@@ -145,6 +145,10 @@ impl Store for Retry {
         })
     }
 
+    fn copy(&self, from: &Name, to: &Name) -> Result<(), Error> {
+        self.rules.run(|_| self.inner.copy(from, to))
+    }
+
     fn space(&self) -> Result<Option<Space>, Error> {
         self.rules.run(|_| self.inner.space())
     }

@@ -96,6 +96,26 @@ pub trait Store: Send + Sync {
     /// [`Unsupported`](crate::ErrorKind::Unsupported) where the store would have to copy.
     fn rename(&self, from: &Name, to: &Name) -> Result<(), Error>;
 
+    /// Gives an object a second name, without its bytes passing through this machine; what stands
+    /// there is replaced. The two live apart from then on.
+    ///
+    /// Atomic and durable as [`write`](Self::write), and it may be repeated. A store that can copy
+    /// can copy [`COPY_SIZE_MAX`] bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::ErrorKind::NotFound) when `from` does not exist;
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) where the bytes would have to come here, or
+    /// the object is larger; [`Full`](crate::ErrorKind::Full).
+    fn copy(&self, from: &Name, to: &Name) -> Result<(), Error> {
+        let _ = to;
+        Err(Error::unsupported(
+            crate::Operation::Copy,
+            from,
+            "the bytes would have to come here and go back",
+        ))
+    }
+
     /// How much room is left; `None` where the store does not know.
     ///
     /// # Errors
@@ -122,6 +142,10 @@ pub trait Store: Send + Sync {
 /// When nobody goes on with a write any more: see [`Store::tidy`].
 pub const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The largest object that every store copies that copies at all. Source: the limits of S3's
+/// `CopyObject` and B2's `b2_copy_file`.
+pub const COPY_SIZE_MAX: u64 = 5_000_000_000;
+
 /// What a store claims to do beyond reading, writing, listing and deleting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Capabilities {
@@ -129,6 +153,8 @@ pub struct Capabilities {
     pub create: bool,
     /// [`Store::rename`] works.
     pub rename: bool,
+    /// [`Store::copy`] works.
+    pub copy: bool,
     /// The checksum that the store compares when an object is written.
     pub digest: Option<crate::DigestKind>,
     /// An upload goes on after a crash of this program.
@@ -248,6 +274,9 @@ impl<S: Store + ?Sized> Store for Box<S> {
     fn rename(&self, from: &Name, to: &Name) -> Result<(), Error> {
         (**self).rename(from, to)
     }
+    fn copy(&self, from: &Name, to: &Name) -> Result<(), Error> {
+        (**self).copy(from, to)
+    }
     fn space(&self) -> Result<Option<Space>, Error> {
         (**self).space()
     }
@@ -282,6 +311,9 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
     }
     fn rename(&self, from: &Name, to: &Name) -> Result<(), Error> {
         (**self).rename(from, to)
+    }
+    fn copy(&self, from: &Name, to: &Name) -> Result<(), Error> {
+        (**self).copy(from, to)
     }
     fn space(&self) -> Result<Option<Space>, Error> {
         (**self).space()

@@ -81,7 +81,10 @@ impl Content for Cut<'_> {
 
 impl Store for Rehearsal {
     fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+        Capabilities {
+            copy: false,
+            ..self.inner.capabilities()
+        }
     }
 
     fn list(

@@ -56,7 +56,7 @@ fn a_person_reads_what_protects_the_place_from_who_has_the_key() {
     };
     let text = test();
     assert!(text.starts_with("b2://bucket/laptop\n"), "{text}");
-    assert!(text.contains("14 of 15 rules hold"), "{text}");
+    assert!(text.contains("15 of 16 rules hold"), "{text}");
     assert!(
         text.contains("OPEN: who has these credentials can delete"),
         "{text}"

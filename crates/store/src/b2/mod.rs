@@ -277,6 +277,7 @@ impl Store for B2 {
             // Who lost a race has to take their version away.
             create: self.account.may("deleteFiles") != Some(false),
             rename: false,
+            copy: true,
             digest: Some(DigestKind::Sha1),
             resume: true,
             case_folding: false,
@@ -389,6 +390,13 @@ impl Store for B2 {
             from,
             "B2 would have to copy",
         ))
+    }
+
+    fn copy(&self, from: &Name, to: &Name) -> Result<(), Error> {
+        let source = self.stat(from)?;
+        let arguments = json!({"sourceFileId": source.version, "fileName": self.full(to)});
+        self.function("b2_copy_file", arguments, Operation::Copy, to)
+            .map(drop)
     }
 
     fn space(&self) -> Result<Option<Space>, Error> {

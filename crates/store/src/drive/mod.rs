@@ -180,10 +180,28 @@ impl Drive {
     }
 }
 
+impl Drive {
+    /// Deletes one file for good, if it is still there.
+    fn remove(&self, file: &File, operation: Operation, name: &Name) -> Result<(), Error> {
+        let request = self.request(
+            Method::Delete,
+            &format!("files/{}", encode(&file.id)),
+            "drive delete",
+            operation,
+            name,
+        );
+        match self.http.call(&self.account, &request) {
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
+            result => result.map(drop),
+        }
+    }
+}
+
 impl Store for Drive {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             rename: true,
+            copy: true,
             digest: Some(DigestKind::Md5),
             resume: true,
             ..Capabilities::default()
@@ -282,17 +300,7 @@ impl Store for Drive {
     /// Deletes for good: the trash would go on to count against the quota.
     fn delete(&self, name: &Name) -> Result<(), Error> {
         for file in self.files(name, Operation::Delete)? {
-            let request = self.request(
-                Method::Delete,
-                &format!("files/{}", encode(&file.id)),
-                "drive delete",
-                Operation::Delete,
-                name,
-            );
-            match self.http.call(&self.account, &request) {
-                Err(error) if error.kind == ErrorKind::NotFound => {}
-                result => drop(result?),
-            }
+            self.remove(&file, Operation::Delete, name)?;
         }
         Ok(())
     }
@@ -319,6 +327,27 @@ impl Store for Drive {
                 .query("removeParents", file.parents.join(","));
         }
         self.http.call(&self.account, &request).map(drop)
+    }
+
+    fn copy(&self, from: &Name, to: &Name) -> Result<(), Error> {
+        let file = self.file(from, Operation::Copy)?;
+        let replaced = self.files(to, Operation::Copy)?;
+        let target = self.make_folder(&to.folder(), Operation::Copy)?;
+        let request = self
+            .request(
+                Method::Post,
+                &format!("files/{}/copy", encode(&file.id)),
+                "drive copy",
+                Operation::Copy,
+                from,
+            )
+            .query("fields", "id")
+            .json(&json!({"name": to.file_name(), "parents": [target]}));
+        self.http.call(&self.account, &request)?;
+        for old in replaced {
+            self.remove(&old, Operation::Copy, to)?;
+        }
+        Ok(())
     }
 
     fn space(&self) -> Result<Option<Space>, Error> {

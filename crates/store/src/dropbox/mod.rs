@@ -185,6 +185,7 @@ impl Store for Dropbox {
         Capabilities {
             create: true,
             rename: true,
+            copy: true,
             digest: Some(DigestKind::Dropbox),
             resume: true,
             case_folding: true,
@@ -276,6 +277,22 @@ impl Store for Dropbox {
                     error
                 }
             })
+    }
+
+    fn copy(&self, from: &Name, to: &Name) -> Result<(), Error> {
+        let arguments = json!({"from_path": self.path(from.as_str()), "to_path": self.path(to.as_str()), "autorename": false});
+        let copy = || {
+            self.function("files/copy_v2", &arguments, Operation::Copy, from)
+                .map(drop)
+        };
+        match copy() {
+            // Dropbox never replaces here.
+            Err(error) if error.kind == ErrorKind::AlreadyExists => {
+                self.delete(to)?;
+                copy()
+            }
+            result => result,
+        }
     }
 
     fn space(&self) -> Result<Option<Space>, Error> {

@@ -38,6 +38,7 @@ pub(crate) enum Method {
     Propfind,
     Mkcol,
     Move,
+    Copy,
 }
 
 impl Method {
@@ -52,6 +53,7 @@ impl Method {
             Self::Propfind => "PROPFIND",
             Self::Mkcol => "MKCOL",
             Self::Move => "MOVE",
+            Self::Copy => "COPY",
         }
     }
 

@@ -34,6 +34,7 @@ const REGION: &str = "us-east-1";
 /// A bucket, or a folder of one.
 pub struct S3 {
     http: Http,
+    bucket: String,
     /// Address of the bucket without a slash at its end.
     base: String,
     /// With a slash at its end, unless empty.
@@ -92,6 +93,7 @@ impl S3 {
         };
         Self {
             http: Http::new(environment),
+            bucket: bucket.clone(),
             base,
             prefix,
             signer: Signer {
@@ -448,6 +450,7 @@ impl Store for S3 {
         Capabilities {
             create: self.create.get() != Some(&false),
             rename: false,
+            copy: true,
             digest: Some(DigestKind::Sha256),
             resume: true,
             case_folding: false,
@@ -568,6 +571,21 @@ impl Store for S3 {
             from,
             "S3 would have to copy",
         ))
+    }
+
+    fn copy(&self, from: &Name, to: &Name) -> Result<(), Error> {
+        let source = encode_path(&format!("{}/{}{from}", self.bucket, self.prefix));
+        let request = self
+            .request(Method::Put, "s3 copy", Operation::Copy, to)
+            .header("x-amz-copy-source", format!("/{source}"));
+        // An error that comes late stands in the body of an answer that says 200.
+        let done = self.call_xml(&request)?;
+        match done.name.as_str() {
+            "CopyObjectResult" => Ok(()),
+            _ => Err(request
+                .error(ErrorKind::Unavailable)
+                .because(format!("S3 says {}", done.text_of("Code")))),
+        }
     }
 
     fn space(&self) -> Result<Option<Space>, Error> {

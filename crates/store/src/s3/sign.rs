@@ -115,7 +115,8 @@ fn instructions(
         .into();
     // A proxy may change the others, and a former try may have set those of the signature.
     let signed = |name: &str| {
-        name == "range" || name == "if-none-match" || name.starts_with("x-amz-checksum-")
+        matches!(name, "range" | "if-none-match" | "x-amz-copy-source")
+            || name.starts_with("x-amz-checksum-")
     };
     let headers = request.headers.iter().filter(|(name, _)| signed(name));
     let signable = SignableRequest::new(

@@ -291,12 +291,16 @@ impl WebDav {
     fn relocate(
         &self,
         from: &str,
-        to: &Name,
+        to: &str,
         replace: bool,
         operation: Operation,
     ) -> Result<(), Error> {
-        let request = Request::new(Method::Move, self.url(from), "webdav move", operation, to)
-            .header("destination", self.url(to.as_str()))
+        let (method, class) = match operation {
+            Operation::Copy => (Method::Copy, "webdav copy"),
+            _ => (Method::Move, "webdav move"),
+        };
+        let request = Request::new(method, self.url(from), class, operation, to)
+            .header("destination", self.url(to))
             .header("overwrite", if replace { "T" } else { "F" });
         self.http.call(&self.login, &request).map(drop)
     }
@@ -319,6 +323,7 @@ impl Store for WebDav {
         Capabilities {
             create: true,
             rename: true,
+            copy: true,
             ..Capabilities::default()
         }
     }
@@ -409,7 +414,7 @@ impl Store for WebDav {
             .and_then(confirm)
             .and_then(|_| {
                 let replace = mode == WriteMode::Replace;
-                match self.relocate(&temporary, name, replace, Operation::Write) {
+                match self.relocate(&temporary, name.as_str(), replace, Operation::Write) {
                     Err(error)
                         if error.kind == ErrorKind::NotFound
                             && error.doubtful
@@ -455,7 +460,7 @@ impl Store for WebDav {
 
     fn rename(&self, from: &Name, to: &Name) -> Result<(), Error> {
         self.look(from, Operation::Rename)?;
-        match self.relocate(from.as_str(), to, false, Operation::Rename) {
+        match self.relocate(from.as_str(), to.as_str(), false, Operation::Rename) {
             // Gone after a try whose answer was lost: who asked looks at the target.
             Err(error)
                 if error.doubtful
@@ -474,10 +479,19 @@ impl Store for WebDav {
                 ) =>
             {
                 self.create_folders(&to.folder(), Operation::Rename)?;
-                self.relocate(from.as_str(), to, false, Operation::Rename)
+                self.relocate(from.as_str(), to.as_str(), false, Operation::Rename)
             }
             result => result,
         }
+    }
+
+    /// Beside the target first: a server may fill a file bit by bit.
+    fn copy(&self, from: &Name, to: &Name) -> Result<(), Error> {
+        self.look(from, Operation::Copy)?;
+        self.create_folders(&to.folder(), Operation::Copy)?;
+        let temporary = temporary(to, &self.http.environment);
+        self.relocate(from.as_str(), &temporary, true, Operation::Copy)?;
+        self.relocate(&temporary, to.as_str(), true, Operation::Rename)
     }
 
     fn space(&self) -> Result<Option<Space>, Error> {

@@ -204,10 +204,18 @@ impl State {
             ("POST", "files") => self.made(&request.json(), Vec::new()),
             (method, rest) => {
                 let id = rest.strip_prefix("files/").unwrap_or_default();
+                let (id, is_copy) = match id.strip_suffix("/copy") {
+                    Some(id) => (id, method == "POST"),
+                    None => (id, false),
+                };
                 if !self.files.contains_key(id) {
                     return refuse(404, "notFound");
                 }
                 match method {
+                    "POST" if is_copy => {
+                        let bytes = self.files[id].bytes.to_vec();
+                        self.made(&request.json(), bytes)
+                    }
                     "GET" if request.query.get("alt").is_some_and(|alt| alt == "media") => {
                         Answer::content(request, &self.files[id].bytes)
                     }

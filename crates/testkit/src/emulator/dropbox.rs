@@ -325,7 +325,8 @@ impl State {
                 }
             }
             "files/delete_v2" => self.delete(&argument),
-            "files/move_v2" => self.relocate(&argument),
+            "files/move_v2" => self.relocate(&argument, true),
+            "files/copy_v2" => self.relocate(&argument, false),
             "files/create_folder_v2" => {
                 let path = text(&argument, "path");
                 if self.entries.contains_key(&path.to_lowercase()) {
@@ -804,7 +805,8 @@ impl State {
         Answer::json(200, &json!({"metadata": entry.metadata()}))
     }
 
-    fn relocate(&mut self, argument: &Value) -> Answer {
+    /// Moves a file, or copies it.
+    fn relocate(&mut self, argument: &Value, moves: bool) -> Answer {
         let (from, to) = (
             text(argument, "from_path").to_lowercase(),
             text(argument, "to_path"),
@@ -815,8 +817,10 @@ impl State {
         if self.entries.contains_key(&to.to_lowercase()) {
             return refuse(&["to", "conflict", "file"]);
         }
-        self.entries.remove(&from);
-        self.note(&entry, false);
+        if moves {
+            self.entries.remove(&from);
+            self.note(&entry, false);
+        }
         self.folders(&to);
         let moved = Entry {
             path: to.clone(),

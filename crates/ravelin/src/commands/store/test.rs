@@ -70,6 +70,7 @@ struct Record {
 struct CapabilityRecord {
     create: bool,
     rename: bool,
+    copy: bool,
     checksum: Option<String>,
     resume: bool,
     case_folding: bool,
@@ -112,6 +113,7 @@ fn record(location: &Location, report: &Report) -> Record {
         capabilities: CapabilityRecord {
             create: capabilities.create,
             rename: capabilities.rename,
+            copy: capabilities.copy,
             checksum: capabilities.digest.map(|kind| kind.to_string()),
             resume: capabilities.resume,
             case_folding: capabilities.case_folding,
@@ -208,6 +210,7 @@ fn text(location: &Location, report: &Report) -> String {
     };
     line("offers", &offers(capabilities.create, "write if absent"));
     line("", &offers(capabilities.rename, "rename"));
+    line("", &offers(capabilities.copy, "copy within the store"));
     line(
         "",
         &offers(
