@@ -423,6 +423,73 @@ fn find_and_repair(case: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// The file that holds the key: whatever happens to it is told as what it is, nothing else of the
+/// repository is touched, and a copy of the key brings everything back.
+#[test]
+fn a_damaged_key_is_told_and_its_copy_brings_everything_back() {
+    let Some(shop) = Workshop::new(Encryption::RepokeyBlake2) else {
+        return;
+    };
+    let seed = 7_002;
+    println!("seed {seed}");
+    let mut random = Random::new(seed);
+    let _source = snapshots(&shop, 2);
+    let host = Host::this_machine();
+    let copy = borg::export_key(&shop.repository, &shop.home(), &host, borg::KeyForm::File);
+    let copy = copy.unwrap();
+    let config = shop.repository.join("config");
+    let whole = fs::read(&config).unwrap();
+    let key = String::from_utf8(whole.clone()).unwrap().find("key = ");
+    let key = key.unwrap() + "key = ".len();
+    let all_but_config = || -> Vec<(PathBuf, Vec<u8>)> {
+        let files = files_below(&shop.repository).into_iter();
+        let others = files.filter(|file| *file != config && !file.ends_with("lock.roster"));
+        others
+            .map(|file| (file.clone(), fs::read(&file).unwrap()))
+            .collect()
+    };
+    let before = all_but_config();
+    let mut mended = 0;
+    for round in 0..60 {
+        let kind = match round {
+            0..40 => "flip",
+            40..50 => "truncate",
+            _ => DAMAGES[2 + round % 4],
+        };
+        fs::write(&config, &whole).unwrap();
+        damage(&config, kind, &mut random);
+        let damaged = fs::read(&config).unwrap_or_default();
+        let same = whole.iter().zip(&damaged).take_while(|(a, b)| a == b);
+        let at = same.count();
+        let case = format!("{kind} at {at} of {}", whole.len());
+        match shop.try_open(Access::Read) {
+            // What was hit says nothing, or something else that is allowed.
+            Ok(archives) => assert_eq!(archives.list().len(), 2, "{case}"),
+            Err(borg::Error::Key(_)) if at >= key => {
+                let passphrase = Passphrase::new(PASSPHRASE);
+                let home = shop.home();
+                borg::import_key(&shop.repository, &home, &host, &copy, &passphrase)
+                    .unwrap_or_else(|error| panic!("{case}: {error}"));
+                assert_eq!(shop.open().list().len(), 2, "{case}");
+                shop.stock.run(["list", shop.location()]);
+                mended += 1;
+            }
+            Err(error) => {
+                let is_told = matches!(
+                    error,
+                    borg::Error::Config { .. }
+                        | borg::Error::NotARepository { .. }
+                        | borg::Error::Version { .. }
+                        | borg::Error::Key(_)
+                );
+                assert!(is_told, "{case}: {error:?}");
+            }
+        }
+        assert!(all_but_config() == before, "{case}: something else changed");
+    }
+    assert!(mended > 20, "{mended}");
+}
+
 /// Every file of a repository × what can happen to it: the newest snapshot never vanishes without
 /// a word, and after the repair the stock program finds nothing wrong.
 #[test]

@@ -425,6 +425,75 @@ fn a_connection_that_dies_in_the_middle_is_explained_and_the_next_run_succeeds()
     stock.run(["check", "--verify-data", on_disk.to_str().unwrap()]);
 }
 
+/// Each program as the client, this one as the server: what was stored up to the last checkpoint is
+/// not sent again. (This program with a stock server: the tests of the `borg` crate.)
+#[test]
+fn whoever_is_the_client_a_cut_line_costs_only_what_came_after_the_last_checkpoint() {
+    let Some(stock) = testkit::stock_borg() else {
+        return;
+    };
+    let size = 24 << 20;
+    let tree = TempDir::new().unwrap();
+    let mut random = testkit::Random::new(46);
+    for number in 0..12 {
+        let path = tree.path().join(format!("file-{number}"));
+        fs::write(path, random.noise(size / 12)).unwrap();
+    }
+    for is_ours in [false, true] {
+        let scratch = TempDir::new().unwrap();
+        let server = link_named_borg(scratch.path());
+        let on_disk = scratch.path().join("repository");
+        let location = format!("ssh://nas{}", on_disk.display());
+        let line = |name: &str, through: &str| {
+            let folder = scratch.path().join(name);
+            fs::create_dir(&folder).unwrap();
+            let rsh = rsh_stand_in(&folder, through);
+            client(&stock, rsh.to_str().unwrap(), &server)
+        };
+        let command = |client: &StockBorg, arguments: &[&str]| {
+            let mut command = match is_ours {
+                true => Command::new(&server),
+                false => client.command::<&str>([]),
+            };
+            client.settle(&mut command);
+            let output = command.args(arguments).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let out = String::from_utf8(output.stdout).unwrap();
+            (output.status.success(), out, said)
+        };
+        let done = |client: &StockBorg, arguments: &[&str]| {
+            let (is_good, out, said) = command(client, arguments);
+            assert!(is_good, "{arguments:?}: {said}");
+            out
+        };
+        let whole = line("whole", "");
+        done(&whole, &["init", "--encryption=repokey-blake2", &location]);
+        // Three seconds of data, a checkpoint every second, cut after two thirds.
+        let cut = line("cut", &format!("stdbuf -o0 head -c {} |", size * 2 / 3));
+        let archive = format!("{location}::first");
+        let path = tree.path().to_str().unwrap();
+        let slow = ["--upload-ratelimit", "8000", "--checkpoint-interval", "1"];
+        let create = [&["create"], &slow[..], &[&archive, path]].concat();
+        let (is_good, _, said) = command(&cut, &create);
+        assert!(!is_good, "the line was not cut: {said}");
+
+        let list = ["list", "--short", "--consider-checkpoints", &location];
+        let listed = done(&whole, &list);
+        assert_eq!(listed, "first.checkpoint\n", "is_ours: {is_ours}");
+        let created = done(&whole, &["create", "--json", &archive, path]);
+        let created: serde_json::Value = serde_json::from_str(&created).unwrap();
+        let sums = &created["archive"]["stats"];
+        assert_eq!(sums["original_size"], size);
+        let sent = sums["deduplicated_size"].as_u64().unwrap();
+        assert!(sent < size as u64 * 3 / 4, "{sent} bytes were sent again");
+        let repository = on_disk.to_str().unwrap();
+        stock
+            .with_passphrase(PASSPHRASE)
+            .with_env("BORG_RELOCATED_REPO_ACCESS_IS_OK", "yes")
+            .run(["check", "--verify-data", repository]);
+    }
+}
+
 /// Bytes of all segments.
 fn size_of(repository: &Path) -> u64 {
     let folders = fs::read_dir(repository.join("data")).into_iter().flatten();
