@@ -28,7 +28,6 @@ use std::sync::Arc;
 use clap::Parser;
 use clap::error::ErrorKind;
 use engine::{Machine, Places};
-use jiff::tz::TimeZone;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 use cli::{Cli, Command, Common};
@@ -115,7 +114,7 @@ fn act(cli: &Cli, output: Output) -> Result<Exit, Ended> {
         machine: &machine,
         output,
         stop: &machine.stop,
-        zone: TimeZone::system(),
+        zone: engine::clock::zone(),
     };
     commands::run(cli, &session)
 }

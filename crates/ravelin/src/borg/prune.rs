@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use borg::{Access, Keep, Period, Reason};
 use bstr::BString;
-use jiff::tz::TimeZone;
 
 use super::arguments::Arguments;
 use super::delete::{archive_line, print_stats};
@@ -49,7 +48,7 @@ pub(crate) fn run(session: &Session, arguments: &Arguments) -> Result<(), Failur
         .iter()
         .map(|(name, entry)| (name.as_slice(), entry.time.instant()))
         .collect();
-    let reasons = borg::keep(&times, &rules, &TimeZone::system(), session.now);
+    let reasons = borg::keep(&times, &rules, &engine::clock::zone(), session.now);
     let going: Vec<BString> = all
         .iter()
         .zip(&reasons)

@@ -64,7 +64,7 @@ fn sized(mut number: f64, iec: bool) -> String {
 
 /// A moment of the local clock.
 pub(crate) fn local(moment: Timestamp) -> DateTime {
-    TimeZone::system().to_datetime(moment)
+    engine::clock::zone().to_datetime(moment)
 }
 
 /// `Thu, 2026-11-26 05:27:27`.
@@ -137,7 +137,7 @@ fn weekday(time: DateTime) -> &'static str {
 
 fn unusual(time: DateTime, directive: char) -> String {
     let pattern = format!("%{directive}");
-    let zoned = TimeZone::system().to_zoned_datetime(time);
+    let zoned = engine::clock::zone().to_zoned_datetime(time);
     match zoned {
         Ok(zoned) if directive == 's' => zoned.timestamp().as_second().to_string(),
         Ok(zoned) => jiff::fmt::strtime::format(&pattern, &zoned).unwrap_or(pattern),

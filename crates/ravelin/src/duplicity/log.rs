@@ -9,8 +9,6 @@ use std::os::fd::FromRawFd;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use jiff::tz::TimeZone;
-
 /// How much a message matters: shown when the verbosity is at least this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
@@ -149,7 +147,7 @@ impl Log {
     fn to_person(&self, level: Level, text: &str) {
         let mut line = String::new();
         if self.with_time {
-            let now = TimeZone::system().to_datetime(engine::clock::system().timestamp());
+            let now = engine::clock::zone().to_datetime(engine::clock::system().timestamp());
             line = format!(
                 "{} {:<6} ",
                 now.strftime("%Y-%m-%d %H:%M:%S,%3f"),

@@ -34,7 +34,6 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use engine::Machine;
-use jiff::tz::TimeZone;
 
 use action::Action;
 use failure::Failure;
@@ -65,7 +64,7 @@ pub(crate) fn run(arguments: Vec<OsString>, machine: &Machine) -> ExitCode {
 }
 
 fn perform(arguments: Vec<OsString>, machine: &Machine, log: &mut Log) -> Result<u8, Failure> {
-    let zone = TimeZone::system();
+    let zone = engine::clock::zone();
     let clock = Clock {
         now: machine.now().timestamp().as_second(),
         zone,
