@@ -138,8 +138,8 @@ pub struct Listing {
     pub damage: Option<layer::Error>,
 }
 
-/// What stands at a path of a snapshot: the object itself, and what is directly below it, or
-/// everything below it. In the order of paths.
+/// What stands at a path of a snapshot: the object itself, and what is directly below it. In the
+/// order of paths.
 ///
 /// Directly below a folder that was not backed up itself stands what was, wherever it is: at the top
 /// `home/ann/Documents`, when nothing of `home` but that is there.
@@ -151,38 +151,46 @@ pub fn list(
     layer: &mut dyn Layer,
     snapshot: &Snapshot,
     below: &TreePath,
-    recursive: bool,
 ) -> Result<Listing, layer::Error> {
     // A folder stands before what it holds, so that what is inside the last one is deeper.
     let is_inside = |item: &Item, path: &TreePath| {
         let folder = &item.entry.path;
         folder != below && path.starts_with(folder)
     };
-    let mut found: Vec<Item> = Vec::new();
-    let listed = layer.entries(snapshot, &mut |item| {
-        let Ok(item) = item else {
-            return ControlFlow::Continue(());
-        };
+    let mut items: Vec<Item> = Vec::new();
+    let damage = walk(layer, snapshot, below, &mut |item| {
         let path = &item.entry.path;
-        if path.starts_with(below)
-            && (recursive || !found.last().is_some_and(|last| is_inside(last, path)))
-        {
-            found.push(item);
+        if !items.last().is_some_and(|last| is_inside(last, path)) {
+            items.push(item);
         }
         ControlFlow::Continue(())
+    })?;
+    items.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
+    items.dedup_by(|item, last| is_inside(last, &item.entry.path));
+    Ok(Listing { items, damage })
+}
+
+/// Goes through what stands at a path of a snapshot and everything below it, one by one as the
+/// snapshot has them, a folder before what it holds. Nothing is kept, so that a snapshot of any
+/// size can be listed. Returns why others may be missing.
+///
+/// # Errors
+///
+/// When the snapshot cannot be read.
+pub fn walk(
+    layer: &mut dyn Layer,
+    snapshot: &Snapshot,
+    below: &TreePath,
+    visit: &mut dyn FnMut(Item) -> ControlFlow<()>,
+) -> Result<Option<layer::Error>, layer::Error> {
+    let walked = layer.entries(snapshot, &mut |item| match item {
+        Ok(item) if item.entry.path.starts_with(below) => visit(item),
+        _ => ControlFlow::Continue(()),
     });
-    let damage = match listed {
-        Err(error) if error.is_damage() => Some(error),
-        listed => listed.map(|()| None)?,
-    };
-    found.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
-    if !recursive {
-        found.dedup_by(|item, last| is_inside(last, &item.entry.path));
+    match walked {
+        Err(error) if error.is_damage() => Ok(Some(error)),
+        walked => walked.map(|()| None),
     }
-    Ok(Listing {
-        items: found,
-        damage,
-    })
 }
 
 /// One path with all its versions.

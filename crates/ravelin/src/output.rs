@@ -1,6 +1,6 @@
 //! Data goes to stdout, people's text to stderr.
 
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
 use engine::Explanation;
 use serde::Serialize;
@@ -51,7 +51,7 @@ impl Output {
         clippy::unused_self,
         reason = "all that is said goes through one value"
     )]
-    pub(crate) fn writer(self) -> impl Write {
+    pub(crate) fn writer(self) -> BufWriter<StdoutLock<'static>> {
         BufWriter::with_capacity(1 << 16, io::stdout().lock())
     }
 

@@ -11,30 +11,53 @@ pub(crate) enum Align {
 ///
 /// The last column may be as long as it likes: names are never cut, so that they can be copied.
 pub(crate) fn table(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String {
-    let mut widths: Vec<usize> = columns.iter().map(|(title, _)| width(title)).collect();
-    for row in rows {
-        for (cell, most) in row.iter().zip(&mut widths) {
-            *most = width(cell).max(*most);
+    Table::new(columns).page(rows)
+}
+
+/// A table that is too long to be held as a whole: it is set page by page, and a column never
+/// becomes narrower than it was.
+pub(crate) struct Table<'a> {
+    columns: &'a [(&'a str, Align)],
+    /// Of the columns, once the heading is set.
+    widths: Option<Vec<usize>>,
+}
+
+impl<'a> Table<'a> {
+    pub(crate) fn new(columns: &'a [(&'a str, Align)]) -> Self {
+        Self {
+            columns,
+            widths: None,
         }
     }
-    let titles: Vec<String> = columns
-        .iter()
-        .map(|(title, _)| (*title).to_owned())
-        .collect();
-    let mut text = String::new();
-    for row in std::iter::once(&titles).chain(rows) {
-        let mut line = String::new();
-        for ((cell, (_, align)), most) in row.iter().zip(columns).zip(&widths) {
-            let space = " ".repeat(most.saturating_sub(width(cell)));
-            match align {
-                Align::Left => line.push_str(&format!("{cell}{space}  ")),
-                Align::Right => line.push_str(&format!("{space}{cell}  ")),
+
+    /// The next rows; the first ones stand under the heading.
+    pub(crate) fn page(&mut self, rows: &[Vec<String>]) -> String {
+        let columns = self.columns;
+        let titles: Option<Vec<String>> = self.widths.is_none().then(|| {
+            let titles = columns.iter().map(|(title, _)| (*title).to_owned());
+            titles.collect()
+        });
+        let widths = self.widths.get_or_insert_with(|| vec![0; columns.len()]);
+        for row in titles.iter().chain(rows) {
+            for (cell, most) in row.iter().zip(&mut *widths) {
+                *most = width(cell).max(*most);
             }
         }
-        text.push_str(line.trim_end());
-        text.push('\n');
+        let mut text = String::new();
+        for row in titles.iter().chain(rows) {
+            let mut line = String::new();
+            for ((cell, (_, align)), most) in row.iter().zip(columns).zip(&*widths) {
+                let space = " ".repeat(most.saturating_sub(width(cell)));
+                match align {
+                    Align::Left => line.push_str(&format!("{cell}{space}  ")),
+                    Align::Right => line.push_str(&format!("{space}{cell}  ")),
+                }
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
     }
-    text
 }
 
 fn width(text: &str) -> usize {
@@ -61,5 +84,16 @@ mod tests {
             "",
         ];
         assert_eq!(table(&columns, &rows), lines.join("\n"));
+    }
+
+    #[test]
+    fn a_long_table_is_set_in_pages_that_only_grow_wider() {
+        let columns = [("NAME", Align::Left), ("SIZE", Align::Right)];
+        let rows = |name: &str| vec![vec![name.to_owned(), "1 B".to_owned()]];
+        let mut table = Table::new(&columns);
+        assert_eq!(table.page(&rows("a")), "NAME  SIZE\na      1 B\n");
+        assert_eq!(table.page(&rows("longer")), "longer   1 B\n");
+        assert_eq!(table.page(&rows("b")), "b        1 B\n");
+        assert_eq!(table.page(&[]), "");
     }
 }

@@ -1,6 +1,9 @@
 //! Looking into snapshots.
 
-use ravelin_engine::browse::{ChangeKind, diff, find, list};
+use std::ops::ControlFlow;
+
+use ravelin_engine::browse::{ChangeKind, diff, find, list, walk};
+use ravelin_engine::layer::Item;
 use ravelin_engine::{Glob, Wanted};
 use tree::TreePath;
 
@@ -100,24 +103,23 @@ fn a_listing_is_one_level_or_everything() {
     let mut layer = workshop.memory("disk");
     let snapshots = workshop.snapshots("disk");
     let below = TreePath::new(workshop.prefix()).unwrap();
-    let names = |recursive| {
-        let mut layer = workshop.memory("disk");
-        let items = list(&mut layer, &snapshots[0], &below, recursive).unwrap();
-        let names = items
-            .items
-            .iter()
-            .map(|item| item.entry.path.name().unwrap().to_vec());
-        names
-            .map(|name| String::from_utf8(name).unwrap())
-            .collect::<Vec<_>>()
+    let name = |item: &Item| {
+        let name = item.entry.path.name().unwrap().to_vec();
+        String::from_utf8(name).unwrap()
     };
-    assert_eq!(names(false), ["source", "a", "folder"]);
-    assert_eq!(names(true), ["source", "a", "folder", "b"]);
+    let listing = list(&mut layer, &snapshots[0], &below).unwrap();
+    let names: Vec<String> = listing.items.iter().map(name).collect();
+    assert_eq!(names, ["source", "a", "folder"]);
+    let mut walked = |path: &TreePath| {
+        let mut names = Vec::new();
+        let damage = walk(&mut layer, &snapshots[0], path, &mut |item| {
+            names.push(name(&item));
+            ControlFlow::Continue(())
+        });
+        assert!(damage.unwrap().is_none());
+        names
+    };
+    assert_eq!(walked(&below), ["source", "a", "folder", "b"]);
     let nowhere = TreePath::new("nowhere").unwrap();
-    assert!(
-        list(&mut layer, &snapshots[0], &nowhere, true)
-            .unwrap()
-            .items
-            .is_empty()
-    );
+    assert!(walked(&nowhere).is_empty());
 }

@@ -80,7 +80,7 @@ fn stands_in(
     path: &TreePath,
 ) -> Result<bool, Ended> {
     for snapshot in snapshots {
-        let listed = engine::browse::list(&mut *opened.layer, snapshot, path, false);
+        let listed = engine::browse::list(&mut *opened.layer, snapshot, path);
         if !opened.check(listed)?.items.is_empty() {
             return Ok(true);
         }

@@ -28,7 +28,7 @@ pub(crate) fn browse(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
     let mut opened = open(page, layer)?;
     let typed = ask.query.exact("snapshot");
     let (snapshot, snapshots) = snapshot_of(page, layer, &mut *opened, typed)?;
-    let listing = list(&mut *opened, &snapshot, &path, false);
+    let listing = list(&mut *opened, &snapshot, &path);
     let listing = listing.map_err(engine::Error::of_layer(&layer.name))?;
     let items = listing.items.iter().filter(|item| item.entry.path != path);
     let items: Vec<_> = items.take(ROWS + 1).collect();
