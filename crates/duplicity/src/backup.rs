@@ -6,7 +6,7 @@
 //! ever spliced into them. The archive directory gets its copies before the manifest is stored, so a crash in between
 //! leaves surplus copies there, which are ignored because the store has no such set.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::TryLockError;
 use std::io::Read;
 use std::ops::RangeInclusive;
@@ -21,7 +21,7 @@ use tree::{Body, Ending, Entry, Problem, Step, TreePath};
 
 use crate::archive::{Archive, Protection};
 use crate::base::{Base, BaseKind, Signatures, Stats};
-use crate::collection::{BackupSet, Collection};
+use crate::collection::{BackupSet, Collection, StoredFile};
 use crate::error::Error;
 use crate::librsync::{
     Command, DeltaReader, DeltaWriter, Signature, SignatureWriter, block_length,
@@ -36,7 +36,7 @@ use crate::time::SetTime;
 use crate::volume::{Abort, Encoded, Pool, Stream, Uploads, seal_deflated, seal_plain};
 
 /// Data of a file is cut into members of so many bytes. Duplicity's resume depends on it.
-const BLOCK: usize = 64 << 10;
+pub(crate) const BLOCK: usize = 64 << 10;
 
 /// A volume ends when it is this near to its target, as gzip's and gpg's trailers need room.
 const SLACK: u64 = 50 << 10;
@@ -68,6 +68,10 @@ pub struct Summary {
     pub stored_bytes: u64,
     /// Volumes of the set.
     pub volumes: u32,
+    /// Those of them that the store has copied from an earlier set.
+    pub copied_volumes: u32,
+    /// Bytes of those.
+    pub copied_bytes: u64,
     /// Bytes of content and of deltas that went into the volumes, before compression.
     pub raw_bytes: u64,
     /// Those of deltas.
@@ -206,6 +210,36 @@ impl Intake {
         writer.listener = Some(listener);
     }
 
+    /// Takes a volume of an earlier set over as it is: the store copies it. Then the objects that
+    /// it holds have to come by [`take_copied`](Self::take_copied) or [`split`](Self::split), and no
+    /// others up to its end.
+    pub(crate) fn copy_volume(&self, volume: &VolumeInfo, file: &StoredFile) -> Result<(), Error> {
+        self.writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .copy_volume(volume, file)
+    }
+
+    /// Says that the next file lies in part in volumes that are taken over.
+    pub(crate) fn split(&self, parts: Vec<CopiedPart>) {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.copied_parts = parts.into();
+    }
+
+    /// Takes the next object, which is in a volume that was taken over, with the member of the
+    /// signature file that it had there.
+    pub(crate) fn take_copied(
+        &self,
+        entry: &Entry,
+        header: TarHeader,
+        signature: &[u8],
+    ) -> Result<(), Error> {
+        self.writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .copied(entry, header, signature)
+    }
+
     /// Ends the scan. Whether anything differs from the chain: if not, the set may be dropped, and
     /// nothing of it is in the store.
     ///
@@ -243,6 +277,13 @@ impl Intake {
     }
 }
 
+/// Blocks of a file that lie in a volume that is taken over.
+pub(crate) struct CopiedPart {
+    pub(crate) blocks: RangeInclusive<u64>,
+    /// The volume, when it is to be taken over as soon as the first of them comes.
+    pub(crate) volume: Option<(VolumeInfo, StoredFile)>,
+}
+
 /// What the volume thread has to know about a volume that is full.
 struct VolumeEnd {
     number: u32,
@@ -272,6 +313,8 @@ struct Writer {
     last: Position,
     last_entry: Option<TreePath>,
     open: Option<OpenFile>,
+    /// Where the file whose content is coming lies in volumes that are taken over, in order.
+    copied_parts: VecDeque<CopiedPart>,
     /// Content of files with several names, by device and inode, and how many names are to come.
     links: HashMap<(u64, u64), (Arc<Spool>, u64)>,
     /// Where something could not be read: what stood there is not known to be gone.
@@ -369,6 +412,7 @@ impl Writer {
             last: root,
             last_entry: None,
             open: None,
+            copied_parts: VecDeque::new(),
             links: HashMap::new(),
             unknown: Vec::new(),
             listener: None,
@@ -401,15 +445,7 @@ impl Writer {
         let Some(header) = header_of(&entry) else {
             return Ok(());
         };
-        // Who reads the set walks it side by side with others: order is all it has.
-        if self
-            .last_entry
-            .as_ref()
-            .is_some_and(|last| entry.path <= *last)
-        {
-            return Err(Error::Order);
-        }
-        self.last_entry = Some(entry.path.clone());
+        self.advance(&entry.path)?;
         self.delete_until(Some(&entry.path))?;
         let base = self.base.clone();
         let known = base.as_deref().and_then(|base| base.find(&entry.path));
@@ -443,6 +479,58 @@ impl Writer {
             Body::Blocks => Ok(()),
             Body::None => self.further_name(),
         }
+    }
+
+    /// Who reads the set walks it side by side with others: order is all it has.
+    fn advance(&mut self, path: &TreePath) -> Result<(), Error> {
+        if self.last_entry.as_ref().is_some_and(|last| path <= last) {
+            return Err(Error::Order);
+        }
+        self.last_entry = Some(path.clone());
+        Ok(())
+    }
+
+    fn copy_volume(&mut self, volume: &VolumeInfo, file: &StoredFile) -> Result<(), Error> {
+        if self.volume_start.is_some() {
+            self.end_volume()?;
+        }
+        let number = self.volume_number;
+        self.volume_number += 1;
+        let to = self.archive.name_of(self.set, Part::Volume { number })?;
+        self.archive
+            .store
+            .copy(&self.archive.object(&file.object)?, &to)?;
+        self.summary.copied_volumes += 1;
+        self.summary.copied_bytes += file.size;
+        self.last = volume.end.clone();
+        self.infos
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(VolumeInfo {
+                number,
+                ..volume.clone()
+            });
+        Ok(())
+    }
+
+    fn copied(&mut self, entry: &Entry, header: TarHeader, signature: &[u8]) -> Result<(), Error> {
+        self.advance(&entry.path)?;
+        self.summary.changed += 1;
+        if entry.is_file() {
+            self.summary.files += 1;
+            self.summary.bytes += entry.size;
+        }
+        let kind = match entry.is_file() {
+            true => MemberKind::Signature,
+            false => MemberKind::Snapshot,
+        };
+        let name = MemberName {
+            kind,
+            path: entry.path.clone(),
+            block: None,
+        };
+        self.stats.add(entry);
+        self.sign(&name, header, signature, entry.is_directory())
     }
 
     fn tell(&self, change: Change, path: &TreePath, size: u64) {
@@ -607,6 +695,11 @@ impl Writer {
     }
 
     fn block(&mut self, data: &[u8], number: Option<u64>, is_last: bool) -> Result<(), Error> {
+        if let Some(number) = number
+            && self.is_copied(number, is_last)?
+        {
+            return Ok(());
+        }
         let Some(open) = &self.open else {
             return Err(Error::Order);
         };
@@ -628,6 +721,24 @@ impl Writer {
         };
         let end_block = if is_last { None } else { number };
         self.member(&header, data, start, end_block)
+    }
+
+    /// Whether a block lies in a volume that is taken over; the first one brings it.
+    fn is_copied(&mut self, number: u64, is_last: bool) -> Result<bool, Error> {
+        let Some(part) = self.copied_parts.front_mut() else {
+            return Ok(false);
+        };
+        if !part.blocks.contains(&number) {
+            return Ok(false);
+        }
+        let volume = part.volume.take();
+        if number == *part.blocks.end() || is_last {
+            self.copied_parts.pop_front();
+        }
+        if let Some((volume, file)) = volume {
+            self.copy_volume(&volume, &file)?;
+        }
+        Ok(true)
     }
 
     fn end(&mut self, ending: &Ending) -> Result<(), Error> {
@@ -868,7 +979,9 @@ impl Writer {
         )?;
         self.summary.stored_bytes += stored.spool.size();
 
-        let infos = std::mem::take(&mut *self.infos.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut infos =
+            std::mem::take(&mut *self.infos.lock().unwrap_or_else(PoisonError::into_inner));
+        infos.sort_by_key(|info| info.number);
         self.summary.volumes = self.volume_number - 1;
         let manifest = Manifest {
             host: Some(archive.settings.host.clone()).filter(|host| !host.is_empty()),
@@ -943,12 +1056,7 @@ impl Archive {
 
     /// The name of a new file in the store.
     pub(crate) fn name_of(&self, set: SetKind, part: Part) -> Result<Name, Error> {
-        let suffix = match (&self.settings.protection, part) {
-            (Protection::None, Part::Manifest) => Suffix::Plain,
-            (Protection::None, _) if !self.settings.compress => Suffix::Plain,
-            (Protection::None, _) => Suffix::Gzip,
-            (Protection::Passphrase(_) | Protection::Gpg(_), _) => Suffix::Gpg,
-        };
+        let suffix = self.suffix_of(part);
         let name = FileName {
             set,
             part,
@@ -956,6 +1064,16 @@ impl Archive {
             partial: false,
         };
         self.object(&self.settings.prefixes.write(&name))
+    }
+
+    /// How a new file of this kind is made, as its name says.
+    pub(crate) fn suffix_of(&self, part: Part) -> Suffix {
+        match (&self.settings.protection, part) {
+            (Protection::None, Part::Manifest) => Suffix::Plain,
+            (Protection::None, _) if !self.settings.compress => Suffix::Plain,
+            (Protection::None, _) => Suffix::Gzip,
+            (Protection::Passphrase(_) | Protection::Gpg(_), _) => Suffix::Gpg,
+        }
     }
 
     /// Removes what a run that was cut off has left in the store, and what the archive directory

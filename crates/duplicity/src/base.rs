@@ -22,7 +22,7 @@ use crate::tar::{TarHeader, TarReader};
 use crate::time::SetTime;
 
 /// Largest signature that is read: that of a file of 2⁵⁰ bytes, at duplicity's block length.
-const SIGNATURE_SIZE_MAX: u64 = 512 << 20;
+pub(crate) const SIGNATURE_SIZE_MAX: u64 = 512 << 20;
 
 /// One object, as the chain has it. Some 120 bytes and the path.
 pub(crate) struct BaseEntry {

@@ -40,22 +40,28 @@ impl Archive {
     ///
     /// When the signatures of a set cannot be opened.
     pub fn listing(&self, sets: &[BackupSet]) -> Result<Listing, Error> {
-        let open = |set: &BackupSet| {
-            let object = set
-                .signatures
-                .as_ref()
-                .map_or_else(|| set.kind.to_string(), |file| file.object.clone());
-            let tar = TarReader::new(self.signatures(set)?);
-            Ok(Changes {
-                tar,
-                object,
-                last: None,
-                failed: false,
-            }
-            .peekable())
-        };
+        let open = |set| Ok(self.changes(set)?.peekable());
         Ok(Listing {
             sets: sets.iter().map(open).collect::<Result<_, Error>>()?,
+        })
+    }
+
+    /// The paths that a set says something about, in order.
+    pub(crate) fn paths_of(&self, set: &BackupSet) -> Result<Vec<TreePath>, Error> {
+        let changes = self.changes(set)?;
+        changes.map(|change| Ok(change?.0)).collect()
+    }
+
+    fn changes(&self, set: &BackupSet) -> Result<Changes, Error> {
+        let object = set
+            .signatures
+            .as_ref()
+            .map_or_else(|| set.kind.to_string(), |file| file.object.clone());
+        Ok(Changes {
+            tar: TarReader::new(self.signatures(set)?),
+            object,
+            last: None,
+            failed: false,
         })
     }
 }

@@ -127,11 +127,23 @@ impl Archive {
     ///
     /// When a manifest cannot be read.
     pub fn snapshot_of(&self, sets: &[BackupSet], wanted: &[TreePath]) -> Result<Snapshot, Error> {
+        self.snapshot_without(sets, wanted, &|_, _| false)
+    }
+
+    /// The same, as if some volumes were empty. A file must lie in them as a whole or not at all.
+    pub(crate) fn snapshot_without(
+        &self,
+        sets: &[BackupSet],
+        wanted: &[TreePath],
+        is_left_out: &dyn Fn(SetKind, u32) -> bool,
+    ) -> Result<Snapshot, Error> {
         let ahead = (VOLUMES_AHEAD / sets.len().max(1)).max(1);
         let streams: Result<_, Error> = sets
             .iter()
             .map(|set| {
-                let manifest = self.manifest(set)?;
+                let mut manifest = self.manifest(set)?;
+                let volumes = &mut manifest.volumes;
+                volumes.retain(|volume| !is_left_out(set.kind, volume.number));
                 SetStream::new(self, set, &manifest, wanted, ahead)
             })
             .collect();

@@ -1,10 +1,15 @@
 //! A new full set made of a chain, without the source: so a long chain can end, and the old one
 //! can go, although nobody reads all files again.
 //!
-//! Everything comes out of the chain as a restore would bring it, is compared with the kept
-//! signatures, and goes into an ordinary full set, whose manifest is written last. If anything of
-//! the chain cannot be put together, no set is made: a full set stands for itself, and would hide
-//! what is missing. The chain is left as it is.
+//! A volume of the old full set in whose range no increment says anything is taken over as it is:
+//! its hash is compared, and the store copies it, where it can. Everything else comes out of the
+//! chain as a restore would bring it, is compared with the kept signatures, and goes into new
+//! volumes. A file at the edge between the two is read whole, and its blocks that are not in a
+//! volume that was taken over are written: the numbers of the blocks go on.
+//!
+//! The result is an ordinary full set, whose manifest is written last. If anything of the chain
+//! cannot be put together, no set is made: a full set stands for itself, and would hide what is
+//! missing. The chain is left as it is.
 //!
 //! The new set is dated one second after the state that it holds, as two sets of one second are
 //! told apart by nobody.
@@ -13,21 +18,28 @@ use std::io::Read;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use store::{Digest, ErrorKind, Operation};
 use tree::{Block, Body, Ending, Entry, Step, TreePath};
 
 use crate::archive::Archive;
-use crate::backup::{Intake, Summary, Wanted};
-use crate::base::Stats;
-use crate::collection::Chain;
+use crate::backup::{self, CopiedPart, Intake, Summary, Wanted};
+use crate::base::{SIGNATURE_SIZE_MAX, Stats};
+use crate::collection::{Chain, StoredFile};
 use crate::error::Error;
 use crate::listing::Listed;
-use crate::name::SetKind;
+use crate::manifest::{Hash, Position, VolumeInfo};
+use crate::member::MemberName;
+use crate::name::{Part, SetKind};
 use crate::restore::{Checker, Proof};
 use crate::snapshot::{Item, Snapshot};
+use crate::tar::{TarHeader, TarReader};
 use crate::time::SetTime;
 
 /// How much of a file is handed on at a time.
 const BLOCK: usize = 128 << 10;
+
+/// Bytes of a member of a file that comes in several.
+const MEMBER: u64 = backup::BLOCK as u64;
 
 impl Archive {
     /// Makes a full set of the newest state of the chain that increments are added to. `None` when
@@ -59,24 +71,92 @@ impl Archive {
             ..self.clone()
         };
         let known = Stats::bytes_of(&archive, last.end());
-        let intake = archive.begin(Wanted::Full, last.end())?;
+        let mut volumes = archive.volumes(chain)?;
+        let made = loop {
+            match archive.make_full(chain, &volumes, on_bytes) {
+                // Not every server copies that says so.
+                Err(Error::Store(error)) if is_no_copy(&error) && !volumes.is_empty() => {
+                    volumes.clear();
+                }
+                made => break made?,
+            }
+        };
+        if let Some(bytes) = known {
+            // The source is still what it was when the last set was made.
+            Stats::put(&archive, made.0.end(), &bytes);
+        }
+        Ok(Some(made))
+    }
+
+    /// Makes the set; those of the old volumes that stay are taken over.
+    fn make_full(
+        &self,
+        chain: &Chain,
+        volumes: &[OldVolume],
+        on_bytes: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<(SetKind, Summary), Error> {
+        let intake = self.begin(Wanted::Full, chain.end())?;
         // Nobody has added a set in between: that would be older than what is made of this one.
-        let again = self.collection(now)?;
-        if again.active().map(Chain::end) != Some(last.end()) {
+        let again = self.collection(chain.end())?;
+        if again.active().map(Chain::end) != Some(chain.end()) {
             return Err(Error::Locked);
         }
+        for volume in volumes.iter().filter(|volume| volume.stays) {
+            self.check_hash(volume)?;
+        }
         let set = intake.set();
-        let mut objects = archive.objects(&chain.sets, &[TreePath::root()])?;
-        let mut snapshot = archive.snapshot(&chain.sets, &TreePath::root())?;
+        let mut objects = self.objects(&chain.sets, &[TreePath::root()])?;
+        let root = [TreePath::root()];
+        let full = chain.full().kind;
+        let mut snapshot = self.snapshot_without(&chain.sets, &root, &|set, number| {
+            let of_full = |volume: &&OldVolume| set == full && volume.info.number == number;
+            let volume = volumes.iter().find(of_full);
+            volume.is_some_and(|volume| volume.stays && !volume.has_edge)
+        })?;
+        let mut signatures = match volumes.iter().any(|volume| volume.stays) {
+            true => Some(TarReader::new(self.signatures(chain.full())?)),
+            false => None,
+        };
+        // Up to which number volumes were taken over.
+        let mut copied = 0;
         let mut ahead = None;
         while let Some(listed) = objects.next().transpose()? {
+            let path = &listed.entry.path;
+            let (lies_in, stay) = with_path(volumes, path);
+            if let Some(tar) = &mut signatures
+                && stay > 0
+                && stay == lies_in.len()
+            {
+                for volume in lies_in {
+                    if volume.info.number > copied {
+                        intake.copy_volume(&volume.info, &volume.file)?;
+                        copied = volume.info.number;
+                    }
+                }
+                let (header, signature) = signature_of(tar, path)?;
+                intake.take_copied(&listed.entry, header, &signature)?;
+                if on_bytes(listed.entry.size).is_break() {
+                    return Err(Error::Stopped);
+                }
+                continue;
+            }
             if !listed.entry.is_file() {
                 let entry = Arc::new(listed.entry);
                 let body = Body::None;
                 intake.take(Step::Entry { entry, body })?;
                 continue;
             }
-            find(&mut snapshot, &mut ahead, &listed.entry.path)?;
+            let first_member = find(&mut snapshot, &mut ahead, path)?;
+            if stay > 0 {
+                if first_member != MEMBER {
+                    // The numbers of its blocks would say something else.
+                    let refused = store::Error::new(ErrorKind::Unsupported, Operation::Copy);
+                    return Err(refused.on(path).into());
+                }
+                let (parts, last) = parts_of(path, lies_in, copied);
+                intake.split(parts);
+                copied = last;
+            }
             if copy(&mut snapshot, listed, &intake, on_bytes)?.is_break() {
                 return Err(Error::Stopped);
             }
@@ -84,31 +164,153 @@ impl Archive {
         if let Some(problem) = objects.take_problems().pop() {
             return Err(damaged(&TreePath::root(), std::io::Error::other(problem)));
         }
-        let summary = intake.commit()?;
-        if let Some(bytes) = known {
-            // The source is still what it was when the last set was made.
-            Stats::put(&archive, set.end(), &bytes);
+        Ok((set, intake.commit()?))
+    }
+
+    /// The volumes of the full set of a chain, and which of them the new set can have; empty when
+    /// that is none.
+    fn volumes(&self, chain: &Chain) -> Result<Vec<OldVolume>, Error> {
+        let full = chain.full();
+        if !self.store.capabilities().copy {
+            return Ok(Vec::new());
         }
-        Ok(Some((set, summary)))
+        let mut touched = Vec::new();
+        for set in chain.sets.iter().skip(1) {
+            match self.paths_of(set) {
+                Ok(paths) => touched.extend(paths),
+                Err(Error::Store(error)) if error.kind != ErrorKind::NotFound => {
+                    return Err(error.into());
+                }
+                // Then everything comes out of the volumes.
+                Err(_) => return Ok(Vec::new()),
+            }
+        }
+        touched.sort();
+        let is_touched = |volume: &VolumeInfo| {
+            let first = touched.partition_point(|path| *path < volume.start.path);
+            touched
+                .get(first)
+                .is_some_and(|path| *path <= volume.end.path)
+        };
+        let suffix = self.suffix_of(Part::Volume { number: 1 });
+        let mut volumes = Vec::new();
+        for info in self.manifest(full)?.volumes {
+            let Some(file) = full.volumes.get(&info.number).cloned() else {
+                return Ok(Vec::new());
+            };
+            let can_be_copied = info.hash().is_some()
+                && file.name.suffix == suffix
+                && file.size <= store::COPY_SIZE_MAX;
+            volumes.push(OldVolume {
+                stays: can_be_copied && !is_touched(&info),
+                has_edge: false,
+                info,
+                file,
+            });
+        }
+        let edges: Vec<TreePath> = volumes
+            .iter()
+            .zip(volumes.iter().skip(1))
+            .filter(|(one, next)| {
+                one.stays != next.stays && one.info.end.path == next.info.start.path
+            })
+            .map(|(one, _)| one.info.end.path.clone())
+            .collect();
+        for volume in &mut volumes {
+            let is_in =
+                |path: &TreePath| (&volume.info.start.path..=&volume.info.end.path).contains(&path);
+            volume.has_edge = edges.iter().any(is_in);
+        }
+        let any_stays = volumes.iter().any(|volume| volume.stays);
+        Ok(if any_stays { volumes } else { Vec::new() })
+    }
+
+    /// Compares a volume with its hash: by the store's own, or by reading it.
+    fn check_hash(&self, volume: &OldVolume) -> Result<(), Error> {
+        let hash = volume.info.hash();
+        let object = self.store.stat(&self.object(&volume.file.object)?)?;
+        if let (Some(Digest::Sha1(theirs)), Some(Hash::Sha1(ours))) = (object.digest, hash)
+            && theirs == ours
+        {
+            return Ok(());
+        }
+        self.fetch(&volume.file, hash).map(drop)
     }
 }
 
-/// Moves on to the content of `path`.
-fn find(
-    snapshot: &mut Snapshot,
-    ahead: &mut Option<TreePath>,
+/// A volume of the old full set.
+struct OldVolume {
+    info: VolumeInfo,
+    file: StoredFile,
+    /// Whether it is taken over.
+    stays: bool,
+    /// Whether it has a part of a file that lies in part in volumes that stay.
+    has_edge: bool,
+}
+
+/// The volumes in which an object of the old set lies, and how many of them stay.
+fn with_path<'a>(volumes: &'a [OldVolume], path: &TreePath) -> (&'a [OldVolume], usize) {
+    let first = volumes.partition_point(|volume| volume.info.end.path < *path);
+    let end = volumes.partition_point(|volume| volume.info.start.path <= *path);
+    let lies_in = volumes.get(first..end).unwrap_or_default();
+    let stay = lies_in.iter().filter(|volume| volume.stays).count();
+    (lies_in, stay)
+}
+
+/// The blocks of a file that lie in volumes that stay, and the number of the last such volume.
+fn parts_of(path: &TreePath, lies_in: &[OldVolume], copied: u32) -> (Vec<CopiedPart>, u32) {
+    let mut last = copied;
+    let part = |volume: &OldVolume| {
+        let info = &volume.info;
+        let block_of = |position: &Position| position.block.filter(|_| position.path == *path);
+        let blocks = block_of(&info.start).unwrap_or(1)..=block_of(&info.end).unwrap_or(u64::MAX);
+        let is_new = info.number > copied;
+        last = last.max(info.number);
+        CopiedPart {
+            blocks,
+            volume: is_new.then(|| (info.clone(), volume.file.clone())),
+        }
+    };
+    let stay = lies_in.iter().filter(|volume| volume.stays);
+    let parts = stay.map(part).collect();
+    (parts, last)
+}
+
+fn is_no_copy(error: &store::Error) -> bool {
+    error.kind == ErrorKind::Unsupported && error.operation == Operation::Copy
+}
+
+/// Moves on to the member of a signature file about `path`.
+fn signature_of(
+    tar: &mut TarReader<Box<dyn Read + Send>>,
     path: &TreePath,
-) -> Result<(), Error> {
+) -> Result<(TarHeader, Vec<u8>), Error> {
+    let failed =
+        |what: Box<dyn std::error::Error + Send + Sync>| damaged(path, std::io::Error::other(what));
+    while let Some(header) = tar.next().map_err(|error| failed(error.into()))? {
+        let name = MemberName::parse(&header.name).map_err(|error| failed(error.into()))?;
+        if name.path == *path {
+            let mut bytes = Vec::new();
+            let read = tar.data().take(SIGNATURE_SIZE_MAX).read_to_end(&mut bytes);
+            read.map_err(|error| failed(error.into()))?;
+            return Ok((header, bytes));
+        }
+    }
+    Err(failed("it has no signature".into()))
+}
+
+/// Moves on to the content of `path`; gives the size of its first member.
+fn find(snapshot: &mut Snapshot, ahead: &mut Option<Entry>, path: &TreePath) -> Result<u64, Error> {
     loop {
         match ahead {
-            Some(at) if at == path => return Ok(()),
-            Some(at) if *at > *path => {
+            Some(at) if at.path == *path => return Ok(at.size),
+            Some(at) if at.path > *path => {
                 return Err(damaged(path, std::io::Error::other("it is in no volume")));
             }
             _ => {}
         }
         match snapshot.next()? {
-            Some(Item::Object(entry)) => *ahead = Some(entry.path),
+            Some(Item::Object(entry)) => *ahead = Some(entry),
             Some(Item::Problem(problem)) => {
                 return Err(damaged(path, std::io::Error::other(problem)));
             }

@@ -239,7 +239,7 @@ impl Code {
             Self::RepositoryLocked => (
                 "repository-locked",
                 "Another program is using the repository.",
-                "Wait until it is done. If that program is gone, run `borg break-lock STORE`; the lock of a program that died on this machine is taken away by itself.",
+                "Wait until it is done. If that program is gone, run `ravelin unlock LAYER`; the lock of a program that died on this machine is taken away by itself.",
             ),
             Self::WrongPassphrase => (
                 "wrong-passphrase",

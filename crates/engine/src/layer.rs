@@ -289,6 +289,33 @@ pub fn open(
     }
 }
 
+/// Who keeps others from a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Locked {
+    /// Nobody.
+    No,
+    /// This program, as `host:process`.
+    By(String),
+    /// This one did, and its lock was broken.
+    Broken(String),
+}
+
+/// Looks who keeps others from writing to a layer, and with `force` breaks the lock. That of a
+/// program that died on this machine goes by itself.
+///
+/// Layers that only this machine writes to have locks that end with their process: there is
+/// nothing to break.
+///
+/// # Errors
+///
+/// When it cannot be opened for another reason.
+pub fn unlock(layer: &config::Layer, force: bool, machine: &Machine) -> Result<Locked, Error> {
+    match &layer.kind {
+        config::Kind::Borg { encryption, .. } => borg::unlock(layer, *encryption, force, machine),
+        _ => Ok(Locked::No),
+    }
+}
+
 /// Opens a layer to examine and mend it, in whatever state it is. With `trusted`, it was moved or
 /// set back to an older state on purpose.
 ///

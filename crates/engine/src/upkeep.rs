@@ -5,11 +5,13 @@
 mod prune;
 mod repair;
 
+use std::ops::ControlFlow;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use tree::TreePath;
 
-use crate::layer::{Error, Snapshot};
+use crate::layer::{Error, Snapshot, VerifyStep};
 
 pub(crate) use prune::prune_backed_up;
 pub use prune::{NotPruned, PlannedSnapshot, PrunePlan, PruneReport, prune, prune_plan};
@@ -100,6 +102,26 @@ pub trait Upkeep {
         now: Timestamp,
     ) -> Result<Recreated, Error>;
 
+    /// Makes a full snapshot of the newest state out of those that stand on one another, without
+    /// reading the files anew: then the old ones can go. `None` when the newest is full already.
+    ///
+    /// `on_step` hears how many bytes of content were taken in, and ends it by breaking: then
+    /// nothing is made.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] where each snapshot stands alone; when one of them is damaged, and
+    /// those of writing. Nothing has changed then.
+    fn synthesize(
+        &mut self,
+        on_step: &mut dyn FnMut(VerifyStep) -> ControlFlow<()>,
+    ) -> Result<Option<Synthesized>, Error> {
+        let _ = on_step;
+        Err(Error::Unsupported {
+            what: "end a chain, for each of its snapshots stands alone",
+        })
+    }
+
     /// Sums over all snapshots.
     ///
     /// # Errors
@@ -163,17 +185,43 @@ pub struct Compacted {
     pub freed_bytes: u64,
 }
 
+/// A full snapshot that was made out of others.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Synthesized {
+    /// Its name.
+    pub snapshot: String,
+    /// Regular files.
+    pub files: u64,
+    /// Bytes of their content.
+    pub bytes: u64,
+    /// Bytes that were sent to the store.
+    pub stored_bytes: u64,
+    /// Bytes that the store has copied from what it had.
+    pub copied_bytes: u64,
+}
+
 /// Sums over all snapshots of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct LayerStatistics {
     /// Snapshots.
     pub snapshots: u64,
+    /// Bytes that they take in the store.
+    pub stored_bytes: u64,
+    /// Full snapshots with what stands on them, where snapshots stand on one another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chains: Option<u64>,
+    /// What they share, where they are made of pieces.
+    #[serde(flatten)]
+    pub shared: Option<Shared>,
+}
+
+/// How much snapshots share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Shared {
     /// Bytes of all snapshots as they were read.
     pub bytes: u64,
     /// Bytes of these that differ from each other.
     pub unique_bytes: u64,
-    /// Bytes that they take in the store.
-    pub stored_bytes: u64,
     /// Different pieces.
     pub unique_pieces: u64,
 }

@@ -88,10 +88,14 @@ pub(crate) enum Command {
     Comment(Comment),
     /// Make snapshots anew: compressed or cut in another way, or without some of their files
     Recreate(Recreate),
+    /// End a chain of increments: make a full snapshot out of it, without the files
+    Synthesize(Synthesize),
     /// Say how much a layer or a snapshot holds and takes
     Info(Info),
     /// Say what is damaged, and mend what can be mended
     Repair(Repair),
+    /// Say which program has locked a layer, and break its lock
+    Unlock(Unlock),
     /// Change, copy or move the key of a layer
     #[command(subcommand)]
     Key(Key),
@@ -520,6 +524,27 @@ pub(crate) struct Compact {
     #[arg(value_name = "LAYER")]
     pub(crate) layer: Option<String>,
     /// Only show what would be freed
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Unlock {
+    /// Which layer [default: the first of the configuration]
+    #[arg(value_name = "LAYER")]
+    pub(crate) layer: Option<String>,
+    /// Break the lock: the program that holds it is certainly gone. Two that write at once would do
+    /// harm
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Synthesize {
+    /// Which layer [default: the first of the configuration]
+    #[arg(value_name = "LAYER")]
+    pub(crate) layer: Option<String>,
+    /// Only say which snapshots it would be made of
     #[arg(long, short = 'n')]
     pub(crate) dry_run: bool,
 }

@@ -98,6 +98,9 @@ pub enum Kind {
 pub struct Duplicity {
     /// A new full backup is made when the last is older; only the first is full when not set.
     pub full_every: Option<Duration>,
+    /// It is put together out of the last chain, and then gets an increment: not all files are read
+    /// and sent again.
+    pub synthetic_full: bool,
     /// Whether new files are encrypted.
     pub encryption: ArchiveEncryption,
     /// Keys of GnuPG that are encrypted to.
@@ -173,11 +176,12 @@ impl Keep {
 }
 
 /// Keys that only one kind knows.
-const OF_ONE_KIND: [(&str, &str); 9] = [
+const OF_ONE_KIND: [(&str, &str); 10] = [
     ("encryption", "borg"),
     ("compression", "borg"),
     ("lock-wait", "borg"),
     ("full-every", "duplicity"),
+    ("synthetic-full", "duplicity"),
     ("encrypt-to", "duplicity"),
     ("sign-with", "duplicity"),
     ("volume-size", "duplicity"),
@@ -336,6 +340,7 @@ fn read_duplicity(section: &Section<'_>, store: Option<&str>) -> Kind {
     }
     Kind::Duplicity(Duplicity {
         full_every: section.read("full-every", "a duration like `30 days`", value::duration),
+        synthetic_full: section.flag("synthetic-full", false),
         encryption,
         encrypt_to,
         sign_with,

@@ -19,13 +19,14 @@ use bstr::{BString, ByteSlice};
 use tree::{Entry, TreePath};
 
 use borg::{
-    Archive, Archives, ChunkRef, Compression, Encryption, Error as BorgError, Home, Host, Location,
-    MountWhat, OpenOptions, Passphrase, RepositoryOptions, Trust,
+    Archive, Archives, Backend, ChunkRef, Compression, Encryption, Error as BorgError, Home, Host,
+    Location, MountWhat, OpenOptions, Passphrase, RepositoryOptions, Trust,
 };
 
 use super::{
-    Access, Depth, Details, Error, Fingerprint, Found, Intake, Item, Layer, LeftOut, NewSnapshot,
-    PartVerified, RestoreStep, Shown, Snapshot, Statistics, Unusable, Verification, VerifyStep,
+    Access, Depth, Details, Error, Fingerprint, Found, Intake, Item, Layer, LeftOut, Locked,
+    NewSnapshot, PartVerified, RestoreStep, Shown, Snapshot, Statistics, Unusable, Verification,
+    VerifyStep,
 };
 use crate::{Machine, Random, Selection, config};
 
@@ -98,6 +99,27 @@ pub(super) fn open(
         host: way.host,
         compression: compression.clone(),
     }))
+}
+
+/// Looks who has locked the repository, and with `force` breaks the lock.
+pub(super) fn unlock(
+    layer: &config::Layer,
+    encryption: Encryption,
+    force: bool,
+    machine: &Machine,
+) -> Result<Locked, Error> {
+    let way = Way::new(layer, encryption, Duration::ZERO, machine)?;
+    let options = way.options(borg::Access::Write);
+    let holder = match Backend::open(&way.location, &options) {
+        Ok(_) => return Ok(Locked::No),
+        Err(BorgError::Locked { holder, .. }) => holder,
+        Err(error) => return Err(way.explain(error)),
+    };
+    if !force {
+        return Ok(Locked::By(holder));
+    }
+    Backend::break_lock(&way.location, &options)?;
+    Ok(Locked::Broken(holder))
 }
 
 /// A mount point, or a folder that a person has made for it: a repository can be created there.

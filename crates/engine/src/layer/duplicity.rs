@@ -39,6 +39,7 @@ struct DuplicityLayer {
     archive: Archive,
     collection: Collection,
     full_every: Option<Duration>,
+    synthetic_full: bool,
     clock: crate::Clock,
     /// What was deleted since the layer was opened.
     freed_bytes: u64,
@@ -105,6 +106,7 @@ pub(super) fn open(
         archive,
         collection,
         full_every: settings.full_every,
+        synthetic_full: settings.synthetic_full,
         clock: Arc::clone(&machine.clock),
         freed_bytes: 0,
     }))
@@ -281,7 +283,21 @@ impl Layer for DuplicityLayer {
 
     fn begin<'a>(&'a mut self, new: &NewSnapshot) -> Result<Box<dyn Intake + 'a>, Error> {
         let now = SetTime::new(new.time);
-        let wanted = self.wanted(now);
+        let mut wanted = self.wanted(now);
+        if wanted == Wanted::Full && self.synthetic_full {
+            match self
+                .archive
+                .synthesize(now, &mut |_| ControlFlow::Continue(()))
+            {
+                Ok(Some(_)) => {
+                    self.collection = self.archive.collection(now)?;
+                    wanted = Wanted::Increment;
+                }
+                // Nothing to put together, or it cannot be: the files are at hand.
+                Ok(None) | Err(duplicity::Error::Damaged { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         let intake = self.archive.begin(wanted, now)?;
         Ok(Box::new(intake::DuplicityIntake::new(intake, self)))
     }

@@ -28,14 +28,19 @@ pub(crate) fn run(arguments: &Info, session: &Session<'_>) -> Result<Exit, Ended
                 session.output.json(&sums)?;
                 return Ok(Exit::Good);
             }
-            let text = format!(
-                "snapshots  {}\nread       {}\ndifferent  {}, in {}\nstored     {}\n",
-                human::grouped(sums.snapshots),
-                human::size(sums.bytes),
-                human::size(sums.unique_bytes),
-                human::count(sums.unique_pieces, "piece"),
-                human::size(sums.stored_bytes),
-            );
+            let mut text = format!("snapshots  {}\n", human::grouped(sums.snapshots));
+            if let Some(chains) = sums.chains {
+                text.push_str(&format!("chains     {}\n", human::grouped(chains)));
+            }
+            if let Some(shared) = sums.shared {
+                text.push_str(&format!(
+                    "read       {}\ndifferent  {}, in {}\n",
+                    human::size(shared.bytes),
+                    human::size(shared.unique_bytes),
+                    human::count(shared.unique_pieces, "piece"),
+                ));
+            }
+            text.push_str(&format!("stored     {}\n", human::size(sums.stored_bytes)));
             session.output.data(text.as_bytes())?;
             return Ok(Exit::Good);
         };
@@ -53,11 +58,14 @@ pub(crate) fn run(arguments: &Info, session: &Session<'_>) -> Result<Exit, Ended
             return Ok(Exit::Good);
         }
         let mut text = format!(
-            "name    {}\nmade    {}, on {} by {}\nholds   {}, {}\nown     {}\n",
+            "name    {}\nmade    {}, on {}{}\nholds   {}, {}\nown     {}\n",
             snapshot.name,
             human::minute(snapshot.time, &session.zone),
             details.host.escape_debug(),
-            details.user.escape_debug(),
+            match details.user.is_empty() {
+                true => String::new(),
+                false => format!(" by {}", details.user.escape_debug()),
+            },
             human::count(statistics.files, "file"),
             human::size(statistics.bytes),
             human::size(statistics.own_stored_bytes),

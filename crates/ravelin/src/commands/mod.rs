@@ -34,8 +34,10 @@ mod schedule;
 mod snapshots;
 mod status;
 mod store;
+mod synthesize;
 mod tar;
 pub(crate) mod ui;
+mod unlock;
 mod verify;
 
 use std::io;
@@ -114,8 +116,10 @@ pub(crate) fn run(cli: &Cli, session: &Session<'_>) -> Result<Exit, Ended> {
         Command::Rename(arguments) => rename::run(arguments, session),
         Command::Comment(arguments) => comment::run(arguments, session),
         Command::Recreate(arguments) => recreate::run(arguments, session),
+        Command::Synthesize(arguments) => synthesize::run(arguments, session),
         Command::Info(arguments) => info::run(arguments, session),
         Command::Repair(arguments) => repair::run(arguments, session),
+        Command::Unlock(arguments) => unlock::run(arguments, session),
         Command::Key(which) => key::run(which, session),
         Command::Status(arguments) => status::run(arguments, session),
         Command::Compare(arguments) => compare::run(arguments, session),

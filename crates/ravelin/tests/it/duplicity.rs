@@ -281,6 +281,79 @@ fn a_new_full_backup_is_made_when_the_last_is_older_than_wanted() {
     assert_eq!(snapshots(&bench).len(), 2);
 }
 
+/// A layer whose chain is a full set of several volumes and an increment that changes one file.
+fn bench_with_chain(lines: &str) -> Bench {
+    let bench = bench_at(
+        "~/store",
+        &format!("{PASSPHRASE}\nvolume-size = \"1 MiB\"\n{lines}"),
+    );
+    let mut random = testkit::Random::new(11);
+    let picture = bench.home().join("pictures/large.raw");
+    fs::write(picture, random.noise(5 << 20)).unwrap();
+    age(&bench.home());
+    run(&bench, &["init"]);
+    run(&bench, &["backup"]);
+    std::thread::sleep(Duration::from_millis(1100));
+    bench.file("documents/work/plan.txt", "second\n");
+    run(&bench, &["backup"]);
+    bench
+}
+
+#[test]
+fn a_chain_ends_in_a_full_backup_that_the_real_program_restores() {
+    let Some(stock) = testkit::stock_duplicity() else {
+        return;
+    };
+    let bench = bench_with_chain("");
+    let of = json(&bench, &["synthesize", "--dry-run"]);
+    assert_eq!(of.as_array().map(Vec::len), Some(2), "{of}");
+    assert_eq!(json(&bench, &["info"])["chains"], 1);
+    let made = json(&bench, &["synthesize"]);
+    assert!(made["copied_bytes"].as_u64() > Some(3 << 20), "{made}");
+    assert!(made["stored_bytes"].as_u64() < Some(3 << 20), "{made}");
+    let sums = json(&bench, &["info"]);
+    assert_eq!(
+        (&sums["chains"], &sums["snapshots"]),
+        (&2.into(), &3.into())
+    );
+    let name = made["snapshot"].as_str().unwrap();
+    let holds = json(&bench, &["info", name]);
+    assert_eq!(holds["bytes"], made["bytes"]);
+    assert!(json(&bench, &["synthesize"]).is_null());
+    // The chain before goes, and the full backup stands for itself.
+    let names = snapshots(&bench);
+    run(&bench, &["delete", &names[0], &names[1]]);
+    let target = bench.home().join("real");
+    let url = format!("file://{}", bench.home().join("store").display());
+    let arguments = ["restore", &url, target.to_str().unwrap()];
+    duplicity(&stock, &arguments, "correct horse");
+    for file in [
+        "pictures/large.raw",
+        "documents/work/plan.txt",
+        "mail/inbox",
+    ] {
+        let back = fs::read(target.join(stored(&bench, file))).unwrap();
+        assert!(back == fs::read(bench.home().join(file)).unwrap(), "{file}");
+    }
+}
+
+#[test]
+fn a_full_backup_that_is_due_can_come_out_of_the_chain() {
+    let bench = bench_with_chain("full-every = \"3 s\"\nsynthetic-full = true");
+    std::thread::sleep(Duration::from_millis(3100));
+    bench.file("documents/work/plan.txt", "third\n");
+    run(&bench, &["backup"]);
+    let sums = json(&bench, &["info"]);
+    // Two of the chain, the full one that was made of them, and what is new.
+    assert_eq!(
+        (&sums["chains"], &sums["snapshots"]),
+        (&2.into(), &4.into())
+    );
+    let plan = stored(&bench, "documents/work/plan.txt");
+    assert_eq!(run(&bench, &["cat", "latest", &plan]), "third\n");
+    run(&bench, &["verify", "--data"]);
+}
+
 #[test]
 fn a_store_that_was_not_created_is_not_filled() {
     let bench = bench_at("~/store", PASSPHRASE);

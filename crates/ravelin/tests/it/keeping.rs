@@ -383,3 +383,26 @@ fn a_part_is_verified_and_the_next_one_goes_on_behind_it() {
     let status = json(&bench, &["status", "--json"]);
     assert_eq!(status["layers"][0]["state"], "damaged", "{status}");
 }
+
+#[test]
+fn the_lock_of_another_machine_is_named_and_broken_on_demand_only() {
+    let bench = bench("");
+    bench.ravelin(["unlock"]).assert().success();
+    let lock = repository(&bench).join("lock.exclusive");
+    fs::create_dir(&lock).unwrap();
+    fs::write(lock.join("elsewhere@17.4242-0"), "").unwrap();
+    bench.ravelin(["backup"]).assert().code(11);
+    bench
+        .ravelin(["unlock"])
+        .assert()
+        .code(11)
+        .stderr_eq(snapbox::str![[r#"
+layer `disk` is locked by elsewhere@17:4242
+  next: when that program is certainly gone, `ravelin unlock --force disk`
+
+"#]]);
+    let broken = json(&bench, &["unlock", "--force", "--json"]);
+    assert_eq!(broken["holder"], "elsewhere@17:4242");
+    assert_eq!(broken["broken"], true);
+    bench.ravelin(["backup"]).assert().success();
+}

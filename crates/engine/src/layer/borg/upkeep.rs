@@ -9,7 +9,7 @@ use borg::{Archives, Compaction, Error as BorgError};
 use super::{BorgLayer, Error};
 use crate::layer::Snapshot;
 use crate::upkeep::{
-    Compacted, Deleted, LayerStatistics, Recreate, Recreated, SnapshotStatistics, Upkeep,
+    Compacted, Deleted, LayerStatistics, Recreate, Recreated, Shared, SnapshotStatistics, Upkeep,
 };
 
 impl BorgLayer {
@@ -175,10 +175,13 @@ impl Upkeep for BorgLayer {
         let info = archives.repository_info(&self.host)?;
         Ok(LayerStatistics {
             snapshots: archives.list().len() as u64,
-            bytes: info.total_size,
-            unique_bytes: info.unique_size,
             stored_bytes: info.unique_csize,
-            unique_pieces: info.unique_chunks,
+            chains: None,
+            shared: Some(Shared {
+                bytes: info.total_size,
+                unique_bytes: info.unique_size,
+                unique_pieces: info.unique_chunks,
+            }),
         })
     }
 

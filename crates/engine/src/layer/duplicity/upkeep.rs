@@ -1,12 +1,15 @@
 //! A duplicity archive kept in order: chains go as a whole, the one that grows never.
 
+use std::ops::ControlFlow;
+
 use duplicity::{Chain, RemovalPlan, SetTime};
 use jiff::Timestamp;
 
 use super::{DuplicityLayer, Error};
-use crate::layer::{Layer, Snapshot};
+use crate::layer::{Layer, Snapshot, VerifyStep};
 use crate::upkeep::{
-    Compacted, Deleted, LayerStatistics, Recreate, Recreated, SnapshotStatistics, Upkeep,
+    Compacted, Deleted, LayerStatistics, Recreate, Recreated, SnapshotStatistics, Synthesized,
+    Upkeep,
 };
 
 impl DuplicityLayer {
@@ -124,16 +127,49 @@ impl Upkeep for DuplicityLayer {
         })
     }
 
+    fn synthesize(
+        &mut self,
+        on_step: &mut dyn FnMut(VerifyStep) -> ControlFlow<()>,
+    ) -> Result<Option<Synthesized>, Error> {
+        let mut done = 0;
+        let made = self.archive.synthesize(self.now(), &mut |bytes| {
+            done += bytes;
+            on_step(VerifyStep {
+                phase: "bytes put together",
+                done,
+                total: 0,
+            })
+        })?;
+        self.collection = self.archive.collection(self.now())?;
+        Ok(made.map(|(set, summary)| Synthesized {
+            snapshot: set.end().to_string(),
+            files: summary.files,
+            bytes: summary.bytes,
+            stored_bytes: summary.stored_bytes,
+            copied_bytes: summary.copied_bytes,
+        }))
+    }
+
     /// The format has no pieces that several snapshots share.
     fn statistics(&mut self) -> Result<LayerStatistics, Error> {
-        Err(Error::Unsupported {
-            what: "sum up what several snapshots share",
+        let sets = || self.collection.chains.iter().flat_map(|chain| &chain.sets);
+        Ok(LayerStatistics {
+            snapshots: sets().count() as u64,
+            stored_bytes: sets().map(duplicity::BackupSet::size).sum(),
+            chains: Some(self.collection.chains.len() as u64),
+            shared: None,
         })
     }
 
-    fn snapshot_statistics(&mut self, _: &Snapshot) -> Result<SnapshotStatistics, Error> {
-        Err(Error::Unsupported {
-            what: "say what one snapshot takes alone",
+    /// What others stand on goes only with them: its own bytes are those of its set.
+    fn snapshot_statistics(&mut self, snapshot: &Snapshot) -> Result<SnapshotStatistics, Error> {
+        let details = self.details(snapshot)?;
+        let sets = self.sets(snapshot)?;
+        Ok(SnapshotStatistics {
+            comment: String::new(),
+            files: details.files,
+            bytes: details.bytes,
+            own_stored_bytes: sets.last().map_or(0, duplicity::BackupSet::size),
         })
     }
 }
