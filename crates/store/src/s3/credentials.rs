@@ -166,7 +166,7 @@ fn from_machine(http: &Http) -> Result<(Keys, SystemTime), Error> {
     let keys = Keys {
         id: answer.access_key_id,
         secret: Secret::new(answer.secret_access_key),
-        token: Some(Secret::new(answer.token)),
+        token: answer.token.map(Secret::new),
     };
     let end = end.try_into().map_err(|_| {
         request
@@ -181,7 +181,8 @@ fn from_machine(http: &Http) -> Result<(Keys, SystemTime), Error> {
 struct Answer {
     access_key_id: String,
     secret_access_key: String,
-    token: String,
+    /// Amazon's have one; there are clouds whose keys are just short-lived.
+    token: Option<String>,
     expiration: String,
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ravelin_store::{Environment, ErrorKind, Location, Name, S3, Store, WriteMode, open, read_all};
 
 use crate::conformance::{check, environment};
+use testkit::emulator::{Fault, Inbox, Trouble};
 use testkit::servers::{fetch, rclone_serve, seaweed};
 
 fn at(port: u16, environment: &Environment) -> std::sync::Arc<dyn Store> {
@@ -28,6 +29,7 @@ fn seaweedfs_keeps_the_contract() {
     presigned_addresses(server.port);
     wrong_keys(server.port);
     a_clock_that_is_off(server.port);
+    keys_of_the_machine(server.port);
 }
 
 fn big_objects(store: &dyn Store, environment: &Environment) {
@@ -120,6 +122,64 @@ fn a_clock_that_is_off(port: u16) {
             .unwrap();
         assert_eq!(read_all(&*store, &name("clock"), 10).unwrap(), b"x");
     }
+}
+
+/// A machine in the cloud has keys of its own, that end and are renewed.
+fn keys_of_the_machine(port: u16) {
+    let metadata = Inbox::start();
+    let answers = |minutes: i64| {
+        let end = jiff::Timestamp::now() + jiff::SignedDuration::from_mins(minutes);
+        let keys = format!(
+            r#"{{"Code": "Success", "AccessKeyId": "key", "SecretAccessKey": "secret",
+                "Expiration": "{end:.0}"}}"#
+        );
+        metadata.faults.clear();
+        for (on, body) in [
+            ("/api/token", "a token"),
+            ("/security-credentials/backup role", keys.as_str()),
+            ("/security-credentials/", "backup role\n"),
+        ] {
+            metadata.faults.add(Fault {
+                on: on.to_owned(),
+                skip: 0,
+                times: u32::MAX,
+                trouble: Trouble::Answer(200, body.to_owned()),
+            });
+        }
+    };
+    let mut environment = environment();
+    environment.endpoints.instance_metadata = metadata.url();
+    let location = format!("s3+http://127.0.0.1:{port}/bucket/of-the-machine");
+    let store = open(&location.parse().unwrap(), &environment).unwrap();
+    // They end within the margin, and are asked for anew each time.
+    answers(3);
+    let asked = || metadata.faults.count("/security-credentials/backup role");
+    store.write(&name("x"), b"1", WriteMode::Replace).unwrap();
+    let first = asked();
+    assert!(first > 0);
+    assert_eq!(read_all(&*store, &name("x"), 10).unwrap(), b"1");
+    assert!(asked() > first);
+    // These last.
+    answers(60);
+    let before = asked();
+    for _ in 0..3 {
+        assert_eq!(read_all(&*store, &name("x"), 10).unwrap(), b"1");
+    }
+    assert_eq!(asked(), before + 1);
+    // A machine without a role has none.
+    let nobody = Inbox::start();
+    nobody.faults.add(Fault {
+        on: "/".to_owned(),
+        skip: 0,
+        times: u32::MAX,
+        trouble: Trouble::Status(404, None),
+    });
+    environment.endpoints.instance_metadata = nobody.url();
+    let store = open(&location.parse().unwrap(), &environment).unwrap();
+    let error = store.stat(&name("x")).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::SignIn);
+    let said = format!("{error:?}");
+    assert!(said.contains("AWS_ACCESS_KEY_ID"), "{said}");
 }
 
 #[test]
