@@ -13,6 +13,8 @@ mod compress;
 mod counters_store;
 mod error;
 mod files_cache;
+#[doc(hidden)]
+pub mod fuzz;
 mod hash_index;
 mod home;
 mod host;

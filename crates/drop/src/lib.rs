@@ -26,6 +26,8 @@ mod change;
 mod conflict;
 mod error;
 mod folder;
+#[doc(hidden)]
+pub mod fuzz;
 mod hidden;
 mod keeping;
 mod link;

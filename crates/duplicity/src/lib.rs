@@ -6,6 +6,8 @@ mod base;
 mod collection;
 mod compare;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod librsync;
 mod listing;
 mod manifest;

@@ -31,6 +31,8 @@ mod dropbox;
 mod environment;
 mod error;
 mod faulty;
+#[doc(hidden)]
+pub mod fuzz;
 mod http;
 mod location;
 mod memory;

@@ -7,6 +7,7 @@
 //! ```
 
 mod browser;
+mod change;
 pub mod corpus;
 mod counters;
 pub mod emulator;
@@ -22,6 +23,7 @@ mod tree;
 mod usage;
 
 pub use browser::Browser;
+pub use change::Changes;
 pub use counters::UsedCounters;
 pub use fragile::{FragileDisk, fragile_disk};
 pub use program::{output, require, run};

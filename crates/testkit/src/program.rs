@@ -31,6 +31,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("python3", "python3"),
     ("rdiff", "rdiff"),
     ("rsync", "rsync"),
+    ("script", "bsdutils"),
     ("secret-tool", "libsecret-tools"),
     ("setcap", "libcap2-bin"),
     ("setfacl", "acl"),

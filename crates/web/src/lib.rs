@@ -29,6 +29,8 @@ mod ask;
 mod assets;
 mod audit;
 mod fault;
+#[doc(hidden)]
+pub mod fuzz;
 mod guard;
 mod human;
 mod icon;

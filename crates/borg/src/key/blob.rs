@@ -114,6 +114,9 @@ pub enum KeyError {
     },
 }
 
+/// How often PBKDF2 hashed in the mode `passphrase`: nothing says so but the programs that did.
+const PASSPHRASE_ROUNDS: u32 = 100_000;
+
 impl Key {
     /// Writes the key under a passphrase, as the text that the repository's configuration or a
     /// key file holds. To change the passphrase, write it again.
@@ -189,6 +192,35 @@ impl Key {
         Ok(Self::new(encryption, secrets))
     }
 
+    /// The key of a repository that was made by a program before Borg 1.0 in the mode `passphrase`: the
+    /// passphrase alone makes it, and whoever knows a former one can make it, too. A wrong passphrase
+    /// makes a key that opens nothing.
+    #[must_use]
+    pub fn of_passphrase(repository_id: Id, passphrase: &Passphrase) -> Self {
+        let mut derived = Zeroizing::new([0; 3 * KEY_SIZE + 4]);
+        // HMAC takes a passphrase of any length.
+        let salt = &repository_id.0;
+        let rounds = PASSPHRASE_ROUNDS;
+        let _ = pbkdf2::pbkdf2::<Hmac<Sha256>>(passphrase.as_bytes(), salt, rounds, &mut *derived);
+        let (keys, seed) = derived.split_at(3 * KEY_SIZE);
+        let mut keys = keys
+            .chunks(KEY_SIZE)
+            .map(|key| Zeroizing::new(key.to_vec()));
+        let mut key = || keys.next().unwrap_or_default();
+        let secrets = Secrets {
+            repository_id,
+            enc_key: key(),
+            enc_hmac_key: key(),
+            id_key: key(),
+            chunk_seed: seed
+                .iter()
+                .fold(0, |seed, &byte| seed << 8 | u32::from(byte)),
+            // Nothing was authenticated as a whole then.
+            tam_required: false,
+        };
+        Self::new(Encryption::Repokey, secrets)
+    }
+
     fn pack_secrets(&self) -> Zeroizing<Vec<u8>> {
         let secrets = &self.0.secrets;
         // Room for all of it, so that no copy is left behind by growing.
@@ -214,7 +246,7 @@ impl Key {
 }
 
 /// The outer map.
-struct Blob<'a> {
+pub(crate) struct Blob<'a> {
     data: &'a [u8],
     hash: &'a [u8; 32],
     salt: &'a [u8],
@@ -222,7 +254,7 @@ struct Blob<'a> {
 }
 
 impl<'a> Blob<'a> {
-    fn read(bytes: &'a [u8]) -> Result<Self, KeyError> {
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, KeyError> {
         let mut reader = Reader::new(bytes);
         let (mut version, mut algorithm, mut rounds) = (None, None, None);
         let (mut data, mut hash, mut salt) = (None, None, None);
@@ -261,7 +293,7 @@ impl<'a> Blob<'a> {
     }
 }
 
-fn read_secrets(data: &[u8], tam_required_unsaid: bool) -> Result<Secrets, KeyError> {
+pub(crate) fn read_secrets(data: &[u8], tam_required_unsaid: bool) -> Result<Secrets, KeyError> {
     let mut reader = Reader::new(data);
     let (mut version, mut repository_id, mut chunk_seed) = (None, None, None);
     let (mut enc_key, mut enc_hmac_key, mut id_key) = (None, None, None);

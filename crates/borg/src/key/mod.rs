@@ -4,7 +4,7 @@
 //! authenticated. On the way back the order is reversed and nothing is trusted before it was
 //! checked: the MAC before decryption, the id after decompression.
 
-mod blob;
+pub(crate) mod blob;
 mod counters;
 mod encryption;
 mod file;
@@ -67,7 +67,7 @@ pub struct RelatedSecrets {
 
 /// What the key blob holds.
 #[derive(Clone)]
-struct Secrets {
+pub(crate) struct Secrets {
     repository_id: Id,
     enc_key: Zeroizing<Vec<u8>>,
     enc_hmac_key: Zeroizing<Vec<u8>>,

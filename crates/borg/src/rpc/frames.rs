@@ -10,7 +10,7 @@ use crate::msgpack::Scanner;
 const READ_SIZE: usize = 256 * 1024;
 
 /// Reads one value after the other.
-pub(super) struct Frames<R> {
+pub(crate) struct Frames<R> {
     input: R,
     buffer: Vec<u8>,
     /// What has not been handed out.
@@ -20,7 +20,7 @@ pub(super) struct Frames<R> {
 
 /// Why there is no next value.
 #[derive(Debug)]
-pub(super) enum Broken {
+pub(crate) enum Broken {
     /// The pipe says no.
     Io(io::Error),
     /// What came is not of this protocol.
@@ -28,7 +28,7 @@ pub(super) enum Broken {
 }
 
 impl<R: Read> Frames<R> {
-    pub(super) fn new(input: R) -> Self {
+    pub(crate) fn new(input: R) -> Self {
         Self {
             input,
             buffer: Vec::new(),
@@ -38,7 +38,7 @@ impl<R: Read> Frames<R> {
     }
 
     /// The next value, whole, or `None` at the end. One that is cut off by the end is an error.
-    pub(super) fn next(&mut self) -> Result<Option<&[u8]>, Broken> {
+    pub(crate) fn next(&mut self) -> Result<Option<&[u8]>, Broken> {
         let mut scanner = Scanner::new();
         loop {
             let rest = &self.buffer[self.start..self.end];

@@ -12,9 +12,9 @@
 
 mod client;
 mod failure;
-mod frames;
+pub(crate) mod frames;
 mod prefetch;
-mod request;
+pub(crate) mod request;
 mod said;
 mod serve;
 

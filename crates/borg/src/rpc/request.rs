@@ -8,7 +8,7 @@ use crate::{Id, Malformed};
 /// A call. Arguments are looked at when they are needed; those that are not known are ignored,
 /// as the protocol wants it.
 #[derive(Debug)]
-pub(super) struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// Comes back with the answer.
     pub(super) number: u64,
     pub(super) method: &'a [u8],
@@ -28,7 +28,7 @@ impl<'a> Request<'a> {
     /// # Errors
     ///
     /// When it is none.
-    pub(super) fn parse(frame: &'a [u8]) -> Result<Self, Malformed> {
+    pub(crate) fn parse(frame: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(frame);
         match reader.clone().head()? {
             Head::Map(_) => Self::parse_map(&mut reader),

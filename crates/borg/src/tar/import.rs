@@ -79,6 +79,29 @@ pub fn import_tar(
     ))
 }
 
+/// Reads a tar file without keeping anything of it: how many members would be taken.
+pub(crate) fn read_through(input: impl Read) -> std::io::Result<u64> {
+    let mut taken = 0;
+    let mut tar = tar::Archive::new(input);
+    for entry in tar.entries()? {
+        let mut entry = entry?;
+        if let Ok((_, sparse)) = item_of(&mut entry)? {
+            taken += 1;
+            match sparse {
+                Some(sparse) => std::io::copy(
+                    &mut sparse.fill(&mut entry)?.take(READ_MAX),
+                    &mut std::io::sink(),
+                )?,
+                None => std::io::copy(&mut entry, &mut std::io::sink())?,
+            };
+        }
+    }
+    Ok(taken)
+}
+
+/// How much of a file with holes is looked at: it may be as long as its header likes.
+const READ_MAX: u64 = 1 << 20;
+
 /// An item and where it has holes, or what is left out and why, or `None` for what is no member of its own.
 type Converted = Result<(Item, Option<Sparse>), Option<(BString, String)>>;
 

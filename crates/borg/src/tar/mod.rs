@@ -12,7 +12,7 @@
 mod export;
 mod filter;
 mod header;
-mod import;
+pub(crate) mod import;
 mod sparse;
 
 pub use export::{Exported, export_tar};

@@ -23,7 +23,7 @@ pub(super) struct Record {
 
 /// The files and their versions after the first so many changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Index {
+pub(crate) struct Index {
     /// The last change that is in it.
     pub(super) number: u64,
     /// Oldest version first. Never an empty list.
@@ -182,7 +182,7 @@ impl Index {
     /// # Errors
     ///
     /// When it is not what was written: [`Error::Index`] or [`Error::Newer`].
-    pub(super) fn from_checkpoint(object: &Name, bytes: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn from_checkpoint(object: &Name, bytes: &[u8]) -> Result<Self, Error> {
         let (header, lines) = read(object, bytes)?;
         let number = header
             .strip_prefix("checkpoint\t")

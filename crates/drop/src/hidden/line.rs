@@ -19,7 +19,7 @@ pub(super) const MAGIC: &str = "ravelin drop index 1";
 /// A copy that was given up for deletion is never used again, for nobody can know whether the
 /// deletion is still under way: the same content gets a copy of the next generation.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Kept {
+pub(crate) struct Kept {
     pub(super) hash: Box<str>,
     pub(super) generation: u32,
 }
@@ -52,7 +52,7 @@ impl Kept {
 
 /// What a line says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Line {
+pub(crate) enum Line {
     /// A new version, following another or none.
     Change {
         version: Version,
@@ -129,7 +129,7 @@ impl Line {
     /// # Errors
     ///
     /// What is wrong with it.
-    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         let columns: Vec<&str> = text.splitn(9, '\t').collect();
         let [at, action, id, base, device, size, modified, kept, path] = columns[..] else {
             return Err("it does not have nine columns");

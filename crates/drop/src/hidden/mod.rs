@@ -26,8 +26,8 @@
 //! becomes a version first.
 
 mod adopt;
-mod index;
-mod line;
+pub(crate) mod index;
+pub(crate) mod line;
 mod mirror;
 mod seen;
 mod thinning;

@@ -6,7 +6,7 @@
 
 mod key;
 pub(crate) mod program;
-mod read;
+pub(crate) mod read;
 mod write;
 
 pub use key::Passphrase;

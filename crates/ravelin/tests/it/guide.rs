@@ -1,5 +1,5 @@
-//! The guide is true: every `console` block of it is run, in a home of its own, and shows what it
-//! says.
+//! The documents are true: every `console` block of them is run, in a home of its own, and shows what
+//! it says. What takes hours or a server stands in a block of `sh`.
 //!
 //! A line behind `$ ` is typed; `> ` continues it. What follows is what is shown: each line must
 //! come, in that order; `…` stands for anything within a line, and on a line of its own for any
@@ -135,13 +135,18 @@ fn faults(page: &Path) -> Option<Vec<String>> {
         .env("PATH", format!("{}:{path}", ours.display()))
         .env("LANG", "C.UTF-8")
         .env("TZ", "UTC");
-    if let Some(stock) = testkit::stock_borg() {
-        let folder = stock.program().parent().unwrap().to_owned();
-        shell.env(
-            "PATH",
-            format!("{}:{path}:{}", ours.display(), folder.display()),
-        );
-    }
+    let stock = [
+        testkit::stock_borg().map(|borg| borg.program().to_owned()),
+        testkit::stock_duplicity().map(|duplicity| duplicity.program()),
+    ];
+    let folders = stock
+        .iter()
+        .flatten()
+        .filter_map(|program| program.parent());
+    let folders: String = folders
+        .map(|folder| format!(":{}", folder.display()))
+        .collect();
+    shell.env("PATH", format!("{}:{path}{folders}", ours.display()));
     let done = output(&mut shell);
     if done.status.code() == Some(99) || !home.path().join("exit.0").exists() {
         missing(
@@ -175,14 +180,35 @@ fn faults(page: &Path) -> Option<Vec<String>> {
     Some(faults)
 }
 
+/// All pages of the documents.
+fn pages() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut folders = vec![root.join("docs")];
+    let mut pages: Vec<PathBuf> = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+    ]
+    .map(|name| root.join(name))
+    .to_vec();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|kind| kind == "md") {
+                pages.push(path);
+            }
+        }
+    }
+    pages
+}
+
 #[test]
-fn the_guide_shows_what_happens() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide");
-    let pages: Vec<PathBuf> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    assert!(!pages.is_empty());
+fn the_documents_show_what_happens() {
+    let pages = pages();
+    assert!(pages.len() > 30, "{pages:?}");
     let faults: Vec<String> = std::thread::scope(|scope| {
         let pages: Vec<_> = pages
             .iter()

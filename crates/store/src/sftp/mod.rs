@@ -12,7 +12,7 @@
 mod askpass;
 mod read;
 mod session;
-mod wire;
+pub(crate) mod wire;
 
 use std::collections::VecDeque;
 use std::io::Read;

@@ -63,7 +63,7 @@ impl Message {
 }
 
 /// Reads one message: kind and the rest. `None` at the end.
-pub(super) fn read_message(stream: &mut impl Read) -> io::Result<Option<(u8, Vec<u8>)>> {
+pub(crate) fn read_message(stream: &mut impl Read) -> io::Result<Option<(u8, Vec<u8>)>> {
     let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
     let mut size = [0; 4];
     match stream.read_exact(&mut size) {
@@ -85,7 +85,7 @@ pub(super) fn read_message(stream: &mut impl Read) -> io::Result<Option<(u8, Vec
 }
 
 /// Takes fields from a message.
-pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Fields<'a> {
     pub(super) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
@@ -102,7 +102,7 @@ impl<'a> Fields<'a> {
         Some(u64::from_be_bytes(self.take(8)?.try_into().ok()?))
     }
 
-    pub(super) fn bytes(&mut self) -> Option<&'a [u8]> {
+    pub(crate) fn bytes(&mut self) -> Option<&'a [u8]> {
         let size = self.u32()?;
         self.take(size as usize)
     }
@@ -110,14 +110,14 @@ impl<'a> Fields<'a> {
 
 /// What a server tells of a file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Attributes {
+pub(crate) struct Attributes {
     pub(super) size: Option<u64>,
     pub(super) permissions: Option<u32>,
     pub(super) modified_seconds: Option<u32>,
 }
 
 impl Attributes {
-    pub(super) fn read(fields: &mut Fields<'_>) -> Option<Self> {
+    pub(crate) fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let flags = fields.u32()?;
         let mut attributes = Self::default();
         if flags & 1 != 0 {

@@ -4,6 +4,7 @@
 
 mod architecture;
 mod corpus;
+mod dependencies;
 mod kill;
 mod stock;
 mod tree;
