@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds a Debian package of this tree: program, manual pages, completions, documents.
+# Builds a Debian package of this tree: program, manual pages, completions, units of systemd, documents.
 #
 #   bash packaging/deb.sh [PROGRAM]
 #
@@ -41,6 +41,9 @@ completions bash usr/share/bash-completion/completions/ravelin
 completions zsh usr/share/zsh/vendor-completions/_ravelin
 completions fish usr/share/fish/vendor_completions.d/ravelin.fish
 
+# Timers for each user and for the system, enabled by nobody but who wants them.
+"$program" schedule units --to "$root/usr/lib/systemd"
+
 doc="$root/usr/share/doc/ravelin"
 mkdir -p "$doc"
 cp README.md "$doc"
@@ -72,8 +75,25 @@ Description: backups in several independent layers
  borg and duplicity for programs that call those.
 CONTROL
 
+# systemd, where it runs, hears of units that come and go. A timer of the system that has lost its
+# program would fail four times an hour.
+for script in postinst prerm postrm; do
+  {
+    echo '#!/bin/sh'
+    echo 'set -e'
+    echo '[ -d /run/systemd/system ] || exit 0'
+    if [ "$script" = prerm ]; then
+      echo '[ "$1" = remove ] || exit 0'
+      echo 'systemctl disable --now ravelin.timer ravelin-notify.timer >/dev/null 2>&1 || true'
+    else
+      echo 'systemctl daemon-reload || true'
+    fi
+  } >"$root/DEBIAN/$script"
+done
+
 find "$root" -type d -exec chmod 755 {} +
-find "$root/usr/share" -type f -exec chmod 644 {} +
+find "$root/usr/share" "$root/usr/lib/systemd" -type f -exec chmod 644 {} +
+chmod 755 "$root"/DEBIAN/p*
 package="$out/ravelin_${version}_$architecture.deb"
 dpkg-deb --root-owner-group -Zxz -z3 --build "$root" "$package" >/dev/null
 echo "$package"

@@ -8,7 +8,7 @@ mod recreate;
 
 pub use delete::Deleted;
 pub use info::{ArchiveInfo, ChunkUse, Chunks, RepositoryInfo};
-pub use keys::{KeyForm, export_key, import_key, put_key, read_paper_key};
+pub use keys::{KeyForm, export_key, import_key, move_out_of_passphrase, put_key, read_paper_key};
 pub use recreate::{Recompress, Recreate};
 
 use std::collections::HashSet;

@@ -337,8 +337,25 @@ impl Changes {
         options: &Compaction,
         now: Timestamp,
     ) -> Result<Option<Compacted>, Error> {
+        self.commit_and_compact_watched(options, now, &mut |_, _| {})
+    }
+
+    /// The same, told before each segment: how many are done, of how many. A server tells by itself
+    /// what it wants to tell.
+    ///
+    /// # Errors
+    ///
+    /// As [`Transaction::commit_and_compact`].
+    pub fn commit_and_compact_watched(
+        self,
+        options: &Compaction,
+        now: Timestamp,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Option<Compacted>, Error> {
         match self {
-            Self::Local(transaction) => transaction.commit_and_compact(options, now).map(Some),
+            Self::Local(transaction) => transaction
+                .commit_and_compact_watched(options, now, progress)
+                .map(Some),
             Self::Remote(changes) => changes.commit(Some(options)).map(|()| None),
         }
     }

@@ -48,7 +48,7 @@ mod uses;
 pub use archive::{Archive, Totals};
 pub use archives::{
     ArchiveInfo, Archives, ChunkUse, Chunks, Deleted, KeyForm, Recompress, Recreate,
-    RepositoryInfo, export_key, import_key, put_key, read_paper_key,
+    RepositoryInfo, export_key, import_key, move_out_of_passphrase, put_key, read_paper_key,
 };
 pub use backend::{Backend, Changes};
 pub use buffer::Buffer;

@@ -686,6 +686,9 @@ fn of_drop(error: &drop::Error) -> (Code, Option<Next>) {
         }
         E::NoFile { .. } => "`ravelin drop ls` and `ravelin drop deleted` list the files",
         E::NoVersion { .. } => "`ravelin drop history PATH` lists the versions",
+        E::Unsupported { .. } => {
+            "docs/drop.md says how to begin, `ravelin drop --help` what there is"
+        }
         E::NoPage => {
             "serve it with `ravelin ui --proxy https://NAME` on a machine that others reach, or name the page with `--page https://NAME`"
         }

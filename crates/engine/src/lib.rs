@@ -45,6 +45,7 @@ mod standing;
 pub mod status;
 pub mod stock;
 mod surroundings;
+pub mod timeline;
 pub mod timer;
 mod turn;
 pub mod upkeep;

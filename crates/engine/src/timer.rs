@@ -10,6 +10,8 @@
 mod cron;
 mod systemd;
 
+pub use systemd::units_of_package;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -73,6 +75,8 @@ pub struct Job {
     pub tools: Tools,
     /// Where the units of systemd stand.
     pub units: PathBuf,
+    /// Where a package puts its own.
+    pub units_of_package: PathBuf,
     /// Whether systemd is asked for the whole system rather than for this user.
     pub for_system: bool,
 }
@@ -170,6 +174,11 @@ impl Job {
             } else {
                 home.join("systemd/user")
             },
+            units_of_package: Path::new("/usr/lib/systemd").join(if for_system {
+                "system"
+            } else {
+                "user"
+            }),
             for_system,
         }
     }
@@ -339,6 +348,7 @@ pub(crate) mod tests {
                 loginctl: folder.join("loginctl"),
             },
             units: folder.join("units"),
+            units_of_package: folder.join("usr"),
             for_system: false,
         }
     }

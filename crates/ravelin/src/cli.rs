@@ -101,6 +101,8 @@ pub(crate) enum Command {
     Key(Key),
     /// Say whether the files are protected
     Status(Status),
+    /// What was done to the layers, and how sizes and durations went
+    History(History),
     /// Which files does one layer have that another lacks?
     Compare(Compare),
     /// Print how to get everything back, with this program and without it, as a page to be filed
@@ -493,6 +495,15 @@ pub(crate) struct Status {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct History {
+    /// Only of this layer [default: all]
+    pub(crate) layer: Option<String>,
+    /// The last ones, so many
+    #[arg(long, value_name = "NUMBER", default_value = "20")]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Runbook {
     /// As a page for a browser, to be printed, in place of Markdown
     #[arg(long)]
@@ -730,6 +741,18 @@ pub(crate) enum Schedule {
     Remove,
     /// Show what is installed, and when each layer is due
     Status,
+    /// Write the units of systemd that a package brings; nothing is enabled by that
+    Units(Units),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Units {
+    /// The folder that gets `system` and `user`: `/usr/lib/systemd` of the package
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) to: PathBuf,
+    /// Where the program will be
+    #[arg(long, value_name = "PATH", default_value = "/usr/bin/ravelin")]
+    pub(crate) program: PathBuf,
 }
 
 #[derive(Debug, Args)]

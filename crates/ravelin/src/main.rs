@@ -3,6 +3,7 @@
 //! This crate reads a person's flags, looks at the environment and the clock, draws, prints and
 //! picks the exit code. What it prints was found out by [`engine`].
 
+mod ask;
 mod background;
 mod borg;
 mod cli;
@@ -16,7 +17,10 @@ mod json;
 mod listener;
 mod memory;
 mod output;
+mod paint;
 mod progress;
+mod rest;
+mod spark;
 mod table;
 
 use std::env;

@@ -5,6 +5,8 @@ use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use engine::Explanation;
 use serde::Serialize;
 
+use crate::paint::{self, Tone, paint};
+
 /// How the program speaks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
@@ -14,6 +16,10 @@ pub(crate) struct Output {
     pub(crate) talkative: bool,
     /// A person watches: progress is drawn.
     pub(crate) draws: bool,
+    /// Data get colours.
+    pub(crate) colours: bool,
+    /// What a person has to know gets colours.
+    colours_of_news: bool,
 }
 
 impl Output {
@@ -25,6 +31,8 @@ impl Output {
             json,
             talkative: !quiet && (verbose || watched),
             draws: !quiet && watched,
+            colours: paint::wanted(io::stdout().is_terminal()),
+            colours_of_news: paint::wanted(watched),
         }
     }
 
@@ -75,7 +83,8 @@ impl Output {
 
     /// Says what went wrong, why, and what to do now.
     pub(crate) fn explain(self, headline: &str, explanation: &Explanation) {
-        self.say(&format!("error: {headline} [{}]", explanation.code));
+        let error = paint("error:", Tone::Bad, self.colours_of_news);
+        self.say(&format!("{error} {headline} [{}]", explanation.code));
         for cause in &explanation.because {
             let cause = cause.replace('\n', "\n           ");
             self.say(&format!("  because: {cause}"));

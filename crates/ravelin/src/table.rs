@@ -60,8 +60,9 @@ impl<'a> Table<'a> {
     }
 }
 
+/// Columns of a terminal that a text takes; colours take none.
 fn width(text: &str) -> usize {
-    text.chars().count()
+    console::measure_text_width(text)
 }
 
 #[cfg(test)]

@@ -235,6 +235,36 @@ pub fn put_key(repository: &Backend, home: &Home, blob: &str) -> Result<(), Erro
     store_key(repository, encryption, home, blob)
 }
 
+/// Moves a repository of the mode `passphrase`, which died with Borg 1.0, to `repokey`: the key that
+/// the passphrase makes is kept in the repository from now on, under that passphrase. What was written
+/// before is read by it as it is, so nothing is written again. Gives whether there was anything to do.
+///
+/// # Errors
+///
+/// [`KeyError::WrongPassphrase`] when the key that it makes does not open the manifest;
+/// [`KeyError::NoKey`] in a repository of another mode; those of reading and writing.
+pub fn move_out_of_passphrase(
+    repository: &Backend,
+    passphrase: &Passphrase,
+) -> Result<bool, Error> {
+    let is_kept = repository.load_key()?;
+    if is_kept.is_some_and(|blob| !blob.trim().is_empty()) {
+        return Ok(false);
+    }
+    let stored = repository.get(&Id::MANIFEST)?;
+    if !Encryption::is_of_passphrase(&stored) {
+        let encryption = Encryption::of_object(&stored)?;
+        return Err(KeyError::NoKey { encryption }.into());
+    }
+    let key = Key::of_passphrase(repository.id(), passphrase);
+    open_with(&key, &stored).map_err(|_| KeyError::WrongPassphrase)?;
+    let blob = key
+        .to_blob(passphrase, &mut SystemRandom)
+        .map_err(|source| Error::Random { source })?;
+    repository.save_key(&blob)?;
+    Ok(true)
+}
+
 /// Keeps a blob where keys of this mode are.
 fn store_key(
     repository: &Backend,

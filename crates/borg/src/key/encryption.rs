@@ -55,6 +55,11 @@ pub struct UnknownEncryption {
 pub(super) const TYPE_PASSPHRASE: u8 = 0x01;
 
 impl Encryption {
+    /// Whether an object was written in the mode that is gone.
+    pub(crate) fn is_of_passphrase(stored: &[u8]) -> bool {
+        stored.first() == Some(&TYPE_PASSPHRASE)
+    }
+
     /// All modes.
     pub const ALL: [Self; 7] = [
         Self::None,

@@ -91,6 +91,20 @@ impl<R: Deref<Target = Repository>> Transaction<R> {
         options: &Compaction,
         now: Timestamp,
     ) -> Result<Compacted, Error> {
+        self.commit_and_compact_watched(options, now, &mut |_, _| {})
+    }
+
+    /// The same, told before each segment: how many are done, of how many.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::commit_and_compact`].
+    pub fn commit_and_compact_watched(
+        self,
+        options: &Compaction,
+        now: Timestamp,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Compacted, Error> {
         let repository = self.repository();
         let mut compacted = Compacted {
             transaction: self.commit_log()?,
@@ -111,9 +125,12 @@ impl<R: Deref<Target = Repository>> Transaction<R> {
                         unused: Vec::new(),
                         removed: 0,
                     };
-                    for segment in sparse {
+                    let count = sparse.len();
+                    for (done, segment) in sparse.into_iter().enumerate() {
+                        progress(done, count);
                         compactor.compact(segment.segment)?;
                     }
+                    progress(count, count);
                     compacted.transaction = compactor.complete(false)?;
                     compacted.segment_count = compactor.removed;
                     repository.segments.remove_empty_directories()?;

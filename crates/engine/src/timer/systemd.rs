@@ -13,6 +13,21 @@ use super::{Installed, Job, PATIENCE, Scheduler};
 use crate::create_private_folder;
 use crate::program::{self, Ended};
 
+/// How it ends well, and that it waits for everybody else.
+const MANNERS: &str = "\
+# Some files skipped (3), and waiting for power, network or a drive (75), are no failures.
+SuccessExitStatus=3 75
+TimeoutStartSec=infinity
+SyslogIdentifier=ravelin
+Nice=19
+CPUWeight=20
+IOWeight=20
+
+";
+
+/// Of a service of the system.
+const NETWORK: &str = "Wants=network-online.target\nAfter=network-online.target\n";
+
 /// What any service can do without.
 const ALWAYS: &str = "\
 UMask=0077
@@ -33,9 +48,8 @@ SystemCallFilter=@system-service
 SystemCallErrorNumber=EPERM
 ";
 
-/// What only the system's manager can impose. Everything is read, little is written.
+/// What only the system's manager can impose, besides the folders that may be written to.
 const HARDENING_OF_SYSTEM: &str = "\
-ProtectSystem=strict
 ProtectKernelTunables=yes
 ProtectKernelModules=yes
 ProtectKernelLogs=yes
@@ -49,6 +63,62 @@ RemoveIPC=yes
 CapabilityBoundingSet=CAP_DAC_READ_SEARCH CAP_DAC_OVERRIDE
 AmbientCapabilities=
 ";
+
+/// What stands in the units of a package, which know no configuration.
+const OF_A_PACKAGE: &str = "\
+# `ravelin schedule install` writes units of the same names that fit the configuration: they know the
+# stores, and leave room for hooks and commands, which these hold to little. They take the place of
+# these.
+";
+
+/// What is run, as people are told.
+const RUN: &str = "Backups by Ravelin: what is due";
+const NOTIFY: &str = "Alarms by Ravelin: what nobody heard of yet";
+
+/// The units that a package brings, for each user and for the system: paths below systemd's folder, and
+/// their texts. None is enabled by that.
+///
+/// `systemctl --user enable --now ravelin.timer ravelin-notify.timer` does it for a user, the same
+/// without `--user` for root. `None` when a unit cannot hold the program's path.
+#[must_use]
+pub fn units_of_package(program: &Path) -> Option<Vec<(PathBuf, String)>> {
+    let program = quoted(program.as_os_str()).ok()?;
+    let mut units = Vec::new();
+    for (manager, for_system) in [("user", false), ("system", true)] {
+        for (name, verb, what, when) in [
+            ("ravelin", "run", RUN, "*:00/15"),
+            ("ravelin-notify", "notify", NOTIFY, "00/3:00"),
+        ] {
+            let mut service = format!("{OF_A_PACKAGE}[Unit]\nDescription={what}\n");
+            if for_system {
+                service.push_str(NETWORK);
+            }
+            service.push_str(&format!(
+                "\n[Service]\nType=oneshot\nExecStart={program} {verb}\n"
+            ));
+            if for_system {
+                // With a user there is a HOME.
+                service.push_str("User=root\n");
+            }
+            service.push_str(MANNERS);
+            service.push_str(ALWAYS);
+            service.push_str(HARDENING);
+            if for_system {
+                service.push_str("ProtectSystem=full\n");
+                service.push_str(HARDENING_OF_SYSTEM);
+            }
+            // Not all machines knock at a server at once, and each always at its own time.
+            let spread = "RandomizedDelaySec=14min\nFixedRandomDelay=yes\n";
+            let folder = Path::new(manager);
+            units.push((folder.join(format!("{name}.service")), service));
+            units.push((
+                folder.join(format!("{name}.timer")),
+                timer(what, when, spread),
+            ));
+        }
+    }
+    Some(units)
+}
 
 /// The name of the units: of the usual configuration, or with a number of its own.
 fn name(job: &Job) -> String {
@@ -81,20 +151,21 @@ pub(super) fn files(job: &Job) -> Result<Vec<(PathBuf, String)>, String> {
         .collect();
     let name = name(job);
     let mut units = Vec::new();
+    let at_once = "RandomizedDelaySec=60\n";
     let mut add = |name: &str, verb: &str, what: &str, when: &str| -> Result<(), String> {
         units.push((
             job.units.join(format!("{name}.service")),
             service(job, verb, what)?,
         ));
-        units.push((job.units.join(format!("{name}.timer")), timer(what, when)));
+        let timer = timer(what, when, at_once);
+        units.push((job.units.join(format!("{name}.timer")), timer));
         Ok(())
     };
     let every = format!("*:{}", minutes.join(","));
-    add(&name, "run", "Backups by Ravelin: what is due", &every)?;
+    add(&name, "run", RUN, &every)?;
     if job.notifies {
         let when = format!("00/3:{:02}", (u16::from(job.offset) + 1) % 60);
-        let what = "Alarms by Ravelin: what nobody heard of yet";
-        add(&notify_name(job), "notify", what, &when)?;
+        add(&notify_name(job), "notify", NOTIFY, &when)?;
     }
     Ok(units)
 }
@@ -104,10 +175,10 @@ fn notify_name(job: &Job) -> String {
     format!("{}-notify", name(job))
 }
 
-fn timer(what: &str, when: &str) -> String {
+fn timer(what: &str, when: &str, spread: &str) -> String {
     format!(
         "[Unit]\nDescription={what}\n\n\
-         [Timer]\nOnCalendar={when}\nPersistent=yes\nRandomizedDelaySec=60\n\n\
+         [Timer]\nOnCalendar={when}\nPersistent=yes\n{spread}\n\
          [Install]\nWantedBy=timers.target\n"
     )
 }
@@ -119,7 +190,7 @@ fn service(job: &Job, verb: &str, what: &str) -> Result<String, String> {
     }
     let mut service = format!("[Unit]\nDescription={what}\n");
     if job.for_system {
-        service.push_str("Wants=network-online.target\nAfter=network-online.target\n");
+        service.push_str(NETWORK);
     }
     service.push_str("\n[Service]\nType=oneshot\n");
     service.push_str(&format!("ExecStart={}\n", exec.join(" ")));
@@ -128,11 +199,7 @@ fn service(job: &Job, verb: &str, what: &str) -> Result<String, String> {
         pair.push(value);
         service.push_str(&format!("Environment={}\n", quoted(&pair)?));
     }
-    service.push_str(
-        "# Some files skipped (3), and waiting for power, network or a drive (75), are no failures.\n\
-         SuccessExitStatus=3 75\nTimeoutStartSec=infinity\nSyslogIdentifier=ravelin\n\
-         Nice=19\nCPUWeight=20\nIOWeight=20\n\n",
-    );
+    service.push_str(MANNERS);
     service.push_str(ALWAYS);
     if job.calls_others {
         service.push_str(
@@ -142,6 +209,8 @@ fn service(job: &Job, verb: &str, what: &str) -> Result<String, String> {
     }
     service.push_str(HARDENING);
     if job.for_system {
+        // Everything is read, little is written.
+        service.push_str("ProtectSystem=strict\n");
         service.push_str(HARDENING_OF_SYSTEM);
         for folder in job.writes.iter().chain(&job.stores) {
             // With a dash: a drive that is away keeps the service from nothing else.
@@ -202,6 +271,10 @@ pub(super) fn install(job: &Job, files: &[(PathBuf, String)]) -> Result<(), Stri
             create_private_folder(folder).map_err(failed)?;
         }
     }
+    for timer in timers_of_package(job) {
+        // The link of the one would stand in the way of the other's, which has its name.
+        let _ = systemctl(job, &["disable", "--now", &timer]);
+    }
     for (path, text) in files {
         let beside = path.with_extension("new");
         fs::write(&beside, text).map_err(failed)?;
@@ -221,8 +294,22 @@ pub(super) fn install(job: &Job, files: &[(PathBuf, String)]) -> Result<(), Stri
     started
 }
 
+/// The timers that a package brought for the usual configuration.
+fn timers_of_package(job: &Job) -> Vec<String> {
+    let names = [name(job), notify_name(job)].into_iter();
+    let timers = names.map(|name| format!("{name}.timer"));
+    timers
+        .filter(|timer| job.usual_config && job.units_of_package.join(timer).exists())
+        .collect()
+}
+
 pub(super) fn remove(job: &Job) -> Result<(), String> {
     let mut found = false;
+    for timer in timers_of_package(job) {
+        if !job.units.join(&timer).exists() && succeed(job, &["is-enabled", &timer]).is_ok() {
+            succeed(job, &["disable", "--now", &timer])?;
+        }
+    }
     for name in [name(job), notify_name(job)] {
         let timer = format!("{name}.timer");
         let path = job.units.join(&timer);
@@ -248,9 +335,15 @@ pub(super) fn remove(job: &Job) -> Result<(), String> {
 
 pub(super) fn installed(job: &Job) -> Option<Installed> {
     let timer = format!("{}.timer", name(job));
-    let path = job.units.join(&timer);
+    let mut path = job.units.join(&timer);
     if !path.exists() {
-        return None;
+        // The package's, if somebody has enabled it.
+        path = job.units_of_package.join(&timer);
+        if !timers_of_package(job).contains(&timer)
+            || succeed(job, &["is-enabled", &timer]).is_err()
+        {
+            return None;
+        }
     }
     let mut notes = Vec::new();
     let enabled = succeed(job, &["is-active", &timer]);
@@ -342,6 +435,45 @@ mod tests {
         assert_eq!(fs::read_dir(&job.units).unwrap().count(), 0);
     }
 
+    #[test]
+    fn a_timer_of_the_package_is_seen_taken_over_and_switched_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut job = job(folder.path());
+        job.usual_config = true;
+        job.units_of_package = folder.path().join("usr");
+        fs::create_dir(&job.units_of_package).unwrap();
+        let of_package = job.units_of_package.join("ravelin.timer");
+        fs::write(&of_package, "").unwrap();
+        // One that is enabled until it is disabled, as systemd has it.
+        script(
+            folder.path(),
+            "systemctl",
+            "echo \"$@\" >> \"$here/calls\"\ncase $2 in\nis-enabled) test -e \"$here/enabled\";;\n\
+             enable) touch \"$here/enabled\";;\ndisable) rm -f \"$here/enabled\";;\nesac\n",
+        );
+        assert_eq!(installed(&job), None);
+        fs::write(folder.path().join("enabled"), "").unwrap();
+        let seen = installed(&job).unwrap();
+        assert_eq!(seen.what, of_package.display().to_string());
+        // Ours takes its place; there are never two.
+        install(&job, &files(&job).unwrap()).unwrap();
+        let ours = job.units.join("ravelin.timer").display().to_string();
+        assert_eq!(installed(&job).unwrap().what, ours);
+        let calls = fs::read_to_string(folder.path().join("calls")).unwrap();
+        let off = calls.find("disable --now ravelin.timer").unwrap();
+        assert!(
+            calls.find("--user enable --now ravelin.timer") > Some(off),
+            "{calls}"
+        );
+        remove(&job).unwrap();
+        assert_eq!(installed(&job), None);
+        assert!(of_package.exists());
+        // And the package's alone is switched off.
+        fs::write(folder.path().join("enabled"), "").unwrap();
+        remove(&job).unwrap();
+        assert_eq!(installed(&job), None);
+    }
+
     /// systemd itself reads the units, and says how exposed the service is.
     #[test]
     fn systemd_accepts_the_units_and_finds_the_service_hardened() {
@@ -357,29 +489,45 @@ mod tests {
             // A program that is there: systemd looks.
             job.program = PathBuf::from("/bin/true");
             let files = files(&job).unwrap();
-            fs::create_dir_all(&job.units).unwrap();
-            for (path, text) in &files {
-                fs::write(path, text).unwrap();
-            }
-            let mut command = Command::new(&analyze);
-            command.args(["verify", "--recursive-errors=no", "--man=no"]);
-            command.args(files.iter().map(|(path, _)| path));
-            let ended = program::run(&mut command, b"", PATIENCE).unwrap();
-            let said = String::from_utf8_lossy(&ended.stderr);
-            let about_us: Vec<&str> = said
-                .lines()
-                .filter(|line| line.contains("ravelin"))
+            judge(&analyze, &files, for_system && !calls_others);
+        }
+        for (manager, for_system) in [("user", false), ("system", true)] {
+            let folder = tempfile::tempdir().unwrap();
+            let units = units_of_package(Path::new("/bin/true")).unwrap();
+            let of_manager = units
+                .into_iter()
+                .filter(|(path, _)| path.starts_with(manager));
+            let files: Vec<_> = of_manager
+                .map(|(path, text)| (folder.path().join(path), text))
                 .collect();
-            assert!(ended.status.success(), "{said}");
-            assert!(about_us.is_empty(), "{said}");
-            if for_system && !calls_others {
-                let mut command = Command::new(&analyze);
-                command.args(["security", "--offline=yes", "--no-pager", "--threshold=35"]);
-                command.arg(&files[0].0);
-                let ended = program::run(&mut command, b"", PATIENCE).unwrap();
-                let said = String::from_utf8_lossy(&ended.stdout);
-                assert!(ended.status.success(), "{said}\n{}", ended.complaint());
-            }
+            judge(&analyze, &files, for_system);
+        }
+    }
+
+    /// Writes the units and lets systemd read them; the first is the service.
+    fn judge(analyze: &Path, files: &[(PathBuf, String)], is_hardened: bool) {
+        for (path, text) in files {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let mut command = Command::new(analyze);
+        command.args(["verify", "--recursive-errors=no", "--man=no"]);
+        command.args(files.iter().map(|(path, _)| path));
+        let ended = program::run(&mut command, b"", PATIENCE).unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        let about_us: Vec<&str> = said
+            .lines()
+            .filter(|line| line.contains("ravelin"))
+            .collect();
+        assert!(ended.status.success(), "{said}");
+        assert!(about_us.is_empty(), "{said}");
+        if is_hardened {
+            let mut command = Command::new(analyze);
+            command.args(["security", "--offline=yes", "--no-pager", "--threshold=35"]);
+            command.arg(&files[0].0);
+            let ended = program::run(&mut command, b"", PATIENCE).unwrap();
+            let said = String::from_utf8_lossy(&ended.stdout);
+            assert!(ended.status.success(), "{said}\n{}", ended.complaint());
         }
     }
 }

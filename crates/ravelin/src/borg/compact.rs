@@ -38,9 +38,15 @@ pub(crate) fn run(session: &Session, arguments: &Arguments) -> Result<(), Failur
             .log
             .notice("The repository is append-only: nothing is freed.");
     }
-    let freed = repository
-        .begin()?
-        .commit_and_compact(&options, session.now)?;
+    let mut progress = |done: usize, total: usize| {
+        let [done, total] = [done, total].map(|count| u64::try_from(count).unwrap_or(u64::MAX));
+        let what = "Compacting segments";
+        session
+            .log
+            .percent(1, "repository.compact_segments", what, done, total);
+    };
+    let changes = repository.begin()?;
+    let freed = changes.commit_and_compact_watched(&options, session.now, &mut progress)?;
     if let Some(freed) = freed {
         session.log.info(&format!(
             "compaction freed about {} repository space.",

@@ -3,7 +3,7 @@
 use super::arguments::{Command, Count, Opt, Place, Takes};
 use super::{
     benchmark, check, compact, config, create, debug, delete, diff, extract, help, info, init, key,
-    list, lock, mount, prune, recreate, rename, serve, tar, upgrade, version,
+    list, lock, mount, profile, prune, recreate, rename, serve, tar, upgrade, version,
 };
 
 use Takes::{Each, Nothing, Once, Optional, Value};
@@ -147,7 +147,7 @@ pub(crate) const COMMON: &[Opt] = &[
         &["--debug-profile"],
         "debug_profile",
         Value("FILE"),
-        "taken with a warning: no profile is written",
+        "write how long the command took, as Borg's profiles have it; Python's if the name ends in .pyprof",
     ),
     option(
         &["--rsh"],
@@ -652,6 +652,13 @@ pub(crate) const COMMANDS: &[Command] = &[
         places: &[],
         options: &[],
         run: debug::info,
+    },
+    Command {
+        name: "debug convert-profile",
+        about: "Makes a profile for Python's programs of one of --debug-profile.",
+        places: &[one("input"), one("output")],
+        options: &[],
+        run: profile::convert,
     },
     Command {
         name: "debug dump-archive-items",

@@ -5,7 +5,10 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use borg::{Access, Backend, BadPaper, Encryption, Id, KeyForm, Operation, read_paper_key};
+use borg::{
+    Access, Backend, BadPaper, Encryption, Id, KeyForm, Operation, move_out_of_passphrase,
+    read_paper_key,
+};
 use serde_json::json;
 
 use super::arguments::Arguments;
@@ -218,17 +221,17 @@ fn wrapped(blob: &str) -> String {
 
 pub(crate) fn migrate_to_repokey(session: &Session, arguments: &Arguments) -> Result<(), Failure> {
     let spot = session.repository(arguments)?;
-    let repository = Backend::open(&spot.location, &session.options(Access::NoLock))?;
-    let has_key = repository
-        .load_key()?
-        .is_some_and(|key| !key.trim().is_empty());
-    if has_key {
+    let options = session.options(Access::Write);
+    let is_moved = session.asking(&spot, |passphrase, _| {
+        let repository = Backend::open(&spot.location, &options)?;
+        move_out_of_passphrase(&repository, passphrase)
+    })?;
+    if is_moved {
+        session.log.info("Key updated");
+    } else {
         session
             .log
             .notice("This repository has a key of its own already.");
-        return Ok(());
     }
-    Err(Failure::command(
-        "Keys that are made from the passphrase alone died with Borg 1.0 and are not read here: use Borg 1.4 itself for this step.",
-    ))
+    Ok(())
 }

@@ -4,12 +4,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use borg::{Said, ServerListener, Severity};
 use serde_json::{Value, json};
 
 use super::fail::{Failure, SIGNAL_BASE};
+use super::logging::Logging;
 use super::text;
 
 /// How much a message matters.
@@ -34,7 +36,8 @@ impl Level {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// As people and frontends read it.
+    pub(super) fn name(self) -> &'static str {
         self.severity().name()
     }
 }
@@ -69,6 +72,8 @@ pub(crate) struct Log {
     given: Cell<Option<u8>>,
     last_progress: Cell<Option<Instant>>,
     has_line: Cell<bool>,
+    /// Who is told what, where a file says so.
+    logging: Option<Logging>,
 }
 
 /// Least time between two looks at how far it is.
@@ -86,7 +91,24 @@ impl Log {
             given: Cell::new(None),
             last_progress: Cell::new(None),
             has_line: Cell::new(false),
+            logging: None,
         }
+    }
+
+    /// Tells whom the settings of a file name. What they want counts more than the options; where they
+    /// cannot be used, that is said.
+    pub(crate) fn as_told_by(mut self, path: Option<&Path>) -> Self {
+        let Some(path) = path else {
+            return self;
+        };
+        match Logging::read(path) {
+            Ok(logging) => self.logging = Some(logging),
+            Err(why) => self.notice(&format!(
+                "setup_logging for \"{}\" failed with \"{why}\".",
+                path.display()
+            )),
+        }
+        self
     }
 
     pub(crate) fn is_json(&self) -> bool {
@@ -190,7 +212,10 @@ impl Log {
     /// Says what became of a file.
     pub(crate) fn file_status(&self, status: char, path: &[u8]) {
         let path = text::path(path);
-        if self.json {
+        if self.logging.is_some() {
+            let line = format!("{status} {path}");
+            self.put(Level::Info, "borg.output.list", None, &line);
+        } else if self.json {
             let status = status.to_string();
             self.line(&json!({"type": "file_status", "status": status, "path": path}).to_string());
         } else {
@@ -199,12 +224,15 @@ impl Log {
     }
 
     fn write(&self, level: Level, name: &str, msgid: Option<&str>, message: &str) {
-        if level >= self.level {
+        if level >= self.level || self.logging.is_some() {
             self.put(level, name, msgid, message);
         }
     }
 
     fn put(&self, level: Level, name: &str, msgid: Option<&str>, message: &str) {
+        if let Some(logging) = &self.logging {
+            return logging.say(level, name, message, &engine::clock::system());
+        }
         if !self.json {
             return self.line(message);
         }

@@ -27,10 +27,12 @@ mod key;
 mod list;
 mod lock;
 mod log;
+mod logging;
 mod matcher;
 mod mount;
 mod pick;
 mod place;
+mod profile;
 mod prune;
 mod recreate;
 mod rename;
@@ -47,6 +49,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use arguments::{Arguments, Typed, parse};
 use fail::Failure;
@@ -101,12 +104,19 @@ pub(crate) fn main(words: Vec<OsString>, program: OsString) -> ExitCode {
             &format!("borgbackup version {VERSION}"),
         );
     }
-    if arguments.has("debug_profile") {
-        let message = "--debug-profile: this program writes no profile of itself.";
-        session.log.notice(message);
-    }
     let ended = match typed {
-        Ok(Typed::Run(command, arguments)) => (command.run)(&session, &arguments),
+        Ok(Typed::Run(command, arguments)) => {
+            let began = Instant::now();
+            let ended = (command.run)(&session, &arguments);
+            if let Some(path) = arguments.os("debug_profile") {
+                let name = format!("borg {}", command.name);
+                let own = processor_time();
+                let written = profile::write(Path::new(path), &name, own, began.elapsed());
+                ended.and(written)
+            } else {
+                ended
+            }
+        }
         Ok(Typed::Help(topic)) => help::show(topic.as_deref()),
         Ok(Typed::Version) => {
             // The stock program's words, which wrappers look at.
@@ -140,6 +150,12 @@ pub(crate) fn main(words: Vec<OsString>, program: OsString) -> ExitCode {
         session.log.requested("borg.output.show-rc", &message);
     }
     ExitCode::from(code)
+}
+
+/// What all threads have computed so far.
+fn processor_time() -> Duration {
+    let clock = rustix::time::ClockId::ProcessCPUTime;
+    Duration::try_from(rustix::time::clock_gettime(clock)).unwrap_or_default()
 }
 
 /// Ends a command quietly.

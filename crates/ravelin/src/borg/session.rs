@@ -5,7 +5,7 @@ use std::cell::{OnceCell, RefCell};
 use std::env;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -26,6 +26,7 @@ use super::fail::{Failure, SIGNAL_BASE};
 use super::log::{Level, Log};
 use super::place::{Spot, variable};
 use super::text;
+use crate::ask::Terminal;
 
 /// What is known before a command begins.
 pub(crate) struct Session {
@@ -90,7 +91,8 @@ impl Session {
                 arguments.has("log_json"),
                 arguments.has("progress"),
                 modern,
-            ),
+            )
+            .as_told_by(env::var_os("BORG_LOGGING_CONF").as_deref().map(Path::new)),
             now: engine::clock::system().timestamp(),
             cmdline: cmdline
                 .iter()
@@ -484,21 +486,24 @@ pub(crate) fn read_line() -> Result<Option<String>, Failure> {
     Ok(Some(text::path(&line)))
 }
 
-/// Asks for a line that is not shown.
+/// Asks for a line that is not shown: at the terminal that the program was started from, even where
+/// its streams lead elsewhere.
 fn ask_hidden(prompt: &str) -> Result<String, Failure> {
     let none = |what: &str| {
         let message = format!("Cannot acquire a passphrase: {what}");
         Failure::new(50, "NoPassphraseFailure", message)
     };
-    if !io::stdin().is_terminal() {
+    let Ok(mut terminal) = Terminal::open() else {
         return Err(none(
             "no terminal to ask at, and neither BORG_PASSPHRASE nor BORG_PASSCOMMAND nor BORG_PASSPHRASE_FD is set",
         ));
+    };
+    match terminal.ask_hidden(prompt) {
+        Ok(Some(answer)) => Ok(answer.to_string()),
+        Ok(None) => Err(none("nobody answered")),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(Failure::signal(2)),
+        Err(error) => Err(none(&error.to_string())),
     }
-    let terminal = console::Term::stderr();
-    terminal.write_str(prompt)?;
-    let line = terminal.read_secure_line();
-    line.map_err(|error| none(&error.to_string()))
 }
 
 /// Notes signals that ask for an end. A second one ends the process on the spot.

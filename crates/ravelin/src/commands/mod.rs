@@ -14,6 +14,7 @@ mod drop;
 mod explain;
 mod find;
 mod guard;
+mod history;
 mod info;
 mod init;
 mod key;
@@ -122,6 +123,7 @@ pub(crate) fn run(cli: &Cli, session: &Session<'_>) -> Result<Exit, Ended> {
         Command::Unlock(arguments) => unlock::run(arguments, session),
         Command::Key(which) => key::run(which, session),
         Command::Status(arguments) => status::run(arguments, session),
+        Command::History(arguments) => history::run(arguments, session),
         Command::Compare(arguments) => compare::run(arguments, session),
         Command::Runbook(arguments) => runbook::run(arguments, session),
         Command::Drop(arguments) => drop::run(arguments, session),

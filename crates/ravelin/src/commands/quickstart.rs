@@ -131,4 +131,6 @@ Next:
   ravelin snapshots                        which snapshots are there?
   ravelin find NAME                        look for a file in all of them
   ravelin restore latest PATH --to FOLDER  bring something back
-  ravelin backup                           back up again";
+  ravelin backup                           back up again
+  ravelin schedule install                 back up by itself from now on
+  ravelin runbook                          the page for the worst day, to be printed";

@@ -1,12 +1,12 @@
 //! `ravelin schedule`
 
-use std::env;
+use std::{env, fs, io};
 
 use engine::timer::{self, Installed, Job, Scheduler};
 use serde::Serialize;
 
 use super::{Ended, Session};
-use crate::cli::{self, Install, Schedule};
+use crate::cli::{self, Install, Schedule, Units};
 use crate::exit::Exit;
 use crate::human;
 
@@ -15,7 +15,22 @@ pub(crate) fn run(which: &Schedule, session: &Session<'_>) -> Result<Exit, Ended
         Schedule::Install(arguments) => install(arguments, session),
         Schedule::Remove => remove(session),
         Schedule::Status => status(session),
+        Schedule::Units(arguments) => units(arguments),
     }
+}
+
+/// Writes what a package brings.
+fn units(arguments: &Units) -> Result<Exit, Ended> {
+    let unusable = || io::Error::new(io::ErrorKind::InvalidInput, "a unit cannot hold this path");
+    let units = timer::units_of_package(&arguments.program).ok_or_else(unusable)?;
+    for (path, text) in units {
+        let path = arguments.to.join(path);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(path, text)?;
+    }
+    Ok(Exit::Good)
 }
 
 /// The job of this machine. What a hardened service may write comes from the configuration.
@@ -54,8 +69,14 @@ fn install(arguments: &Install, session: &Session<'_>) -> Result<Exit, Ended> {
     let installed = timer::install(&job, &planned)?;
     if session.output.json {
         session.output.json(&installed)?;
+        return Ok(Exit::Good);
+    }
+    // What keeps it from being called has to be known, also to who wants no good news.
+    let text = text(std::slice::from_ref(&installed), session);
+    if installed.notes.is_empty() {
+        session.output.tell(text.trim_end());
     } else {
-        session.output.tell(text(&[installed], session).trim_end());
+        session.output.say(text.trim_end());
     }
     Ok(Exit::Good)
 }

@@ -1,16 +1,19 @@
 //! `ravelin status`
 
+use engine::History;
 use engine::layer::Depth;
 use engine::scenarios::{Scenario, Scenarios, Verdict, scenarios};
 use engine::status::{LayerStatus, State, Status};
+use engine::timeline::{Moment, timeline};
 use engine::timer::Installed;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::{Ended, Session, schedule};
+use super::{Ended, Session, history, schedule};
 use crate::cli as arguments;
 use crate::exit::Exit;
 use crate::human;
+use crate::paint::{Tone, paint};
 use crate::table::{Align, table};
 
 pub(crate) fn run(arguments: &arguments::Status, session: &Session<'_>) -> Result<Exit, Ended> {
@@ -36,7 +39,7 @@ pub(crate) fn run(arguments: &arguments::Status, session: &Session<'_>) -> Resul
             schedule,
         })?;
     } else {
-        let mut text = text(&status, session);
+        let mut text = text(&status, session)?;
         text.push('\n');
         text.push_str(&schedule::text(&installed, session));
         for one in engine::notify::undelivered(session.machine) {
@@ -108,7 +111,22 @@ struct StatusRecord<'a> {
     schedule: &'a [Installed],
 }
 
-fn text(status: &Status, session: &Session<'_>) -> String {
+/// How the last backups of a layer went, as lines to be looked at.
+fn lately(layer: &str, session: &Session<'_>) -> Result<String, Ended> {
+    let past = History::new(&session.machine.places.state);
+    let is_wanted = |moment: &Moment| history::is_backup(moment) && moment.layer == layer;
+    let backups = timeline(&past, is_wanted, history::DRAWN)?;
+    let Some(curves) = history::curves(&backups) else {
+        return Ok(String::new());
+    };
+    let names = ["lately", "", ""].into_iter();
+    let lines = names.zip(curves);
+    Ok(lines
+        .map(|(name, curve)| format!("  {name:<12}{curve}\n"))
+        .collect())
+}
+
+fn text(status: &Status, session: &Session<'_>) -> Result<String, Ended> {
     let all = status.layers.len();
     let mut text = match (status.good, all) {
         (0, 1) => "Not protected: the only layer needs attention.\n".to_owned(),
@@ -132,6 +150,7 @@ fn text(status: &Status, session: &Session<'_>) -> String {
     for layer in &status.layers {
         text.push('\n');
         text.push_str(&of_layer(layer, status.at, session));
+        text.push_str(&lately(&layer.layer, session)?);
     }
     if let Some(since) = status.unfinished {
         let since = human::time(since, &session.zone);
@@ -139,21 +158,24 @@ fn text(status: &Status, session: &Session<'_>) -> String {
             "\nAn operation that began at {since} did not end: it is under way, or it was killed.\n"
         ));
     }
-    text
+    Ok(text)
 }
 
 fn of_layer(layer: &LayerStatus, now: Timestamp, session: &Session<'_>) -> String {
-    let state = match layer.state {
-        State::Good => "good",
-        State::Late => "late",
-        State::Failed => "failed",
-        State::Damaged => "damaged",
-        State::Never => "no backup yet",
-        State::NotRunnable => "not run by itself",
+    let (state, tone) = match layer.state {
+        State::Good => ("good", Tone::Good),
+        State::Late => ("late", Tone::Warning),
+        State::Failed => ("failed", Tone::Bad),
+        State::Damaged => ("damaged", Tone::Bad),
+        State::Never => ("no backup yet", Tone::Warning),
+        State::NotRunnable => ("not run by itself", Tone::Warning),
     };
     let mut text = format!(
-        "{}  {state}  ({}, {})\n",
-        layer.layer, layer.kind, layer.store
+        "{}  {}  ({}, {})\n",
+        layer.layer,
+        paint(state, tone, session.output.colours),
+        layer.kind,
+        layer.store
     );
     let mut line = |name: &str, value: String| {
         text.push_str(&format!("  {name:<12}{value}\n"));

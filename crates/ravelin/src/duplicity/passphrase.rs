@@ -1,14 +1,13 @@
 //! Passphrases: from the environment, or from the person at the terminal.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io;
 
 use duplicity::Passphrase;
-use nix::sys::termios::{self, LocalFlags, SetArg};
 
 use super::failure::Failure;
 use super::log::{Level, Log, warning};
 use super::options::Options;
+use crate::ask::Terminal;
 
 /// What a passphrase is needed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,59 +114,19 @@ fn variable(name: &str) -> Option<Passphrase> {
     Some(Passphrase::new(value.to_string_lossy()))
 }
 
-/// Longest passphrase that is read, in bytes.
-const LENGTH_MAX: u64 = 4096;
-
 /// Asks at the terminal, without showing what is typed; where there is none, reads a line of
 /// standard input.
 fn ask(prompt: &str) -> Result<Passphrase, Failure> {
-    let terminal = File::options().read(true).write(true).open("/dev/tty");
-    let (input, mut output): (File, Box<dyn Write>) = match terminal {
-        Ok(terminal) => (
-            terminal.try_clone().map_err(|error| failed(&error))?,
-            Box::new(terminal),
-        ),
-        Err(_) => {
-            let input = std::os::fd::AsFd::as_fd(&io::stdin()).try_clone_to_owned();
-            (
-                input.map_err(|error| failed(&error))?.into(),
-                Box::new(io::stderr()),
-            )
-        }
-    };
-    let before = termios::tcgetattr(&input).ok();
-    if let Some(before) = &before {
-        let mut silent = before.clone();
-        silent.local_flags.remove(LocalFlags::ECHO);
-        // Where it cannot be silenced, it is asked all the same, as there is no other way.
-        let _ = termios::tcsetattr(&input, SetArg::TCSADRAIN, &silent);
-    }
-    let _ = output
-        .write_all(prompt.as_bytes())
-        .and_then(|()| output.flush());
-    let line = read_line(&input);
-    if let Some(before) = &before {
-        let _ = termios::tcsetattr(&input, SetArg::TCSADRAIN, before);
-        let _ = output.write_all(b"\n");
-    }
-    let line = line.map_err(|error| failed(&error))?;
-    match line.strip_suffix('\n') {
-        Some(text) => Ok(Passphrase::new(text)),
-        None if !line.is_empty() => Ok(Passphrase::new(line)),
+    let terminal = Terminal::open().or_else(|_| Terminal::streams());
+    let answer = terminal.and_then(|mut terminal| terminal.ask_hidden(prompt));
+    match answer.map_err(|error| failed(&error))? {
+        Some(text) => Ok(Passphrase::new(text.as_str())),
         None => Err(Failure::exception(
             "EOFError",
             "A passphrase is needed, and there is nobody to ask. Set the environment variable \
              PASSPHRASE.",
         )),
     }
-}
-
-/// One line, byte by byte: what comes behind it is for the next question.
-fn read_line(input: &File) -> io::Result<String> {
-    let mut line = Vec::new();
-    let mut one = BufReader::with_capacity(1, input.take(LENGTH_MAX));
-    one.read_until(b'\n', &mut line)?;
-    Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
 fn failed(error: &io::Error) -> Failure {

@@ -90,3 +90,29 @@ pub(crate) fn read_file(path: &Path) -> io::Result<String> {
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_settings_are_taken_over_or_refused() {
+        let examples = [
+            "source_directories: [~/files]\nrepositories: [{path: /mnt/disk/repo}]\nkeep_daily: 7\n",
+            "export PASSPHRASE='x'\nduplicity --full-if-older-than 30D \"$HOME\" file:///mnt/x\n",
+            "[/]\nbackend='local'\nexclude-list=['$TRASH']\ndelete-after=uint32 182\n\n[local]\nfolder='/mnt'\n",
+        ];
+        let places = Places::from_environment(Path::new("/home/ada"), |_| None);
+        let examples = examples.map(|text| text.as_bytes().to_vec()).to_vec();
+        for bytes in testkit::Changes::new(examples, 1).take(2000) {
+            let text = String::from_utf8_lossy(&bytes);
+            for program in [
+                Program::Borgmatic,
+                Program::DuplicityScript,
+                Program::DejaDup,
+            ] {
+                drop(program.import(&text, &places));
+            }
+        }
+    }
+}

@@ -531,3 +531,175 @@ fn borgmatic_works_with_this_program() {
     run(&["create"]);
     run(&["check"]);
 }
+
+#[test]
+fn compact_says_how_far_it_is() {
+    let desk = Desk::new();
+    desk.borg("init -e none repo");
+    desk.borg("create -C none repo::a input");
+    desk.borg("delete repo::a");
+    let output = desk.output("compact --progress --log-json repo");
+    assert!(output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    let steps: Vec<serde_json::Value> = said
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &serde_json::Value| line["msgid"] == "repository.compact_segments")
+        .collect();
+    let last = steps.last().unwrap();
+    assert_eq!(last["current"], last["total"], "{said}");
+    assert_eq!(last["type"], "progress_percent");
+}
+
+/// What is answered at a terminal that the program was started from, though its input is elsewhere:
+/// the next answer to each question.
+fn at_a_terminal(desk: &Desk, line: &str, answers: &[&str]) -> Option<(String, i32)> {
+    use std::io::{Read as _, Write as _};
+    let script = testkit::require("script")?;
+    let mut command = Command::new(script);
+    let borg = format!("{} {line} < /dev/null", desk.program().display());
+    command
+        .args(["-qefc", &borg, "/dev/null"])
+        .env_clear()
+        .env("HOME", desk.folder.path())
+        .env("TERM", "xterm")
+        .current_dir(desk.folder.path())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut keys = child.stdin.take().unwrap();
+    let mut screen = child.stdout.take().unwrap();
+    let (mut said, mut part) = (Vec::new(), [0; 256]);
+    let mut answers = answers.iter();
+    loop {
+        let count = screen.read(&mut part).unwrap_or(0);
+        if count == 0 {
+            break;
+        }
+        said.extend_from_slice(&part[..count]);
+        if said.ends_with(b": ")
+            && let Some(answer) = answers.next()
+        {
+            keys.write_all(answer.as_bytes()).unwrap();
+        }
+    }
+    let status = child.wait().unwrap();
+    Some((
+        String::from_utf8_lossy(&said).into_owned(),
+        status.code().unwrap(),
+    ))
+}
+
+#[test]
+fn a_passphrase_is_asked_for_at_the_terminal_and_not_shown() {
+    let desk = Desk::new();
+    desk.borg("init -e repokey repo");
+    let answers = ["mistaken\n", "secret\n"];
+    let Some((said, code)) = at_a_terminal(&desk, "list repo", &answers) else {
+        return;
+    };
+    assert_eq!(code, 0, "{said}");
+    let asked = said.matches("Enter passphrase for key").count();
+    assert_eq!(asked, 2, "{said}");
+    assert!(
+        !said.contains("mistaken") && !said.contains("secret"),
+        "{said}"
+    );
+    let (said, code) = at_a_terminal(&desk, "list repo", &["sec\u{3}"]).unwrap();
+    assert!(code != 0, "{said}");
+}
+
+/// Makes a repository of the mode that died with Borg 1.0, as the real program still can.
+const OF_A_PASSPHRASE: &str = r#"
+import sys
+from borg.helpers import Manifest
+from borg.crypto.key import PassphraseKey
+from borg.logger import setup_logging
+from borg.repository import Repository
+setup_logging()
+with Repository(sys.argv[1], create=True, exclusive=True) as repository:
+    repository._location = type("Location", (), {"canonical_path": lambda self: sys.argv[1]})()
+    key = PassphraseKey.create(repository, None)
+    manifest = Manifest(key, repository)
+    manifest.write()
+    repository.commit(compact=False)
+"#;
+
+#[test]
+fn a_key_made_of_a_passphrase_moves_into_the_repository() {
+    let Some(stock) = testkit::stock_borg() else {
+        return;
+    };
+    let stock = stock.with_passphrase("secret");
+    let desk = Desk::new().with("BORG_BASE_DIR", &stock.base_dir().to_string_lossy());
+    let repository = desk.path("old").to_string_lossy().into_owned();
+    let mut python = Command::new(stock.python());
+    python.args(["-c", OF_A_PASSPHRASE, &repository]);
+    python.env("BORG_PASSPHRASE", "secret");
+    python.env("BORG_DISPLAY_PASSPHRASE", "no");
+    let _ = testkit::run(&mut python);
+    let wrong = desk
+        .command(&format!("key migrate-to-repokey {repository}"))
+        .env("BORG_PASSPHRASE", "wrong")
+        .output()
+        .unwrap();
+    assert_eq!(wrong.status.code(), Some(2));
+    desk.borg(&format!("key migrate-to-repokey {repository}"));
+    desk.borg(&format!("key migrate-to-repokey {repository}"));
+    desk.borg(&format!("create {repository}::ours input"));
+    stock.run(["check", "--verify-data", &repository]);
+    assert_eq!(stock.run(["list", "--short", &repository]), "ours\n");
+}
+
+#[test]
+fn a_profile_is_read_by_pythons_programs() {
+    let Some(python) = testkit::require("python3") else {
+        return;
+    };
+    let desk = Desk::new();
+    desk.borg("init -e none repo");
+    desk.borg("create --debug-profile create.prof repo::a input");
+    desk.borg("debug convert-profile create.prof create.pyprof");
+    desk.borg("list --debug-profile list.pyprof repo");
+    for (file, name) in [
+        ("create.pyprof", "borg create"),
+        ("list.pyprof", "borg list"),
+    ] {
+        let script = "import pstats, sys; pstats.Stats(sys.argv[1]).print_stats()";
+        let mut read = Command::new(&python);
+        read.args(["-c", script]).arg(desk.path(file));
+        let told = testkit::run(&mut read);
+        assert!(
+            told.contains(name) && told.contains("1 function calls"),
+            "{told}"
+        );
+    }
+    assert_eq!(desk.code("debug convert-profile input/file x"), 2);
+}
+
+#[test]
+fn messages_go_where_the_file_of_settings_says() {
+    let desk = Desk::new();
+    let log = desk.path("log").display().to_string();
+    let settings = format!(
+        "[loggers]\nkeys=root\n[handlers]\nkeys=file\n[formatters]\nkeys=short\n[logger_root]\nlevel=INFO\n\
+         handlers=file\n[handler_file]\nclass=FileHandler\nformatter=short\nargs=('{log}',)\n\
+         [formatter_short]\nformat=%(levelname)s %(name)s %(message)s\n"
+    );
+    fs::write(desk.path("logging.conf"), settings).unwrap();
+    desk.borg("init -e none repo");
+    let told = |file: &str| {
+        let mut command = desk.command("create --list repo::{now} input/file nowhere");
+        command.env("BORG_LOGGING_CONF", desk.path(file));
+        let said = command.output().unwrap().stderr;
+        String::from_utf8(said).unwrap()
+    };
+    assert_eq!(told("logging.conf"), "");
+    let log = fs::read_to_string(log).unwrap();
+    assert!(
+        log.contains("INFO borg.output.list A input/file\n"),
+        "{log}"
+    );
+    assert!(log.contains("WARNING borg.archiver nowhere"), "{log}");
+    assert!(told("input/file").contains("setup_logging for"));
+}

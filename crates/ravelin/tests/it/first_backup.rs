@@ -43,6 +43,8 @@ Next:
   ravelin find NAME                        look for a file in all of them
   ravelin restore latest PATH --to FOLDER  bring something back
   ravelin backup                           back up again
+  ravelin schedule install                 back up by itself from now on
+  ravelin runbook                          the page for the worst day, to be printed
 
 "#]]);
     // A second time there is nobody to talk to, as in cron, and it adds a snapshot.
@@ -76,6 +78,9 @@ disk  good  (borg, [HOME]/.local/share/ravelin/disk)
   verified    just now, all data, all well
   drill       never: ravelin drill
   restored    just now
+  lately      size ▄▄  25 B
+              new  █▁  0 B to [..]
+              took [..]
 
 Nothing runs this on its own: ravelin schedule install
 

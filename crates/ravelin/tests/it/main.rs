@@ -36,5 +36,6 @@ mod ssh;
 mod stock_borg;
 mod stores;
 mod tar;
+mod terminal;
 mod together;
 mod upkeep_killed;

@@ -24,6 +24,10 @@ dpkg --install /ravelin.deb
 test -e /usr/share/man/man1/ravelin-backup.1.gz
 bash -n /usr/share/bash-completion/completions/ravelin
 /usr/lib/ravelin/bin/borg serve --help | grep --quiet append-only
+systemd-analyze verify --man=no --recursive-errors=no /usr/lib/systemd/system/ravelin*
+XDG_RUNTIME_DIR=/tmp systemd-analyze verify --man=no --recursive-errors=no --user /usr/lib/systemd/user/ravelin*
+systemd-analyze security --offline=yes --no-pager --threshold=35 \
+  /usr/lib/systemd/system/ravelin.service
 mkdir --parents /home/newcomer/Documents
 export HOME=/home/newcomer
 unset XDG_CONFIG_HOME XDG_STATE_HOME XDG_DATA_HOME XDG_CACHE_HOME
@@ -39,13 +43,21 @@ grep Ada Documents/letter
 dpkg --remove ravelin
 test ! -e /usr/bin/ravelin
 test ! -e /usr/lib/ravelin
+test ! -e /usr/lib/systemd/user/ravelin.timer
 test -e .local/share/ravelin/disk/config
 echo all is well
 ";
 
 #[test]
 fn the_package_is_installed_backs_up_restores_and_goes_again() {
-    let tools = ["crontab", "dpkg-deb", "objdump", "strip", "unshare"];
+    let tools = [
+        "crontab",
+        "dpkg-deb",
+        "objdump",
+        "strip",
+        "systemd-analyze",
+        "unshare",
+    ];
     if require_root().is_none() || tools.iter().any(|tool| require(tool).is_none()) {
         return;
     }
