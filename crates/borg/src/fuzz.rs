@@ -9,8 +9,11 @@ use crate::rpc::frames::Frames;
 use crate::rpc::request::Request;
 use crate::tar::import;
 
-/// A name for each parser, and the parser.
-pub const PARSERS: &[(&str, fn(&[u8]))] = &[
+/// A name, and what reads.
+pub type Parser = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const PARSERS: &[Parser] = &[
     ("borg-files-cache", |bytes| drop(FilesCache::read(bytes))),
     ("borg-integrity", |bytes| {
         let _ = Expected::from_json(bytes);

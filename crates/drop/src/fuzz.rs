@@ -6,8 +6,11 @@ use crate::hidden::line::Line;
 use crate::sync::Ignore;
 use crate::{Rule, VersionId};
 
-/// A name for each parser, and the parser.
-pub const PARSERS: &[(&str, fn(&[u8]))] = &[
+/// A name, and what reads.
+pub type Parser = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const PARSERS: &[Parser] = &[
     ("drop-line", |bytes| drop(Line::parse(&text(bytes)))),
     ("drop-checkpoint", |bytes| {
         if let Ok(name) = store::Name::new("checkpoint") {
@@ -17,7 +20,7 @@ pub const PARSERS: &[(&str, fn(&[u8]))] = &[
     ("drop-ignore", |bytes| drop(Ignore::parse(&text(bytes)))),
     ("drop-rule", |bytes| drop(text(bytes).parse::<Rule>())),
     ("drop-version", |bytes| {
-        drop(text(bytes).parse::<VersionId>())
+        drop(text(bytes).parse::<VersionId>());
     }),
 ];
 

@@ -11,8 +11,11 @@ use crate::{Manifest, MemberName, Passphrase, Prefixes, SetTime, entry_of};
 /// What is read of one input at most: compression makes much of little.
 const READ_MAX: u64 = 1 << 20;
 
-/// A name for each parser, and the parser.
-pub const PARSERS: &[(&str, fn(&[u8]))] = &[
+/// A name, and what reads.
+pub type Parser = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const PARSERS: &[Parser] = &[
     ("duplicity-manifest", |bytes| drop(Manifest::parse(bytes))),
     ("duplicity-name", |bytes| {
         let _ = Prefixes::default().read(&String::from_utf8_lossy(bytes));

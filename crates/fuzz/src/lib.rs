@@ -31,7 +31,7 @@ pub struct Parser {
 }
 
 /// Those that are reached by the interfaces of their crates.
-const OPEN: &[(&str, fn(&[u8]))] = &[
+const OPEN: &[borg::fuzz::Parser] = &[
     ("borg-archive", |bytes| drop(Archive::read(bytes))),
     ("borg-chunker-params", |bytes| {
         let _ = text(bytes).parse::<borg::ChunkerParams>();
@@ -40,10 +40,10 @@ const OPEN: &[(&str, fn(&[u8]))] = &[
         drop(text(bytes).parse::<Compression>());
     }),
     ("borg-hints", |bytes| {
-        repository::read("hints.17", bytes, &[])
+        repository::read("hints.17", bytes, &[]);
     }),
     ("borg-index", |bytes| {
-        repository::read("index.17", bytes, &[])
+        repository::read("index.17", bytes, &[]);
     }),
     ("borg-item", |bytes| drop(Item::read(bytes))),
     ("borg-item-stream", items),

@@ -5,8 +5,11 @@ use crate::Location;
 use crate::sftp::wire::{Attributes, Fields, read_message};
 use crate::{http, xml};
 
-/// A name for each parser, and the parser.
-pub const PARSERS: &[(&str, fn(&[u8]))] = &[
+/// A name, and what reads.
+pub type Parser = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const PARSERS: &[Parser] = &[
     ("store-xml", |bytes| drop(xml::parse(bytes))),
     ("store-sftp", sftp),
     ("store-http-date", |bytes| {

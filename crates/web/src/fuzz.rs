@@ -3,5 +3,8 @@
 
 use crate::ask::Pairs;
 
-/// A name for each parser, and the parser.
-pub const PARSERS: &[(&str, fn(&[u8]))] = &[("web-form", |bytes| drop(Pairs::parse(bytes)))];
+/// A name, and what reads.
+pub type Parser = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const PARSERS: &[Parser] = &[("web-form", |bytes| drop(Pairs::parse(bytes)))];

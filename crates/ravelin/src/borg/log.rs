@@ -97,7 +97,7 @@ impl Log {
 
     /// Tells whom the settings of a file name. What they want counts more than the options; where they
     /// cannot be used, that is said.
-    pub(crate) fn as_told_by(mut self, path: Option<&Path>) -> Self {
+    pub(crate) fn told_by(mut self, path: Option<&Path>) -> Self {
         let Some(path) = path else {
             return self;
         };

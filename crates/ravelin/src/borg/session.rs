@@ -92,7 +92,7 @@ impl Session {
                 arguments.has("progress"),
                 modern,
             )
-            .as_told_by(env::var_os("BORG_LOGGING_CONF").as_deref().map(Path::new)),
+            .told_by(env::var_os("BORG_LOGGING_CONF").as_deref().map(Path::new)),
             now: engine::clock::system().timestamp(),
             cmdline: cmdline
                 .iter()

@@ -52,11 +52,8 @@ pub(crate) fn run(arguments: &arguments::History, session: &Session<'_>) -> Resu
     let mut text = table(&columns, &rows);
     for layer in &config.layers {
         let of_layer = |moment: &Moment| is_backup(moment) && moment.layer == layer.name;
-        if !arguments
-            .layer
-            .as_ref()
-            .is_none_or(|name| *name == layer.name)
-        {
+        let wanted = arguments.layer.as_ref();
+        if wanted.is_some_and(|name| *name != layer.name) {
             continue;
         }
         let backups = timeline(&history, of_layer, DRAWN)?;

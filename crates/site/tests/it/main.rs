@@ -1,7 +1,5 @@
 //! The documents of this project, as the site that they make.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
