@@ -196,9 +196,16 @@ fn the_passphrase_comes_from_a_command_or_a_descriptor() {
         .status()
         .unwrap();
     assert!(status.success());
-    // Nobody is there to be asked.
+    // Nobody is there to be asked: not the terminal either from which the tests were started.
     desk.variables.clear();
-    assert_eq!(desk.code("list repo"), 2);
+    let mut alone = Command::new("setsid");
+    alone
+        .arg("--wait")
+        .arg(desk.program())
+        .args(["list", "repo"]);
+    alone.env_clear().env("HOME", desk.folder.path());
+    let alone = alone.current_dir(desk.folder.path()).output().unwrap();
+    assert_eq!(alone.status.code(), Some(2));
 }
 
 #[test]
