@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::program::{require, run, said};
 use crate::skip::{require_root, say_skipped};
@@ -18,6 +19,9 @@ const CUT: &str = "import fcntl, os, struct, sys\n\
 /// The journal is written when somebody syncs, or after so many seconds; and a file that is
 /// replaced by renaming is not synced unasked.
 const OPTIONS: &str = "loop,noauto_da_alloc,commit=600";
+
+/// How long others may hold a disk that was unmounted.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An ext4 file system in a file, mounted until it is dropped.
 #[derive(Debug)]
@@ -85,7 +89,28 @@ impl FragileDisk {
                 .arg(&self.mount_point),
         )?;
         said(Command::new("umount").arg(&self.mount_point))?;
+        self.wait_until_free()?;
         self.mount()
+    }
+
+    /// Waits until nothing holds the image. A program that took this mount into a name space of its
+    /// own, as sandboxes do, has it a moment longer; to mount it meanwhile would give the file system
+    /// that was shut down, where everything is an input/output error.
+    fn wait_until_free(&self) -> Result<(), String> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let mut command = Command::new("losetup");
+            let output = command.arg("--associated").arg(&self.image).output();
+            let devices = output.map_err(|error| format!("losetup: {error}"))?.stdout;
+            if devices.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                let devices = String::from_utf8_lossy(&devices).into_owned();
+                return Err(format!("somebody still holds the disk: {devices}"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn mount(&self) -> Result<(), String> {
