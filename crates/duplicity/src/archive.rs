@@ -179,13 +179,21 @@ impl Archive {
         Ok(manifest)
     }
 
+    /// The manifest of a set that was finished, as the archive directory has it.
+    pub(crate) fn local_manifest(&self, set: &BackupSet) -> Option<Manifest> {
+        let local = FileName {
+            set: set.kind,
+            part: Part::Manifest,
+            suffix: Suffix::Plain,
+            partial: false,
+        };
+        Manifest::parse(&std::fs::read(self.local_path(&local)?).ok()?).ok()
+    }
+
     /// The manifest's bytes from the store.
     pub(crate) fn remote_manifest(&self, set: &BackupSet) -> Result<Vec<u8>, Error> {
         let Some(file) = &set.manifest else {
-            return Err(Error::VolumeMissing {
-                number: 0,
-                set: set.kind,
-            });
+            return Err(Error::ManifestMissing { set: set.kind });
         };
         let mut bytes = Vec::new();
         let spool = self.fetch(file, None)?;
@@ -412,8 +420,9 @@ impl Archive {
     /// As [`remove`](Self::remove), for who holds the lock.
     pub(crate) fn remove_files(&self, plan: &RemovalPlan) -> Result<(), Error> {
         for file in plan.objects() {
-            self.store.delete(&self.object(&file.object)?)?;
+            // The local copy first: it says that the set was finished.
             self.forget(&file.name);
+            self.store.delete(&self.object(&file.object)?)?;
         }
         Ok(())
     }

@@ -3,8 +3,8 @@
 //! Order of writing: volumes, then signatures, then the manifest, whose presence makes the set
 //! count. Cut off anywhere before that, the store holds files of an unfinished set, which no
 //! restore looks at and the next run of this machine removes before it writes anything; nothing is
-//! ever spliced into them. The archive directory gets its copies before the manifest is stored, so a crash in between
-//! leaves surplus copies there, which are ignored because the store has no such set.
+//! ever spliced into them. The archive directory gets its copy of the manifest last: it is there of
+//! finished sets only, so that one that the store has lost can be put back.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::TryLockError;
@@ -109,16 +109,36 @@ impl Archive {
     /// another run of this machine is writing: [`Error::Locked`].
     pub fn begin(&self, wanted: Wanted, now: SetTime) -> Result<Intake, Error> {
         let mut lock = self.lock()?;
-        let collection = self.collection(now)?;
+        let mut collection = self.collection(now)?;
+        if self.put_manifests_back(&collection)? {
+            collection = self.collection(now)?;
+        }
         let ours = lock.as_ref().and_then(|lock| lock.unfinished);
         self.remove_leftovers(&collection, ours, now)?;
         let chain = collection.active();
-        let usable = chain.filter(|chain| wanted == Wanted::Increment && chain.has_signatures());
+        let mut usable =
+            chain.filter(|chain| wanted == Wanted::Increment && chain.has_signatures());
+        if let Some(chain) = usable {
+            self.check_chain(chain.sets.last().unwrap_or(chain.full()))?;
+            // The newest opens. If an older one does not, what is put on it cannot be restored.
+            let mut all_open = true;
+            for set in &chain.sets {
+                match self.manifest(set) {
+                    Ok(_) => {}
+                    Err(Error::Store(error)) if error.kind != store::ErrorKind::NotFound => {
+                        return Err(error.into());
+                    }
+                    Err(_) => all_open = false,
+                }
+            }
+            if !all_open {
+                usable = None;
+            }
+        }
         let time = collection.free_time(now);
         let (set, base) = match usable {
             None => (SetKind::Full { time }, None),
             Some(chain) => {
-                self.check_chain(chain.sets.last().unwrap_or(chain.full()))?;
                 let set = SetKind::Incremental {
                     start: chain.end(),
                     end: time,
@@ -519,6 +539,12 @@ impl Writer {
         if entry.is_file() {
             self.summary.files += 1;
             self.summary.bytes += entry.size;
+            if self.archive.settings.list_changes {
+                self.changes.push(ChangedFile {
+                    change: Change::New,
+                    path: entry.path.as_bytes().to_vec(),
+                });
+            }
         }
         let kind = match entry.is_file() {
             true => MemberKind::Signature,
@@ -996,25 +1022,12 @@ impl Writer {
                 std::io::copy(&mut bytes, out).map(drop)
             },
         );
-        let bytes = manifest.to_bytes();
+        archive.store_manifest(self.set, &manifest)?;
+        // From here on the set stands.
         archive.keep(
             &local_name(self.set, Part::Manifest, Suffix::Plain),
-            |out| out.write_all(&bytes),
+            |out| out.write_all(&manifest.to_bytes()),
         );
-        let name = archive.name_of(self.set, Part::Manifest)?;
-        match archive.settings.protection {
-            Protection::None => {
-                archive
-                    .store
-                    .write(&name, &bytes, store::WriteMode::Replace)?;
-            }
-            _ => crate::volume::upload(
-                &*archive.store,
-                &name,
-                &seal_plain(&bytes, &archive.settings)?,
-            )?,
-        }
-        // From here on the set stands.
         self.stats.save(archive, self.set.end());
         Ok(self.summary)
     }
@@ -1054,6 +1067,37 @@ impl Archive {
         crate::volume::upload(&*self.store, &name, &seal_plain(figures, &self.settings)?)
     }
 
+    fn store_manifest(&self, set: SetKind, manifest: &Manifest) -> Result<(), Error> {
+        let bytes = manifest.to_bytes();
+        let name = self.name_of(set, Part::Manifest)?;
+        match self.settings.protection {
+            Protection::None => {
+                self.store.write(&name, &bytes, store::WriteMode::Replace)?;
+                Ok(())
+            }
+            _ => {
+                let sealed = seal_plain(&bytes, &self.settings)?;
+                crate::volume::upload(&*self.store, &name, &sealed)
+            }
+        }
+    }
+
+    /// Stores the manifests that the store has lost, of sets that are there otherwise: the archive
+    /// directory has them of finished sets only. Says whether there were any.
+    fn put_manifests_back(&self, collection: &Collection) -> Result<bool, Error> {
+        let mut any = false;
+        for set in &collection.incomplete {
+            let Some(manifest) = self.local_manifest(set).filter(|_| set.manifest.is_none()) else {
+                continue;
+            };
+            if !manifest.volumes.is_empty() && set.missing(&manifest).missing.is_empty() {
+                self.store_manifest(set.kind, &manifest)?;
+                any = true;
+            }
+        }
+        Ok(any)
+    }
+
     /// The name of a new file in the store.
     pub(crate) fn name_of(&self, set: SetKind, part: Part) -> Result<Name, Error> {
         let suffix = self.suffix_of(part);
@@ -1088,9 +1132,14 @@ impl Archive {
         // The lock keeps away other runs with this archive directory. Somebody else's set that is
         // being written looks the same as one that was cut off: only its age tells.
         let begun_here = self.begun_here();
+        // And so does one whose manifest was lost: what others stand on was whole.
+        let headless: HashSet<SetKind> = collection.headless().map(|set| set.kind).collect();
         let is_over = |set: &&BackupSet| {
             let age = now.seconds().saturating_sub(set.end().seconds());
-            Some(set.kind) == ours || begun_here.contains(&set.kind) || age > FOREIGN_AGE_SECONDS
+            let is_old = Some(set.kind) == ours
+                || begun_here.contains(&set.kind)
+                || age > FOREIGN_AGE_SECONDS;
+            is_old && !headless.contains(&set.kind) && self.local_manifest(set).is_none()
         };
         let left = collection.incomplete.iter();
         let left = left.chain(&collection.orphan_signatures);

@@ -292,6 +292,17 @@ impl Collection {
         times
     }
 
+    /// Sets without a manifest that others stand on: they had one.
+    pub fn headless(&self) -> impl Iterator<Item = &BackupSet> {
+        self.incomplete.iter().filter(|set| {
+            let stands_on_it = |other: &BackupSet| match other.kind {
+                SetKind::Incremental { start, .. } => start == set.end(),
+                SetKind::Full { .. } => false,
+            };
+            self.sets().any(stands_on_it)
+        })
+    }
+
     /// Every set, whatever state it is in.
     pub fn sets(&self) -> impl Iterator<Item = &BackupSet> {
         let sets = self.chains.iter().flat_map(|chain| &chain.sets);

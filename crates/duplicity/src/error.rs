@@ -56,6 +56,18 @@ pub enum Error {
         /// Of which set.
         set: SetKind,
     },
+    /// A set was finished, and what says so is gone.
+    #[error("the manifest of the {set} set is missing")]
+    ManifestMissing {
+        /// Which set.
+        set: SetKind,
+    },
+    /// A set is there, and the one that it stands on is not.
+    #[error("what the {set} set stands on is missing")]
+    Orphan {
+        /// Which set.
+        set: SetKind,
+    },
     /// An encrypted file cannot be opened.
     #[error("cannot open {object}")]
     Open {
@@ -131,6 +143,8 @@ impl Error {
             | Self::Damaged { .. }
             | Self::Manifest { .. }
             | Self::VolumeMissing { .. }
+            | Self::ManifestMissing { .. }
+            | Self::Orphan { .. }
             | Self::Signatures { .. } => true,
             Self::Store(error) => {
                 matches!(

@@ -130,7 +130,7 @@ impl Archive {
         self.snapshot_without(sets, wanted, &|_, _| false)
     }
 
-    /// The same, as if some volumes were empty. A file must lie in them as a whole or not at all.
+    /// The same, without some volumes: what lies in them, also in part, is not given.
     pub(crate) fn snapshot_without(
         &self,
         sets: &[BackupSet],
@@ -141,10 +141,9 @@ impl Archive {
         let streams: Result<_, Error> = sets
             .iter()
             .map(|set| {
-                let mut manifest = self.manifest(set)?;
-                let volumes = &mut manifest.volumes;
-                volumes.retain(|volume| !is_left_out(set.kind, volume.number));
-                SetStream::new(self, set, &manifest, wanted, ahead)
+                let manifest = self.manifest(set)?;
+                let is_left_out = |number| is_left_out(set.kind, number);
+                SetStream::new(self, set, &manifest, wanted, ahead, &is_left_out)
             })
             .collect();
         Ok(Snapshot {
@@ -398,11 +397,21 @@ impl SetStream {
         manifest: &Manifest,
         wanted: &[TreePath],
         ahead: usize,
+        is_left_out: &dyn Fn(u32) -> bool,
     ) -> Result<Self, Error> {
         let (mut files, mut damage) = (Vec::new(), Vec::new());
+        let mut follows_gap = false;
         for volume in manifest.volumes_of(wanted) {
+            if is_left_out(volume.number) {
+                follows_gap = true;
+                continue;
+            }
             match set.volumes.get(&volume.number) {
-                Some(file) => files.push((file.clone(), volume.hash())),
+                Some(file) => files.push(Volume {
+                    file: file.clone(),
+                    hash: volume.hash(),
+                    follows_gap: std::mem::take(&mut follows_gap),
+                }),
                 None => damage.push(Problem {
                     name: format!("volume {}", volume.number),
                     set: set.kind,
@@ -475,6 +484,7 @@ impl SetStream {
             let Some((name, header)) = self.next_member() else {
                 return Found::End;
             };
+            let follows_gap = std::mem::take(&mut self.input.follows_gap);
             let set = self.kind;
             let problem = |name: String, source| Found::Problem(Problem { name, set, source });
             let name = match name {
@@ -502,8 +512,9 @@ impl SetStream {
                 _ => return problem(name.path.to_string(), ProblemKind::Order),
             }
             if name.block.is_some_and(|block| block > 1) {
-                // A volume that begins inside of a file that is not wanted.
-                let is_rest = self.done.is_none() || !is_wanted(&self.wanted, &name.path);
+                // A volume that begins inside of a file that is not wanted, or that was left out.
+                let is_rest =
+                    follows_gap || self.done.is_none() || !is_wanted(&self.wanted, &name.path);
                 self.going = name
                     .block
                     .map(|block| (name.kind, name.path.clone(), block));
@@ -633,7 +644,16 @@ enum Message {
 /// One volume that is to come.
 struct Coming {
     object: String,
+    follows_gap: bool,
     messages: Receiver<Message>,
+}
+
+/// A volume that is wanted.
+struct Volume {
+    file: StoredFile,
+    hash: Option<Hash>,
+    /// Volumes before it were left out.
+    follows_gap: bool,
 }
 
 /// A volume that a thread has to fetch and decode.
@@ -647,6 +667,8 @@ struct Task {
 struct VolumeReader {
     coming: VecDeque<Coming>,
     current: String,
+    /// No member of the current volume was read, and volumes before it were left out.
+    follows_gap: bool,
     /// The error that ended the current volume.
     failure: Arc<Mutex<Option<Error>>>,
     /// Tells the threads that nobody listens any more.
@@ -655,17 +677,19 @@ struct VolumeReader {
 
 impl VolumeReader {
     /// Volumes come in the order of `files`; `ahead` of them are worked on at a time.
-    fn new(archive: &Archive, files: Vec<(StoredFile, Option<Hash>)>, ahead: usize) -> Self {
+    fn new(archive: &Archive, files: Vec<Volume>, ahead: usize) -> Self {
         let threads = files.len().min(ahead);
         let closed = Arc::new(AtomicBool::new(false));
         let (tasks, queue) = crossbeam_channel::unbounded();
         let mut coming = VecDeque::with_capacity(files.len());
-        for (file, hash) in files {
+        for volume in files {
             let (out, messages) = sync_channel(BLOCKS_AHEAD);
             coming.push_back(Coming {
-                object: file.object.clone(),
+                object: volume.file.object.clone(),
+                follows_gap: volume.follows_gap,
                 messages,
             });
+            let Volume { file, hash, .. } = volume;
             // The queue has no limit and is not closed yet.
             let _ = tasks.send(Task { file, hash, out });
         }
@@ -684,6 +708,7 @@ impl VolumeReader {
         Self {
             coming,
             current: String::new(),
+            follows_gap: false,
             failure: Arc::default(),
             closed,
         }
@@ -691,8 +716,13 @@ impl VolumeReader {
 
     /// The next volume, or why it cannot be used; `None` behind the last.
     fn next_volume(&mut self) -> Option<Result<VolumeBytes, Error>> {
-        let Coming { object, messages } = self.coming.pop_front()?;
+        let Coming {
+            object,
+            follows_gap,
+            messages,
+        } = self.coming.pop_front()?;
         self.current = object;
+        self.follows_gap = follows_gap;
         match messages.recv() {
             Ok(Message::Open) => Some(Ok(VolumeBytes {
                 messages,

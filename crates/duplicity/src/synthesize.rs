@@ -21,7 +21,7 @@ use std::sync::Arc;
 use store::{Digest, ErrorKind, Operation};
 use tree::{Block, Body, Ending, Entry, Step, TreePath};
 
-use crate::archive::Archive;
+use crate::archive::{Archive, Protection};
 use crate::backup::{self, CopiedPart, Intake, Summary, Wanted};
 use crate::base::{SIGNATURE_SIZE_MAX, Stats};
 use crate::collection::{Chain, StoredFile};
@@ -171,7 +171,13 @@ impl Archive {
     /// that is none.
     fn volumes(&self, chain: &Chain) -> Result<Vec<OldVolume>, Error> {
         let full = chain.full();
-        if !self.store.capabilities().copy {
+        // To whom a volume is encrypted, only its own packets say: the keys may have been others.
+        let may_have_other_keys = matches!(self.settings.protection, Protection::Gpg(_));
+        if may_have_other_keys || !self.store.capabilities().copy {
+            return Ok(Vec::new());
+        }
+        // The passphrase may have been another, too: the manifest in the store tells.
+        if full.is_encrypted() && self.remote_manifest(full).is_err() {
             return Ok(Vec::new());
         }
         let mut touched = Vec::new();

@@ -83,6 +83,16 @@ impl Archive {
             total,
             on_step,
         };
+        let headless: Vec<_> = collection.headless().map(|set| set.kind).collect();
+        for set in &collection.incomplete {
+            if headless.contains(&set.kind) || self.local_manifest(set).is_some() {
+                let missing = Error::ManifestMissing { set: set.kind };
+                run.result.findings.push(missing);
+            }
+        }
+        let orphans = collection.orphans.iter();
+        let orphans = orphans.map(|set| Error::Orphan { set: set.kind });
+        run.result.findings.extend(orphans);
         for chain in &collection.chains {
             if run.chain(chain).is_break() {
                 run.result.stopped = true;

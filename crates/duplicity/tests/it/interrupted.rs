@@ -1,6 +1,7 @@
 //! Runs that do not come to their end, wherever that is.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use duplicity::{Protection, Wanted};
@@ -121,4 +122,56 @@ fn a_cut_that_leaves_a_set_with_the_same_time_is_not_mixed_into_the_next() {
     let (found, problems) = crate::support::in_archive_at(&healthy, *last, "");
     assert_eq!(problems, [""; 0]);
     assert_same(&found, &on_disk(&place.path("source")));
+}
+
+/// What the store has lost of a finished set is put back, and never taken for a run that was cut
+/// off, however old it is.
+#[test]
+fn a_lost_manifest_is_told_and_put_back_and_costs_no_set() {
+    let place = Place::new();
+    place.write("a", testkit::Random::new(8).noise(2_000_000));
+    let archive = place.archive(Protection::Passphrase(duplicity::Passphrase::new("secret")));
+    place.back_up(&archive, Wanted::Full, 0);
+    place.write("b", "new");
+    place.back_up(&archive, Wanted::Increment, 1);
+    let is_lost = |name: &String| name.starts_with("duplicity-full.") && name.contains(".manifest");
+    let manifest = place.store_names().into_iter().find(is_lost).unwrap();
+    let manifest = place.path("store").join(manifest);
+    let days = 24 * 60;
+    let lose = || fs::remove_file(&manifest).unwrap();
+    let verified = || {
+        let collection = archive.collection(at(3 * days)).unwrap();
+        let mut on_step = |_, _| ControlFlow::Continue(());
+        archive.verify(&collection, duplicity::Depth::Structure, &mut on_step)
+    };
+    assert!(verified().is_clean());
+    lose();
+    let found = verified();
+    assert!(
+        matches!(
+            found.findings[..],
+            [
+                duplicity::Error::ManifestMissing { .. },
+                duplicity::Error::Orphan { .. }
+            ]
+        ),
+        "{found:?}"
+    );
+    place.write("c", "newer");
+    let summary = place.back_up(&archive, Wanted::Increment, 3 * days);
+    assert!(summary.raw_bytes < 1000, "no increment: {summary:?}");
+    assert!(verified().is_clean());
+    assert_eq!(archive.collection(at(3 * days)).unwrap().chains.len(), 1);
+
+    // Where nobody remembers it, the set is left alone, and a new one begins.
+    let volumes = || {
+        let is_volume = |name: &&String| name.contains("duplicity-full.") && name.contains(".vol");
+        place.store_names().iter().filter(is_volume).count()
+    };
+    let before = volumes();
+    lose();
+    fs::remove_dir_all(place.path("cache")).unwrap();
+    place.back_up(&archive, Wanted::Increment, 6 * days);
+    assert_eq!(volumes(), 2 * before, "the volumes of the old set are gone");
+    assert!(!verified().is_clean());
 }

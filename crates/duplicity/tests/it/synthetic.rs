@@ -209,6 +209,31 @@ fn the_store_copies_the_volumes_in_which_nothing_changed() {
     }
 }
 
+/// Files of about a volume each, so that every volume begins inside of one: any of them changes.
+#[test]
+fn wherever_a_change_is_the_rest_is_copied() {
+    let seed = 12;
+    println!("seed {seed}");
+    let mut random = testkit::Random::new(seed);
+    for changed in [0, 3, 6, 11] {
+        let place = Place::new();
+        for number in 0..12 {
+            let size = 700_000 + random.index(900_000);
+            place.write(&format!("{number:02}"), random.noise(size));
+        }
+        let archive = place.archive(Protection::None);
+        place.back_up(&archive, Wanted::Full, 0);
+        place.write(&format!("{changed:02}"), random.noise(800_000));
+        place.back_up(&archive, Wanted::Increment, 1);
+        let made = archive.synthesize(at(10), &mut |_| ControlFlow::Continue(()));
+        let (set, summary) = made.unwrap().unwrap();
+        assert!(summary.copied_volumes > 4, "{changed}: {summary:?}");
+        let (found, problems) = in_archive_at(&archive, set.end(), "");
+        assert_eq!(problems, [""; 0], "{changed}");
+        assert_same(&found, &on_disk(&place.path("source")));
+    }
+}
+
 #[test]
 fn a_damaged_volume_is_not_copied() {
     let place = Place::new();
