@@ -7,6 +7,7 @@ mod keys;
 mod recreate;
 
 pub use delete::Deleted;
+pub(crate) use edit::check_name;
 pub use info::{ArchiveInfo, ChunkUse, Chunks, RepositoryInfo};
 pub use keys::{KeyForm, export_key, import_key, move_out_of_passphrase, put_key, read_paper_key};
 pub use recreate::{Recompress, Recreate};

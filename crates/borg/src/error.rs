@@ -232,6 +232,12 @@ pub enum Error {
         /// Which name.
         name: BString,
     },
+    /// No archive can be called so.
+    #[error("`{name}` is no name for an archive: it must not be empty or hold `/` or `::`", name = name.escape_ascii())]
+    ArchiveName {
+        /// What it was to be called.
+        name: BString,
+    },
     /// A chunk is used that neither the cache nor an archive knows.
     #[error("chunk {id} is not known")]
     ChunkUnknown {

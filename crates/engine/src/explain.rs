@@ -26,6 +26,7 @@ pub enum Code {
     NoSuchLayer,
     NoSuchSnapshot,
     SnapshotExists,
+    SnapshotName,
     NoSuchPath,
     BadPath,
     NothingToBackUp,
@@ -75,7 +76,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of docs/errors.md.
-    pub const ALL: [Self; 53] = [
+    pub const ALL: [Self; 54] = [
         Self::ConfigMissing,
         Self::ConfigUnreadable,
         Self::ConfigOpen,
@@ -84,6 +85,7 @@ impl Code {
         Self::NoSuchLayer,
         Self::NoSuchSnapshot,
         Self::SnapshotExists,
+        Self::SnapshotName,
         Self::NoSuchPath,
         Self::BadPath,
         Self::NothingToBackUp,
@@ -185,6 +187,11 @@ impl Code {
                 "no-such-snapshot",
                 "The layer has no snapshot of this name.",
                 "`ravelin snapshots` lists them; `latest`, `latest~1` and dates are understood.",
+            ),
+            Self::SnapshotName => (
+                "snapshot-name",
+                "A snapshot cannot be called so.",
+                "Choose a name without `/` and `::`.",
             ),
             Self::SnapshotExists => (
                 "snapshot-exists",
@@ -612,7 +619,11 @@ fn of_config(error: &config::Error) -> (Code, Option<Next>) {
 
 fn of_layer(error: &layer::Error) -> (Code, Option<Next>) {
     match error {
-        layer::Error::Unsupported { .. } => (Code::KindNotRunnable, None),
+        layer::Error::Unsupported { .. } => {
+            let text = "Use a layer of another kind for it: `ravelin status` names them all.";
+            let text = text.to_owned();
+            (Code::KindNotRunnable, Some(Next::Advice { text }))
+        }
         layer::Error::NoFolder => (Code::KindNotRunnable, None),
         layer::Error::StoreNotRunnable { .. } => (Code::StoreNotRunnable, None),
         layer::Error::Needed { .. } => (Code::SnapshotNeeded, None),
@@ -730,6 +741,7 @@ fn of_borg(error: &borg::Error) -> Code {
             Code::NotARepository
         }
         E::ArchiveExists { .. } => Code::SnapshotExists,
+        E::ArchiveName { .. } => Code::SnapshotName,
         E::Paper { .. } => Code::KeyUnusable,
         E::AppendOnly { .. } | E::ReadOnly { .. } => Code::NotAllowed,
         E::UnknownUnencrypted { .. }
@@ -826,6 +838,8 @@ fn of_duplicity(error: &duplicity::Error) -> (Code, Option<Next>) {
         | E::Damaged { .. }
         | E::Manifest { .. }
         | E::VolumeMissing { .. }
+        | E::ManifestMissing { .. }
+        | E::Orphan { .. }
         | E::Signatures { .. } => (Code::RepositoryDamaged, None),
         E::NoSet { .. } => (Code::NoSuchSnapshot, Some(run(&["snapshots"]))),
         E::Stopped => (Code::Stopped, None),

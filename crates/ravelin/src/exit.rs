@@ -106,9 +106,11 @@ impl Exit {
     /// How an operation that failed for this reason ends.
     pub(crate) fn of_code(code: Code) -> Self {
         match code {
-            Code::ConfigMistakes | Code::NoSuchLayer | Code::BadPath | Code::StoreLocation => {
-                Self::Usage
-            }
+            Code::ConfigMistakes
+            | Code::NoSuchLayer
+            | Code::BadPath
+            | Code::SnapshotName
+            | Code::StoreLocation => Self::Usage,
             Code::RepositoryLocked | Code::AlreadyRunning => Self::Locked,
             Code::WrongPassphrase => Self::WrongPassphrase,
             Code::Stopped => Self::Interrupted,

@@ -1,5 +1,6 @@
 //! Data goes to stdout, people's text to stderr.
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
 use engine::Explanation;
@@ -78,7 +79,7 @@ impl Output {
         reason = "all that is said goes through one value"
     )]
     pub(crate) fn say(self, text: &str) {
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        let _ = writeln!(io::stderr().lock(), "{}", harmless(text));
     }
 
     /// Says what went wrong, why, and what to do now.
@@ -90,5 +91,32 @@ impl Output {
             self.say(&format!("  because: {cause}"));
         }
         self.say(&format!("  next: {}", explanation.next));
+    }
+}
+
+/// Names come from outside: what would steer the terminal is shown instead.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let steers = |sign: char| sign.is_control() && !matches!(sign, '\n' | '\t');
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for sign in text.chars() {
+        match steers(sign) {
+            true => shown.extend(sign.escape_debug()),
+            false => shown.push(sign),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_is_said_steers_the_terminal() {
+        assert_eq!(harmless("a\tb\nü"), "a\tb\nü");
+        assert_eq!(harmless("\u{1b}[31mred\u{7}"), "\\u{1b}[31mred\\u{7}");
     }
 }

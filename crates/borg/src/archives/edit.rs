@@ -10,13 +10,22 @@ use super::{Archives, salt};
 use crate::security::SecurityDir;
 use crate::{Archive, ArchiveEntry, Compression, Error, Host, KeyStorage, Operation, Passphrase};
 
+/// Refuses names that the stock program cannot tell from paths: it does not list such archives, and a
+/// repair of its would lose them.
+pub(crate) fn check_name(name: &BStr) -> Result<(), Error> {
+    match name.is_empty() || name.contains(&b'/') || name.contains_str("::") {
+        true => Err(Error::ArchiveName { name: name.into() }),
+        false => Ok(()),
+    }
+}
+
 impl Archives {
     /// Gives an archive another name.
     ///
     /// # Errors
     ///
-    /// [`Error::NoArchive`], [`Error::ArchiveExists`], and those of writing. Nothing has changed
-    /// then.
+    /// [`Error::ArchiveName`], [`Error::NoArchive`], [`Error::ArchiveExists`], and those of writing.
+    /// Nothing has changed then.
     pub fn rename(
         &mut self,
         name: &BStr,
@@ -24,6 +33,7 @@ impl Archives {
         host: &Host,
         now: Moment,
     ) -> Result<(), Error> {
+        check_name(new_name)?;
         if name != new_name && self.manifest.archives.contains_key(new_name) {
             let name = new_name.to_owned();
             return Err(Error::ArchiveExists { name });

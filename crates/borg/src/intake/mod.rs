@@ -228,6 +228,7 @@ impl Intake {
     ///
     /// [`Error::ArchiveExists`]; those of this machine's cache, which is made ready first.
     pub fn begin(archives: Archives, new: NewArchive, host: &Host) -> Result<Self, Error> {
+        crate::archives::check_name(new.name.as_ref())?;
         if archives.manifest.archives.contains_key(&new.name) {
             return Err(Error::ArchiveExists { name: new.name });
         }

@@ -294,7 +294,8 @@ impl Layer for DuplicityLayer {
                     wanted = Wanted::Increment;
                 }
                 // Nothing to put together, or it cannot be: the files are at hand.
-                Ok(None) | Err(duplicity::Error::Damaged { .. }) => {}
+                Ok(None) => {}
+                Err(error) if error.is_damage() => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -44,7 +44,14 @@ pub(crate) fn run(arguments: &Ls, session: &Session<'_>) -> Result<Exit, Ended> 
                 }
             });
             written?;
-            opened.check(walked)?
+            match walked {
+                Ok(damage) => damage,
+                Err(error) => {
+                    // What was found so far is shown, whatever ended it.
+                    shown.end()?;
+                    return opened.check(Err(error));
+                }
+            }
         } else {
             let listed = engine::browse::list(&mut *opened.layer, &snapshot, &path);
             let listing = opened.check(listed)?;

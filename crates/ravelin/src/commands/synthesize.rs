@@ -37,7 +37,8 @@ pub(crate) fn run(arguments: &Synthesize, session: &Session<'_>) -> Result<Exit,
             })
         });
         progress.finish();
-        if session.stop.is_requested() {
+        // Who is asked too late to stop has made it.
+        if made.is_err() && session.stop.is_requested() {
             session
                 .output
                 .say("stopped: nothing was made, and all snapshots are as they were");

@@ -406,3 +406,21 @@ layer `disk` is locked by elsewhere@17:4242
     assert_eq!(broken["broken"], true);
     bench.ravelin(["backup"]).assert().success();
 }
+
+#[test]
+fn a_snapshot_gets_no_name_that_the_stock_program_could_not_see() {
+    let bench = bench("");
+    bench.ravelin(["backup"]).assert().success();
+    for name in ["", "a/b", "../x", "a::b"] {
+        let renamed = bench.ravelin(["rename", "latest", name]).assert().code(2);
+        let said = String::from_utf8_lossy(&renamed.get_output().stderr).into_owned();
+        assert!(said.contains("[snapshot-name]"), "{name}: {said}");
+    }
+    if let Some(stock) = stock() {
+        stock.run([
+            "check",
+            "--verify-data",
+            repository(&bench).to_str().unwrap(),
+        ]);
+    }
+}
