@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::{Timestamp, ToSpan, ZonedDateTime};
+use jiff::{Timestamp, ToSpan};
 use ravelin_engine::layer::{
     Access, Depth, Details, Error as LayerError, Found, Intake, Item, Layer, NewSnapshot,
     RestoreStep, Verification, VerifyStep,
@@ -204,7 +204,7 @@ fn machine(home: &Path) -> Machine {
         host: "nas".to_owned(),
         user: "ada".to_owned(),
         variable: Arc::new(|_: &str| None),
-        clock: Arc::new(ZonedDateTime::now),
+        clock: Arc::new(ravelin_engine::clock::system),
         surroundings: Surroundings {
             on_battery: || false,
             online: || true,

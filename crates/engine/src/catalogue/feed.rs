@@ -207,13 +207,16 @@ impl<F: Read + Seek> Spooled<F> {
     }
 }
 
+/// Hears of a path and its new state, or none where it is gone.
+pub(super) type Tell<'a, E> = dyn FnMut(&[u8], Option<State>) -> Result<(), E> + 'a;
+
 /// Hands out what differs between two spools whose objects come in the order of paths: the new state of
 /// each path, or none where it is gone. Errors are those of reading, also when the older spool turns out
 /// not to be whole or not in order: nothing of it may count then.
 pub(super) fn differences<E: From<io::Error>>(
     older: File,
     newer: &Feed,
-    tell: &mut dyn FnMut(&[u8], Option<State>) -> Result<(), E>,
+    tell: &mut Tell<'_, E>,
 ) -> Result<(), E> {
     let expected = {
         let mut bytes = [0; 4];

@@ -130,8 +130,13 @@ fn tell(
     if let Some(file) = written {
         say(&format!("the passphrase is in {}", file.display()));
     }
+    let written = written.map(|file| Reference::File(file.clone()).to_string());
     for layer in &found.layers {
-        let passphrase = match (&layer.passphrase, layer.passphrase_is_there) {
+        let is_written = written.is_some() && layer.passphrase == written;
+        let is_there = layer
+            .passphrase_is_there
+            .map(|is_there| is_there || is_written);
+        let passphrase = match (&layer.passphrase, is_there) {
             (None, _) => "no passphrase".to_owned(),
             (Some(reference), Some(true)) => format!("its passphrase is there: {reference}"),
             (Some(reference), Some(false)) => format!("MISSING: its passphrase, {reference}"),

@@ -57,9 +57,9 @@ fn flip(segment: &Path, at: usize) {
 fn a_hole_in_the_list_of_files_costs_what_stood_there_and_nothing_else() {
     let bench = bench(FILES);
     let (segment, objects) = objects(&bench);
-    // Content, four pieces of the list at least, the archive.
-    assert!(objects.len() >= 6, "{}", objects.len());
-    flip(&segment, objects[2] + 100);
+    // The configuration, content, four pieces of the list at least, the archive.
+    assert!(objects.len() >= 7, "{}", objects.len());
+    flip(&segment, objects[3] + 100);
     bench
         .ravelin(["restore", "latest", "Documents", "--to", "restored"])
         .assert()

@@ -59,7 +59,7 @@ Next:
         .assert()
         .success()
         .stdout_eq(str![[r#"
-TIME                 FILES  SIZE  SNAPSHOT
+TIME                 FILES   SIZE  SNAPSHOT
 20[..]      3  [..] B  [..]
 20[..]      3  [..] B  [..]
 
@@ -117,7 +117,7 @@ fn snapshots_are_looked_into() {
         .assert()
         .success()
         .stdout_eq(str![[r#"
-MODE        OWNER  SIZE  MODIFIED          PATH
+MODE        OWNER   SIZE  MODIFIED          PATH
 -rw-------  [..] B  20[..]  [HOME_IN_SNAPSHOTS]/.config/ravelin/ravelin.toml
 drwxr-xr-x  [..]  20[..]  [HOME_IN_SNAPSHOTS]/Documents/
 
