@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use tree::{RestoreOptions, TreePath};
+use tree::RestoreOptions;
 
 use crate::browse::{OpenedLayer, locate};
 use crate::config::{self, Kind};
@@ -110,32 +110,16 @@ pub fn recall(
         let report = restore(plan, context, watch)?;
         let is_over = report.outcome == Outcome::Stopped
             || (report.failure.is_none() && report.problems.count == 0);
-        let missing = is_over.then(Vec::new).or_else(|| missing(&report));
         restores.push(report);
-        match missing {
-            Some(missing) if missing.is_empty() => break,
-            // All of them are named.
-            Some(missing) => {
-                planned.next(recall, Some(selection.narrowed(missing)), context)?;
-            }
-            None => planned.next(recall, Some(selection), context)?,
+        if is_over {
+            break;
         }
+        planned.next(recall, Some(selection), context)?;
     }
     Ok(Recalled {
         restores,
         passed: planned.passed,
     })
-}
-
-/// The paths that did not come back; `None` when there are more than are named.
-fn missing(report: &RestoreReport) -> Option<Vec<TreePath>> {
-    let named = &report.problems.first;
-    if report.failure.is_some() || report.problems.count > named.len() as u64 {
-        return None;
-    }
-    let paths = named.iter().map(|problem| problem.path.to_path());
-    let paths: Option<Vec<TreePath>> = paths.collect();
-    paths.filter(|paths| paths.iter().all(|path| !path.is_root()))
 }
 
 impl PlannedRecall<'_> {

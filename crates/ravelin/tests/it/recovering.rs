@@ -104,6 +104,8 @@ fn settings_come_back_from_a_drop_layer_and_its_files_follow() {
     assert_eq!(names(&bench.home().join("nas")), [".ravelin-drop", "note"]);
     assert_eq!(names(&bench.home().join("Drop")), ["note"]);
     lose(&bench);
+    // The program does not make the folder: that it is gone may mean that its files were deleted.
+    fs::create_dir(bench.home().join("Drop")).unwrap();
     let found = recover(&bench, &["nas"]);
     assert_eq!(read(&bench, FILE), config);
     assert_eq!(found["encrypted"], false);
@@ -178,7 +180,7 @@ error: [..] [config-exists]
     ];
     let shown = bench.ravelin(shown).output().unwrap();
     assert!(String::from_utf8_lossy(&shown.stderr).contains("# What matters."));
-    assert!(!bench.home().join(".config").exists());
+    assert!(!bench.home().join(FILE).exists());
     bench
         .ravelin([
             "init",
@@ -200,5 +202,5 @@ error: [..] [config-not-in-layer]
 ...
 "#]]);
     }
-    assert!(!bench.home().join(".config").exists());
+    assert!(!bench.home().join(FILE).exists());
 }

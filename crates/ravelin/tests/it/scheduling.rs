@@ -75,11 +75,11 @@ Protected by 1 layer.
 
 disk  good  (borg, [HOME]/repository)
   last backup 1 day ago, [..]
-  size        1 file, 4 B
+  size        2 files, [..] B
   waiting     since [..]: [HOME]/repository is not there: is its drive connected?
   next        due now: ravelin run
   verified    never: ravelin verify
-  drill       1 day ago, 1 file came back unchanged
+  drill       1 day ago, 2 files came back unchanged
   restored    1 day ago
 
 Nothing runs this on its own: ravelin schedule install
