@@ -65,10 +65,8 @@ pub(super) fn catch_up(
 ) -> Result<Vec<CaughtUp>, Ended> {
     session.with_context(config, |context| {
         // Events are no part of what is asked for here.
-        let output = crate::output::Output {
-            json: false,
-            ..session.output
-        };
+        let mut output = session.output;
+        output.json = false;
         let listener = Listener::new(output);
         let caught_up = catalogue.catch_up(layers, context, listener.watch(session.stop));
         listener.finish()?;
