@@ -94,20 +94,30 @@ impl Output {
     }
 }
 
-/// Names come from outside: what would steer the terminal is shown instead.
+/// Names come from outside: what would steer the terminal is shown instead. Colours stay.
 fn harmless(text: &str) -> Cow<'_, str> {
     let steers = |sign: char| sign.is_control() && !matches!(sign, '\n' | '\t');
     if !text.contains(steers) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 8);
-    for sign in text.chars() {
-        match steers(sign) {
+    for (at, sign) in text.char_indices() {
+        let rest = text.get(at..).unwrap_or_default();
+        match steers(sign) && !is_colour(rest) {
             true => shown.extend(sign.escape_debug()),
             false => shown.push(sign),
         }
     }
     Cow::Owned(shown)
+}
+
+/// Whether a text begins with a sequence that does no more than colour.
+fn is_colour(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("\u{1b}[") else {
+        return false;
+    };
+    rest.trim_start_matches(|sign: char| sign.is_ascii_digit() || sign == ';')
+        .starts_with('m')
 }
 
 #[cfg(test)]
@@ -117,6 +127,7 @@ mod tests {
     #[test]
     fn nothing_that_is_said_steers_the_terminal() {
         assert_eq!(harmless("a\tb\nü"), "a\tb\nü");
-        assert_eq!(harmless("\u{1b}[31mred\u{7}"), "\\u{1b}[31mred\\u{7}");
+        assert_eq!(harmless("\u{1b}[31mred\u{7}"), "\u{1b}[31mred\\u{7}");
+        assert_eq!(harmless("\u{1b}[2Jgone"), "\\u{1b}[2Jgone");
     }
 }

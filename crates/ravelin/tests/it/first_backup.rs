@@ -78,7 +78,7 @@ disk  good  (borg, [HOME]/.local/share/ravelin/disk)
   verified    just now, all data, all well
   drill       never: ravelin drill
   restored    just now
-  lately      size ▄▄  25 B
+  lately      size ▄▄  [..] B
               new  █▁  0 B to [..]
               took [..]
 

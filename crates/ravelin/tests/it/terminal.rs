@@ -76,13 +76,13 @@ fn the_past_is_a_table_and_curves_that_fit_eighty_columns() {
         "{past}"
     );
     assert!(
-        past.contains("disk: the last 3 backups\n  size ▁▃█  1.0 kB to 6.0 kB\n"),
+        past.contains("disk: the last 3 backups\n  size ▁▃█  1.1 kB to 6.1 kB\n"),
         "{past}"
     );
     let status = bench.ravelin(["status"]).assert().success();
     let status = String::from_utf8_lossy(&status.get_output().stdout).into_owned();
     assert!(
-        status.contains("  lately      size ▁▃█  1.0 kB to 6.0 kB\n"),
+        status.contains("  lately      size ▁▃█  1.1 kB to 6.1 kB\n"),
         "{status}"
     );
     let json = bench
