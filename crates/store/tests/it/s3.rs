@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ravelin_store::{Environment, ErrorKind, Location, Name, S3, Store, WriteMode, open, read_all};
 
-use crate::conformance::{check, environment};
+use crate::conformance::{broken, check, environment};
 use testkit::emulator::{Fault, Inbox, Trouble};
 use testkit::servers::{fetch, rclone_serve, seaweed};
 
@@ -197,5 +197,13 @@ fn a_server_that_ignores_preconditions_is_found_out() {
         .unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unsupported);
     assert!(!store.capabilities().create);
-    check(&*store);
+    // Its objects are files: asked to delete the name of a folder, it fails as if that would pass.
+    let mut impatient = environment();
+    impatient.patience.total = Duration::from_secs(3);
+    let broken = broken(&*at(server.port, &impatient));
+    let is_known = |rule: &str| rule.starts_with("a folder is no object");
+    assert!(
+        broken.iter().all(|check| is_known(check.rule)),
+        "{broken:#?}"
+    );
 }
