@@ -93,7 +93,7 @@ fn a_layer_is_read_back_and_drilled_from_the_page() {
     done.must_say("Everything reads back as it was written");
     let done = visitor.do_and_wait("/layers/drill", &[("layer", "disk")]);
     done.must_say("Files came back as they were");
-    visitor.get("/").must_say("1 file came back unchanged");
+    visitor.get("/").must_say("2 files came back unchanged");
     let reply = visitor.post("/layers/drill", &[("layer", "nowhere")]);
     reply.must_say("No layer of the configuration has this name");
 }
