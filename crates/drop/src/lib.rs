@@ -23,6 +23,7 @@
 //! ```
 
 mod change;
+mod configuration;
 mod conflict;
 mod error;
 mod folder;
@@ -38,6 +39,7 @@ mod token;
 mod version;
 
 pub use change::{Change, Outcome, Problem, What};
+pub use configuration::{KeptConfiguration, configurations, keep_configuration};
 pub use conflict::conflict_name;
 pub use error::Error;
 pub use folder::{Folder, ThinPlan, Thinned};

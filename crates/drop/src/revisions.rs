@@ -1,6 +1,6 @@
 //! A drop folder on Dropbox: its files, revisions and deleted files are the history.
 //!
-//! There is no hidden folder. A change is written upon the revision that it was made upon (mode
+//! There is no hidden folder but for the configurations of devices. A change is written upon the revision that it was made upon (mode
 //! `update`, or `add` where there was none; deletions with `parent_rev`), so Dropbox itself refuses
 //! what another device was faster with. Names that differ only in capitals are one file there.
 //!
@@ -16,6 +16,7 @@ use store::{
     DigestKind, Dropbox, Environment, ErrorKind, Name, Reading, Revision, RevisionChange, Store,
 };
 
+use crate::hidden;
 use crate::keeping::{Keeping, Waiter};
 use crate::sync::fold;
 use crate::{
@@ -39,7 +40,9 @@ fn timestamp(time: SystemTime) -> Timestamp {
     Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
+/// The version that a revision is; none in the hidden folder, where no files of a person are.
 fn version(revision: Revision) -> Option<Version> {
+    hidden::check(&revision.name).ok()?;
     Some(Version {
         id: VersionId::new(&revision.rev).ok()?,
         at: timestamp(revision.received),

@@ -112,6 +112,12 @@ pub enum Error {
         /// The alarm.
         alarm: Alarm,
     },
+    /// No snapshot of a layer holds a configuration.
+    #[error("no snapshot at {store} holds a configuration of ravelin")]
+    NotInLayer {
+        /// The store that was looked through.
+        store: String,
+    },
     /// Nothing on this machine can run work on a schedule, or what can says no.
     #[error("{} cannot run ravelin on a schedule", .refusals.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" and "))]
     NoScheduler {

@@ -67,6 +67,7 @@ pub enum Code {
     NoScheduler,
     HookRefused,
     GuardAlarm,
+    ConfigNotInLayer,
     Stopped,
     Io,
     Bug,
@@ -75,7 +76,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of docs/errors.md.
-    pub const ALL: [Self; 53] = [
+    pub const ALL: [Self; 54] = [
         Self::ConfigMissing,
         Self::ConfigUnreadable,
         Self::ConfigOpen,
@@ -125,6 +126,7 @@ impl Code {
         Self::NoScheduler,
         Self::HookRefused,
         Self::GuardAlarm,
+        Self::ConfigNotInLayer,
         Self::Stopped,
         Self::Io,
         Self::Bug,
@@ -396,6 +398,11 @@ impl Code {
                 "In one run many files were gone, renamed or encrypted, which is what ransomware does, or a drive that is not mounted. Backups go on, but no old snapshot is removed from any layer, because those from before may be all that is left.",
                 "`ravelin guard` says what was seen. If it was you, `ravelin guard --go-on`; if not, docs/guide/ransomware.md.",
             ),
+            Self::ConfigNotInLayer => (
+                "config-not-in-layer",
+                "None of the newest snapshots of this layer holds a configuration of ravelin: they were made by another program, by an earlier version, or its file was left out because a password stood in it.",
+                "Try another layer; `--path` names the file where it was not called `ravelin.toml`. Without one, `ravelin runbook` on paper or docs/guide/restore-a-machine.md has the commands.",
+            ),
             Self::Stopped => (
                 "stopped",
                 "The operation was stopped before its end. What was committed stays.",
@@ -529,6 +536,7 @@ pub fn explain(error: &Error) -> Explanation {
         Error::BadStore(_) => (Code::StoreLocation, None),
         Error::Store(error) => of_store(error),
         Error::Hook { .. } => (Code::HookRefused, None),
+        Error::NotInLayer { .. } => (Code::ConfigNotInLayer, None),
         Error::Guarded { .. } => (Code::GuardAlarm, Some(run(&["guard"]))),
         Error::Busy { .. } => (Code::AlreadyRunning, None),
         Error::NoScheduler { refusals } => {

@@ -51,6 +51,48 @@ impl Glob {
             Kind::Path => wildcard(&self.pattern, path.as_bytes()),
         }
     }
+
+    /// Whether it is about the last name of a path alone.
+    pub(crate) fn is_of_name(&self) -> bool {
+        matches!(self.kind, Kind::Part | Kind::Name)
+    }
+
+    /// The longest run of bytes that every match has within one name, in either case of letters.
+    pub(crate) fn literal(&self) -> &[u8] {
+        let mut longest: &[u8] = &[];
+        let (mut begin, mut at) = (0, 0);
+        let mut end_at = |begin: usize, end: usize| {
+            let run = self.pattern.get(begin..end).unwrap_or_default();
+            if run.len() > longest.len() {
+                longest = run;
+            }
+        };
+        let has_wildcards = matches!(self.kind, Kind::Name | Kind::Path);
+        while let Some(&byte) = self.pattern.get(at) {
+            let length = match byte {
+                b'/' => 1,
+                b'*' | b'?' if has_wildcards => 1,
+                b'[' if has_wildcards => set_length(self.pattern.get(at..).unwrap_or_default()),
+                _ => 0,
+            };
+            if length > 0 {
+                end_at(begin, at);
+                begin = at + length;
+            }
+            at += length.max(1);
+        }
+        end_at(begin, self.pattern.len());
+        longest
+    }
+}
+
+/// The length of a set at the beginning of a pattern; of one that has no end, all of it.
+fn set_length(pattern: &[u8]) -> usize {
+    let inside = pattern.get(1..).unwrap_or_default();
+    let negated = usize::from(inside.starts_with(b"!"));
+    let inside = inside.get(negated..).unwrap_or_default();
+    let end = inside.iter().skip(1).position(|&byte| byte == b']');
+    end.map_or(pattern.len(), |end| 1 + negated + end + 2)
 }
 
 fn contains(bytes: &[u8], part: &[u8]) -> bool {
@@ -153,6 +195,27 @@ mod tests {
 
     fn matches(typed: &str, path: &str) -> bool {
         Glob::new(typed.as_bytes()).matches(&TreePath::new(path).unwrap())
+    }
+
+    #[test]
+    fn every_match_has_the_literal_in_a_name() {
+        let literal = |typed: &str| {
+            let glob = Glob::new(typed.as_bytes());
+            String::from_utf8(glob.literal().to_owned()).unwrap()
+        };
+        for (typed, expected) in [
+            ("Report", "report"),
+            ("a/letters/b", "letters"),
+            ("*.tar.gz", ".tar.gz"),
+            ("re[pq]ort?x", "ort"),
+            ("[!abc]defg", "defg"),
+            ("[]x]yz*", "yz"),
+            ("**/work/**/*.rs", "work"),
+            ("*", ""),
+            ("a[bcd", "a"),
+        ] {
+            assert_eq!(literal(typed), expected, "{typed}");
+        }
     }
 
     #[test]

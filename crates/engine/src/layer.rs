@@ -371,6 +371,9 @@ pub struct NewSnapshot {
     pub host: String,
     /// Who runs the program.
     pub user: String,
+    /// The configuration file, for kinds that are not fed with it; `None` where it must not leave
+    /// this machine.
+    pub configuration: Option<String>,
 }
 
 /// One point in time that a layer can restore.

@@ -1,6 +1,7 @@
 //! The strategy: configuration, plan, run, report.
 
 pub mod browse;
+pub mod catalogue;
 pub mod clock;
 pub mod compare;
 pub mod config;
@@ -29,6 +30,8 @@ mod program;
 mod proof;
 mod quickstart;
 pub mod random;
+pub mod recall;
+pub mod recover;
 mod report;
 mod restore;
 mod rolling;
@@ -50,7 +53,9 @@ mod turn;
 pub mod upkeep;
 mod verify;
 pub mod wait;
+mod when;
 
+pub use catalogue::Catalogue;
 pub use clock::Clock;
 pub use config::Config;
 pub use drill::{DrillReport, Drilled, DrilledFile};
@@ -89,3 +94,4 @@ pub use surroundings::Surroundings;
 pub use turn::{Turn, Work};
 pub use verify::{LayerVerification, PartReport, VerifyReport, VerifyResult, verify, verify_for};
 pub use wait::{Wait, Waiting};
+pub use when::when;

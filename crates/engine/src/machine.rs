@@ -82,20 +82,26 @@ impl Machine {
             ("XDG_CACHE_HOME", below("cache")),
         ];
         let variable = Arc::clone(&self.variable);
+        let variables = Arc::new(move |name: &str| {
+            let moved = moved.iter().find(|(known, _)| *known == name);
+            match moved {
+                Some((_, path)) => Some(path.clone().into_os_string()),
+                None => variable(name),
+            }
+        });
+        let mut machine = self.with_variables(variables);
+        machine.places.cache = below("cache");
+        machine
+    }
+
+    /// The same machine with other environment variables.
+    #[must_use]
+    pub fn with_variables(&self, variable: Arc<Variable>) -> Self {
         Self {
-            places: Places {
-                cache: below("cache"),
-                ..self.places.clone()
-            },
+            places: self.places.clone(),
             host: self.host.clone(),
             user: self.user.clone(),
-            variable: Arc::new(move |name| {
-                let moved = moved.iter().find(|(known, _)| *known == name);
-                match moved {
-                    Some((_, path)) => Some(path.clone().into_os_string()),
-                    None => variable(name),
-                }
-            }),
+            variable,
             clock: Arc::clone(&self.clock),
             surroundings: self.surroundings,
             random: self.random,

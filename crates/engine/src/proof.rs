@@ -105,7 +105,8 @@ fn restore_and_compare(
     })
 }
 
-/// The largest regular file that is small enough and has not changed since.
+/// The largest regular file that is small enough and has not changed since. The configuration, which is
+/// in every snapshot, proves less to a person than a file of theirs.
 fn choose(
     layer: &config::Layer,
     snapshot: &Snapshot,
@@ -113,12 +114,16 @@ fn choose(
 ) -> Result<Option<Entry>, Error> {
     let of_layer = || Error::of_layer(&layer.name);
     let mut open = (context.open)(layer, Access::Read).map_err(of_layer())?;
+    let file = &context.config.file;
+    let configuration = file.canonicalize().ok();
+    let configuration = configuration.and_then(|file| TreePath::from_local(&file).ok());
+    let rank = |entry: &Entry| (Some(&entry.path) != configuration.as_ref(), entry.size);
     let mut best: Option<Entry> = None;
     let listed = open.entries(snapshot, &mut |found| {
         if let Ok(item) = found {
             let entry = item.entry;
             let size = entry.size;
-            let is_better = best.as_ref().is_none_or(|best| size > best.size);
+            let is_better = best.as_ref().is_none_or(|best| rank(&entry) > rank(best));
             if entry.is_file()
                 && entry.hard_link.is_none()
                 && size <= SIZE_MAX

@@ -255,6 +255,11 @@ impl PlannedRestore {
         &self.refusals
     }
 
+    /// What would be restored.
+    pub(crate) fn selection(&self) -> &Selection {
+        &self.request.selection
+    }
+
     /// The folder that would be restored into.
     #[must_use]
     pub fn target(&self) -> &Path {

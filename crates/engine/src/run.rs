@@ -3,13 +3,16 @@
 //! Layers fail alone: one that cannot be opened, that fails while it takes in or that cannot
 //! commit is reported with its reason, and the others finish.
 
+use std::collections::HashMap;
+
 use tree::Step;
 
+use crate::catalogue::{self, Catalogue};
 use crate::convoy::{self, Appetite, Crossing, Passenger};
 use crate::dump::Dumps;
 use crate::event::{Event, Verb, Watch};
 use crate::explain::{explain, explain_layer};
-use crate::layer::{self, Access, Layer, NewSnapshot};
+use crate::layer::{self, Access, Layer, NewSnapshot, Snapshot};
 use crate::machine::Context;
 use crate::operation::Operation;
 use crate::report::{LayerReport, LayerResult, Outcome, Problems, Report};
@@ -26,9 +29,11 @@ use crate::{Error, Plan, config, guard};
 pub fn run(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Report, Error> {
     let mut samples = Samples::read(context.machine);
     let mut watcher = guard::Watcher::new(context.config, context.machine);
+    let mut feed = catalogue::Feed::new(context.machine);
     let mut is_whole = true;
     let dumps = Dumps::make(context.config, watch.stop);
-    let mut report = run_with(plan, context, watch, |appetite, take| {
+    let mut known = Known::new();
+    let mut report = run_with(plan, context, watch, &mut known, |appetite, take| {
         let mut take = |step| {
             let goes_on = take(step);
             is_whole &= goes_on;
@@ -45,6 +50,7 @@ pub fn run(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Report
                 let place = sample::place_of(&step);
                 samples.see(&step, place);
                 watcher.see(&step, place);
+                feed.see(&step);
                 take(step)
             });
     })?;
@@ -56,7 +62,65 @@ pub fn run(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Report
     } else {
         guard::alarm(context.machine)
     };
+    // It is an index: what it could not take in is read from the layers when it is asked.
+    let feed = feed.finish().then_some(feed);
+    let _ = add_to_catalogue(feed.as_ref(), known, &report, plan, (context, watch));
     Ok(report)
+}
+
+/// The snapshots that each layer had before it got another one.
+type Known = HashMap<String, Vec<Snapshot>>;
+
+/// Tells the catalogue what stands in the layers now.
+fn add_to_catalogue(
+    feed: Option<&catalogue::Feed>,
+    mut known: Known,
+    report: &Report,
+    plan: &Plan,
+    (context, watch): (Context<'_>, Watch<'_>),
+) -> Result<(), Error> {
+    let machine = context.machine;
+    let mut catalogue = Catalogue::open(machine)?;
+    let (mut fed, mut not_fed) = (Vec::new(), Vec::new());
+    for (layer, report) in plan.layers.iter().zip(&report.layers) {
+        // One that could not be opened has said nothing.
+        let Some(mut snapshots) = known.remove(&layer.name) else {
+            continue;
+        };
+        let made = match &report.result {
+            LayerResult::Done { snapshot, .. } => Some(Snapshot {
+                name: snapshot.clone(),
+                id: String::new(),
+                time: plan.now.timestamp(),
+            }),
+            _ => None,
+        };
+        // A drop folder holds other things than what was read.
+        let is_fed = feed.is_some() && !matches!(layer.kind, config::Kind::Drop { .. });
+        match made {
+            Some(made) if is_fed => fed.push((layer, made)),
+            Some(made) => {
+                snapshots.retain(|one| one.name != made.name);
+                snapshots.push(made);
+                not_fed.push(layer);
+            }
+            None => {}
+        }
+        catalogue.know(layer, &snapshots, machine)?;
+    }
+    if let Some(feed) = feed.filter(|_| !fed.is_empty()) {
+        catalogue.take_in(feed, &fed, machine)?;
+    }
+    // Other places are read when somebody searches.
+    not_fed.retain(|layer| layer.local_store().is_some());
+    if !not_fed.is_empty() {
+        let quiet = Watch {
+            sink: &|_| {},
+            stop: watch.stop,
+        };
+        catalogue.catch_up(&not_fed, context, quiet)?;
+    }
+    Ok(())
 }
 
 /// Keeps in the history that a backup could not even be planned, so that the status tells.
@@ -88,6 +152,7 @@ pub(crate) fn run_with(
     plan: &Plan,
     context: Context<'_>,
     watch: Watch<'_>,
+    known: &mut Known,
     read: impl FnOnce(&Appetite<'_, '_>, &mut dyn FnMut(Step) -> bool),
 ) -> Result<Report, Error> {
     let machine = context.machine;
@@ -105,7 +170,7 @@ pub(crate) fn run_with(
         sink: &sink,
         stop: watch.stop,
     };
-    let report = feed(plan, context, watch, operation.run(), read);
+    let report = feed(plan, context, watch, operation.run(), known, read);
     operation.finish(
         report.finished,
         report.outcome,
@@ -120,6 +185,7 @@ fn feed(
     context: Context<'_>,
     watch: Watch<'_>,
     run: &str,
+    known: &mut Known,
     read: impl FnOnce(&Appetite<'_, '_>, &mut dyn FnMut(Step) -> bool),
 ) -> Report {
     let clock = || context.machine.now();
@@ -147,16 +213,19 @@ fn feed(
             Err(error) => results[index] = fail(index, &error),
         }
     }
+    let configuration = context.config.text_for_layers();
     let mut passengers = Vec::new();
     for (index, layer) in &mut layers {
         let index = *index;
-        let begun = free_name(&mut **layer, &plan.snapshot).and_then(|name| {
+        let begun = free_name(&mut **layer, &plan.snapshot).and_then(|(name, taken)| {
             names[index] = name;
+            known.insert(plan.layers[index].name.clone(), taken);
             layer.begin(&NewSnapshot {
                 name: names[index].clone(),
                 time: plan.now.timestamp(),
                 host: context.machine.host.clone(),
                 user: context.machine.user.clone(),
+                configuration: configuration.clone(),
             })
         });
         match begun {
@@ -264,13 +333,13 @@ fn finish(
 }
 
 /// The name of the plan, or with `.2`, `.3` … when a snapshot of the layer has it already: two
-/// runs in one second, or a clock that was set back.
-fn free_name(layer: &mut dyn Layer, wanted: &str) -> Result<String, layer::Error> {
+/// runs in one second, or a clock that was set back. And the snapshots that have theirs.
+fn free_name(layer: &mut dyn Layer, wanted: &str) -> Result<(String, Vec<Snapshot>), layer::Error> {
     let taken = layer.snapshots()?;
     let is_free = |name: &String| taken.iter().all(|snapshot| snapshot.name != *name);
     let numbered = (2..=taken.len() + 2).map(|number| format!("{wanted}.{number}"));
     let free = std::iter::once(wanted.to_owned())
         .chain(numbered)
         .find(is_free);
-    Ok(free.unwrap_or_else(|| wanted.to_owned()))
+    Ok((free.unwrap_or_else(|| wanted.to_owned()), taken))
 }

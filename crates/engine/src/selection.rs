@@ -32,6 +32,14 @@ impl Selection {
         Self { paths, base }
     }
 
+    /// Other paths, which go where they would go with these.
+    pub(crate) fn narrowed(&self, paths: Vec<TreePath>) -> Self {
+        Self {
+            paths,
+            base: self.base.clone(),
+        }
+    }
+
     /// The paths that were asked for.
     #[must_use]
     pub fn paths(&self) -> &[TreePath] {

@@ -2,7 +2,11 @@
 //!
 //! Each path is read once. Where the paths of two sources lie in one another, the rules of the
 //! source that names the inner one hold there. The stores of layers on this machine are never
-//! part of a source: a backup of itself would grow with every run.
+//! part of a source: a backup of itself would grow with every run. Nor are the files that hold
+//! passphrases: a key does not belong into what it opens, and less into another layer.
+//!
+//! The configuration is read too, at its own place, whatever the sources are: from any layer the
+//! whole strategy can be known again.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs::File;
@@ -21,8 +25,8 @@ use crate::event::chain;
 #[derive(Debug, Clone)]
 pub struct Reading {
     sources: Vec<tree::Source>,
-    /// Stores on this machine, and whose they are.
-    stores: Vec<(TreePath, String)>,
+    /// What is never read, stores of layers and files with secrets, and why.
+    never: Vec<(TreePath, String)>,
 }
 
 /// Why a path of this machine is, or is not, in the backup.
@@ -58,11 +62,13 @@ impl Reading {
     ///
     /// [`BadPath`] of a path with a `..` in it.
     pub fn new(config: &Config) -> Result<Self, BadPath> {
-        let local = config
-            .layers
-            .iter()
-            .filter_map(|layer| Some((layer.local_store()?, layer.name.as_str())));
-        let stores: Vec<(PathBuf, &str)> = local.collect();
+        let stores = config.layers.iter().filter_map(|layer| {
+            let because = format!("it is the store of layer `{}`", layer.name);
+            Some((layer.local_store()?, because))
+        });
+        let secrets = config.secret_files().into_iter();
+        let secrets = secrets.map(|(path, what)| (path, format!("it holds {what}")));
+        let never: Vec<(PathBuf, String)> = stores.chain(secrets).collect();
         let mut named: HashSet<PathBuf> = HashSet::new();
         let mut sources = Vec::new();
         for (index, source) in config.sources.iter().enumerate() {
@@ -75,20 +81,39 @@ impl Reading {
                 .filter(|&(other, _)| other != index)
                 .flat_map(|(_, other)| &other.paths);
             let inner = others.filter(|path| !source.paths.contains(path));
-            let left_out: Vec<&Path> = stores
+            let left_out: Vec<&Path> = never
                 .iter()
-                .map(|(store, _)| store.as_path())
+                .map(|(path, _)| path.as_path())
                 .chain(inner.map(PathBuf::as_path))
                 .collect();
             sources.push(tree_source(source, roots, &left_out)?);
         }
-        let stores = stores.into_iter().map(|(store, layer)| {
-            TreePath::from_local(&store).map(|store| (store, layer.to_owned()))
-        });
-        Ok(Self {
+        let never = never
+            .into_iter()
+            .map(|(path, because)| Ok((TreePath::from_local(&path)?, because)));
+        let mut reading = Self {
             sources,
-            stores: stores.collect::<Result<_, _>>()?,
-        })
+            never: never.collect::<Result<_, BadPath>>()?,
+        };
+        reading.add_configuration(config)?;
+        Ok(reading)
+    }
+
+    /// Adds the configuration itself, at the place where it is. One that is read anyway is read
+    /// once; one with a password in it is left to the sources. A link is followed: what counts is
+    /// the text.
+    fn add_configuration(&mut self, config: &Config) -> Result<(), BadPath> {
+        let Ok(file) = config.file.canonicalize() else {
+            return Ok(());
+        };
+        let is_wanted = file.is_file() && config.passwords().is_empty();
+        if is_wanted && !matches!(self.explain(&file)?, Why::Included { .. }) {
+            self.sources.push(tree::Source {
+                roots: vec![file],
+                ..tree::Source::default()
+            });
+        }
+        Ok(())
     }
 
     /// Reads everything once, in the order of paths, whatever source they belong to. `wants` is
@@ -165,14 +190,12 @@ impl Reading {
     /// [`BadPath`] when the path has a `..` in it.
     pub fn explain(&self, path: &Path) -> Result<Why, BadPath> {
         let tree_path = TreePath::from_local(path)?;
-        let store = self
-            .stores
-            .iter()
-            .find(|(store, _)| tree_path.starts_with(store));
-        if let Some((at, layer)) = store {
+        let never = self.never.iter();
+        let mut never = never.filter(|(at, _)| tree_path.starts_with(at));
+        if let Some((at, because)) = never.next() {
             return Ok(Why::LeftOut {
                 at: at.clone(),
-                because: format!("it is the store of layer `{layer}`"),
+                because: because.clone(),
             });
         }
         let mut why = Why::NotInSources;
@@ -437,6 +460,84 @@ mod tests {
             .explain(&folder.path().join("home/store/data/0"))
             .unwrap();
         assert!(matches!(why, Why::LeftOut { .. }), "{why:?}");
+    }
+
+    #[test]
+    fn a_passphrase_is_read_for_no_layer() {
+        let folder = tempfile::tempdir().unwrap();
+        let reading = reading(
+            folder.path(),
+            &[
+                "home/a",
+                "home/keys/disk",
+                "home/keys/other",
+                "home/keys/chat",
+            ],
+            "[[source]]\npaths = [\"DIR/home\", \"DIR/home/keys/disk\"]\n\
+             [[notify]]\nchat = { file = \"DIR/home/keys/chat\" }\n\
+             [layer.usb]\nkind = \"borg\"\nstore = \"DIR/usb\"\n\
+             passphrase = { file = \"DIR/home/keys/disk\" }\n",
+        );
+        let expected = once(["home/a", "home/keys/other"]);
+        assert_eq!(files(&reading, folder.path()), expected);
+        let why = reading.explain(&folder.path().join("home/keys/disk"));
+        let Ok(Why::LeftOut { because, .. }) = why else {
+            panic!("{why:?}");
+        };
+        assert_eq!(because, "it holds the passphrase of layer `usb`");
+    }
+
+    #[test]
+    fn the_configuration_is_read_once_wherever_it_is() {
+        for (file, sources) in [
+            ("etc/r.toml", "[\"DIR/home\"]"),
+            ("home/r.toml", "[\"DIR/home\"]"),
+            (
+                "home/.cache/r.toml",
+                "[\"DIR/home\"]\npresets = [\"caches\"]",
+            ),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let dir = folder.path().display().to_string();
+            let text = format!(
+                "[[source]]\npaths = {sources}\n[layer.disk]\nkind = \"borg\"\n\
+                 encryption = \"none\"\nstore = \"DIR/store\"\n"
+            );
+            let text = text.replace("DIR", &dir);
+            for (path, content) in [(file, text.as_str()), ("home/a", "x")] {
+                let path = folder.path().join(path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, content).unwrap();
+            }
+            let places = Places::from_environment(Path::new("/nonexistent"), |_| None);
+            let config = Config::parse(&text, &folder.path().join(file), &places).unwrap();
+            let reading = Reading::new(&config).unwrap();
+            assert_eq!(files(&reading, folder.path()), once([file, "home/a"]));
+        }
+    }
+
+    #[test]
+    fn a_configuration_with_a_password_in_it_is_not_added() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().display().to_string();
+        let text = format!(
+            "[[source]]\npaths = [\"{dir}/home\"]\n[layer.nas]\nkind = \"duplicity\"\n\
+             encryption = \"none\"\nstore = \"sftp://me:secret@nas/backup\"\n"
+        );
+        fs::create_dir(folder.path().join("home")).unwrap();
+        let file = folder.path().join("r.toml");
+        fs::write(&file, &text).unwrap();
+        let places = Places::from_environment(Path::new("/nonexistent"), |_| None);
+        let config = Config::parse(&text, &file, &places).unwrap();
+        assert_eq!(config.passwords(), ["layer.nas.store"]);
+        assert!(
+            config
+                .notes()
+                .iter()
+                .any(|note| note.contains("a password"))
+        );
+        let reading = Reading::new(&config).unwrap();
+        assert_eq!(files(&reading, folder.path()), BTreeMap::new());
     }
 
     #[test]

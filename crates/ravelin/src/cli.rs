@@ -62,8 +62,10 @@ pub(crate) enum Command {
     Ls(Ls),
     /// Write the content of a file to stdout
     Cat(Cat),
-    /// Look for a name in all snapshots
+    /// Look for a name in all snapshots of all layers
     Find(Find),
+    /// Bring the index that `find` asks up to date, and say what it holds
+    Catalogue(Catalogue),
     /// Show what changed between two snapshots
     Diff(Diff),
     /// Bring files back
@@ -287,6 +289,26 @@ pub(crate) struct Init {
     /// The settings to take over; `-` reads stdin [default: where the program has them]
     #[arg(long, value_name = "FILE", requires = "import")]
     pub(crate) settings: Option<PathBuf>,
+    /// Take the configuration of a lost machine out of this store of one of its layers
+    #[arg(long, value_name = "STORE", conflicts_with_all = ["sources", "store", "import"])]
+    pub(crate) from: Option<String>,
+    /// Open that layer with the passphrase in this file [default: ask]
+    #[arg(long, value_name = "FILE", requires = "from")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Open it with the passphrase in this environment variable
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "from",
+        conflicts_with = "passphrase_file"
+    )]
+    pub(crate) passphrase_env: Option<String>,
+    /// Where the configuration was on the lost machine, if not in a `ravelin.toml`
+    #[arg(long, value_name = "PATH", requires = "from")]
+    pub(crate) path: Option<PathBuf>,
+    /// The name of the lost machine, where several share the store
+    #[arg(long, value_name = "NAME", requires = "from")]
+    pub(crate) host: Option<String>,
     /// Only show what would be written and created
     #[arg(long, short = 'n')]
     pub(crate) dry_run: bool,
@@ -343,9 +365,17 @@ pub(crate) struct Cat {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Catalogue {
+    /// Throw it away first, and read every snapshot of every layer again
+    #[arg(long)]
+    pub(crate) rebuild: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Find {
-    #[command(flatten)]
-    pub(crate) of: OfLayer,
+    /// Read the snapshots of this layer, without the catalogue [default: ask the catalogue for all]
+    #[arg(long, short, value_name = "LAYER")]
+    pub(crate) layer: Option<String>,
     /// A part of a name, or a whole name or path with `*`, `?`, `[…]` and `**`
     #[arg(value_name = "NAME")]
     pub(crate) pattern: std::ffi::OsString,
@@ -370,12 +400,17 @@ pub(crate) struct Diff {
 pub(crate) struct Restore {
     #[command(flatten)]
     pub(crate) of: OfLayer,
-    /// A name, `latest`, `latest~1` for the one before, or a date
-    pub(crate) snapshot: String,
+    /// A name, `latest`, `latest~1` for the one before, or a date; not with --at
+    #[arg(value_name = "SNAPSHOT")]
+    pub(crate) snapshot: std::ffi::OsString,
     /// What to bring back; a folder with all that it holds. A relative path is looked for from
     /// the current folder, then from the top of the snapshot
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present = "at", value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+    /// As it was then, from the fastest layer that is healthy and has it: `yesterday`, `last tuesday`,
+    /// `3 days ago`, `2026-11-24 14:30`. Instead of a snapshot
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) at: Option<String>,
     /// Into this folder
     #[arg(long, value_name = "FOLDER")]
     pub(crate) to: Option<PathBuf>,

@@ -10,6 +10,7 @@
 //! | `.ravelin-drop/index/00000007.txt` | change number 7, a few lines of text |
 //! | `.ravelin-drop/checkpoint/00000200.txt` | all that the changes up to number 200 add up to |
 //! | `.ravelin-drop/kept/ab/abcd…` | the copy of a content, named by its SHA-256 |
+//! | `.ravelin-drop/config/laptop.toml` | the configuration of a device, without secrets |
 //!
 //! # The order of steps, and why it is safe
 //!

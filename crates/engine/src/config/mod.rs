@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use toml_edit::Document;
 
+use crate::secret::Reference;
 use crate::{Places, Schedule};
 
 pub use edit::{Edit, EditError, NewLayer, SourceList};
@@ -36,7 +37,7 @@ pub use source::{Printed, Source};
 pub use value::{duration, size};
 
 /// Largest configuration file that is read: 1 MiB.
-const FILE_SIZE_MAX: u64 = 1 << 20;
+pub(crate) const FILE_SIZE_MAX: u64 = 1 << 20;
 
 /// What is protected, by which layers, and how often it is checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -182,6 +183,11 @@ impl Config {
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
+        for key in self.passwords() {
+            notes.push(format!(
+                "a password stands in `{key}`, so this file is not added to the snapshots: `ravelin init --from` will not find it"
+            ));
+        }
         for layer in &self.layers {
             let name = &layer.name;
             if !layer.is_runnable() {
@@ -205,6 +211,64 @@ impl Config {
         notes
     }
 
+    /// The keys of addresses in which a password stands. A file with one is added to no snapshot.
+    #[must_use]
+    pub fn passwords(&self) -> Vec<String> {
+        let settings = self.settings.iter();
+        let with_password = settings.filter(|setting| has_password(&setting.value));
+        let mut keys: Vec<String> = with_password.map(|setting| setting.key.clone()).collect();
+        // Of a store the setting is shown without.
+        let layers = self.layers.iter();
+        let layers = layers.filter(|layer| has_password(&layer.store));
+        keys.extend(layers.map(|layer| format!("layer.{}.store", layer.name)));
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    /// The file as every layer may hold it; `None` when a password stands in it, or it cannot be read
+    /// any more.
+    pub(crate) fn text_for_layers(&self) -> Option<String> {
+        if self.passwords().is_empty() {
+            read_text(&self.file).ok()
+        } else {
+            None
+        }
+    }
+
+    /// The files with secrets that the configuration names, and what stands in each, as the end of
+    /// “it holds …”.
+    #[must_use]
+    pub fn secret_files(&self) -> Vec<(PathBuf, String)> {
+        let mut files = Vec::new();
+        for layer in &self.layers {
+            if let Some(Reference::File(path)) = &layer.passphrase {
+                files.push((
+                    path.clone(),
+                    format!("the passphrase of layer `{}`", layer.name),
+                ));
+            }
+        }
+        for notify in &self.notify {
+            if let Some(Reference::File(path)) = notify.secret() {
+                files.push((path.clone(), "a secret of `[[notify]]`".to_owned()));
+            }
+        }
+        files
+    }
+
+    /// The secrets that a program is asked for.
+    pub(crate) fn asks_programs_for_secrets(&self) -> bool {
+        let layers = self
+            .layers
+            .iter()
+            .filter_map(|layer| layer.passphrase.as_ref());
+        let notify = self.notify.iter().filter_map(Notify::secret);
+        layers
+            .chain(notify)
+            .any(|reference| matches!(reference, Reference::Command(_)))
+    }
+
     /// Whether programs are called that somebody chose, besides those for secrets: hooks, sources
     /// that are what a command prints, the local mail program.
     #[must_use]
@@ -221,6 +285,18 @@ impl Config {
     pub fn layer(&self, name: &str) -> Option<&Layer> {
         self.layers.iter().find(|layer| layer.name == name)
     }
+}
+
+/// Whether a text is an address with a password: `scheme://user:password@host`.
+fn has_password(text: &str) -> bool {
+    let authorities = text.split("://").skip(1);
+    authorities
+        .filter_map(|rest| {
+            rest.split(['/', '?', '#', '"', ' '])
+                .next()?
+                .rsplit_once('@')
+        })
+        .any(|(user, _)| user.contains(':'))
 }
 
 impl Wait {

@@ -16,6 +16,18 @@ pub struct Notify {
     pub sender: Sender,
 }
 
+impl Notify {
+    /// The secret that is needed to tell it.
+    pub(crate) fn secret(&self) -> Option<&Reference> {
+        match &self.sender {
+            Sender::Ntfy { token, .. } => token.as_ref(),
+            Sender::Email { smtp, .. } => smtp.as_ref()?.password.as_ref(),
+            Sender::Chat { address } => Some(address),
+            Sender::Webhook { .. } | Sender::Healthchecks { .. } | Sender::Desktop => None,
+        }
+    }
+}
+
 /// What somebody can be told about.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,

@@ -257,7 +257,7 @@ impl Layer for DropLayer {
         Ok(())
     }
 
-    fn begin<'a>(&'a mut self, _new: &NewSnapshot) -> Result<Box<dyn Intake + 'a>, Error> {
+    fn begin<'a>(&'a mut self, new: &NewSnapshot) -> Result<Box<dyn Intake + 'a>, Error> {
         let sync = Synchronisation::new(
             &self.here,
             self.device.clone(),
@@ -265,7 +265,11 @@ impl Layer for DropLayer {
             Arc::clone(&self.random),
         )?;
         let layer = Mutex::new(self);
-        Ok(Box::new(DropIntake { sync, layer }))
+        Ok(Box::new(DropIntake {
+            sync,
+            layer,
+            configuration: new.configuration.clone(),
+        }))
     }
 
     fn verify(
@@ -368,6 +372,7 @@ fn unreadable(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Probl
 struct DropIntake<'a> {
     sync: Synchronisation,
     layer: Mutex<&'a mut DropLayer>,
+    configuration: Option<String>,
 }
 
 impl Intake for DropIntake<'_> {
@@ -380,7 +385,11 @@ impl Intake for DropIntake<'_> {
     }
 
     fn commit(self: Box<Self>, now: Timestamp) -> Result<Committed, Error> {
-        let Self { sync, layer } = *self;
+        let Self {
+            sync,
+            layer,
+            configuration,
+        } = *self;
         let layer = layer.into_inner().unwrap_or_else(PoisonError::into_inner);
         let (stop, mut uploaded) = (Arc::clone(&layer.stop), 0);
         let mut kept_both = Vec::new();
@@ -416,6 +425,9 @@ impl Intake for DropIntake<'_> {
             path: PathRecord::from(problem.path.as_bytes()),
             what: problem.what,
         }));
+        if let Some(text) = configuration {
+            ::drop::keep_configuration(&**layer.there.store(), &layer.device, &text)?;
+        }
         let present = layer.there.list();
         let contents = present.iter().filter_map(Version::content);
         let statistics = Statistics {

@@ -17,7 +17,7 @@ use crate::layer::{self, Access, Layer, Snapshot};
 use crate::machine::Context;
 use crate::operation::Operation;
 use crate::report::{LayerResult, Outcome, Report};
-use crate::{Code, Error, Explanation, Machine, explain, guard};
+use crate::{Code, Error, Explanation, Machine, catalogue, explain, guard};
 
 /// What is said of kinds that cannot be pruned.
 const UNSUPPORTED: layer::Error = layer::Error::Unsupported {
@@ -204,6 +204,7 @@ pub fn prune(
         }
     };
     operation.finish(clock(), outcome, None, 0);
+    catalogue::forget(&layer.name, &removed, machine);
     report.freed_bytes = freed.map_err(failed())?;
     report.removed = removed;
     Ok(report)

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod browsing;
+mod catalogue;
 mod configuration;
 mod disasters;
 mod due;

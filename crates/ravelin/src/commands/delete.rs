@@ -33,6 +33,9 @@ pub(crate) fn run(arguments: &Delete, session: &Session<'_>) -> Result<Exit, End
             true => upkeep.delete_plan(&names),
             false => upkeep.delete(&names, now),
         })?;
+        if !arguments.dry_run {
+            opened.tell_catalogue(&[], session)?;
+        }
         if session.output.json {
             let names = &names;
             session.output.json(&DeletedRecord { names, deleted })?;

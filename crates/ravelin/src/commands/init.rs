@@ -6,7 +6,7 @@ use engine::setup::{Created, FirstConfig, create_layers};
 use engine::{Config, create_private_file};
 use serde::Serialize;
 
-use super::{Ended, Session};
+use super::{Ended, Session, recover};
 use crate::cli::Init;
 use crate::exit::Exit;
 use crate::import::{self, Program};
@@ -34,6 +34,9 @@ struct ImportRecord {
 pub(crate) fn run(arguments: &Init, session: &Session<'_>) -> Result<Exit, Ended> {
     if let Some(program) = arguments.import {
         return take_over(program, arguments, session);
+    }
+    if let Some(store) = &arguments.from {
+        return recover::run(store, arguments, session);
     }
     let file = &session.config_file;
     let is_first = file.symlink_metadata().is_err();

@@ -2,6 +2,7 @@
 
 mod backup;
 mod cat;
+mod catalogue;
 mod comment;
 mod compact;
 mod compare;
@@ -24,6 +25,7 @@ mod notify;
 mod prune;
 pub(crate) mod qr;
 mod quickstart;
+mod recover;
 mod recreate;
 mod rename;
 mod repair;
@@ -103,6 +105,7 @@ pub(crate) fn run(cli: &Cli, session: &Session<'_>) -> Result<Exit, Ended> {
         Command::Ls(arguments) => ls::run(arguments, session),
         Command::Cat(arguments) => cat::run(arguments, session),
         Command::Find(arguments) => find::run(arguments, session),
+        Command::Catalogue(arguments) => catalogue::run(arguments, session),
         Command::Diff(arguments) => diff::run(arguments, session),
         Command::Explain(arguments) => explain::run(arguments, session),
         Command::Restore(arguments) => restore::run(arguments, session),
@@ -210,6 +213,19 @@ impl Opened {
             }),
         };
         self.check(done)
+    }
+
+    /// Tells the catalogue that snapshots were deleted, renamed or, under these names, made anew.
+    pub(crate) fn tell_catalogue(
+        &mut self,
+        anew: &[String],
+        session: &Session<'_>,
+    ) -> Result<(), Ended> {
+        let config = session.config()?;
+        if let Some(layer) = config.layer(&self.name) {
+            engine::catalogue::changed(layer, anew, &mut *self.layer, session.machine);
+        }
+        Ok(())
     }
 
     /// The snapshot that a person means.

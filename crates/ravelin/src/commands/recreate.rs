@@ -49,6 +49,10 @@ pub(crate) fn run(arguments: &Recreate, session: &Session<'_>) -> Result<Exit, E
             }
             all.push(done);
         }
+        if !arguments.dry_run {
+            let done: Vec<String> = all.iter().map(|done| done.snapshot.clone()).collect();
+            opened.tell_catalogue(&done, session)?;
+        }
         if session.output.json {
             session.output.json(&all)?;
         } else {

@@ -12,6 +12,7 @@ pub(crate) fn run(arguments: &Rename, session: &Session<'_>) -> Result<Exit, End
         let now = session.machine.now().timestamp();
         let name = &arguments.name;
         opened.upkeep(|upkeep| upkeep.rename(&snapshot, name, now))?;
+        opened.tell_catalogue(&[], session)?;
         session
             .output
             .tell(&format!("{} is called {name} now", snapshot.name));

@@ -3,6 +3,7 @@
 use std::path::{self, PathBuf};
 
 use engine::event::ProblemRecord;
+use engine::recall::{Passed, Recall, recall_plan};
 use engine::{
     ActionCount, Outcome, PlannedEntry, PlannedRestore, RestoreReport, RestoreRequest, Selection,
 };
@@ -16,8 +17,12 @@ use crate::human;
 use crate::listener::Listener;
 
 pub(crate) fn run(arguments: &Restore, session: &Session<'_>) -> Result<Exit, Ended> {
+    if let Some(at) = &arguments.at {
+        return as_of(at, arguments, session);
+    }
+    let typed_snapshot = arguments.snapshot.to_string_lossy();
     let (snapshot, paths) = session.with_layer(&arguments.of, |opened| {
-        let snapshot = opened.snapshot(&arguments.snapshot, &session.zone)?;
+        let snapshot = opened.snapshot(&typed_snapshot, &session.zone)?;
         let typed = arguments.paths.iter();
         let paths: Result<Vec<_>, _> = typed
             .map(|typed| opened.path(&[&snapshot], Some(typed)))
@@ -61,6 +66,78 @@ pub(crate) fn run(arguments: &Restore, session: &Session<'_>) -> Result<Exit, En
             None => Exit::of_outcome(report.outcome),
         })
     })
+}
+
+/// As it was at a time, from whichever layer can.
+fn as_of(at: &str, arguments: &Restore, session: &Session<'_>) -> Result<Exit, Ended> {
+    let output = session.output;
+    let Some(at) = engine::when(at, &session.machine.now()) else {
+        let at = at.escape_debug();
+        output.say(&format!("error: `{at}` is no time that is understood"));
+        output.say(
+            "  next: say `yesterday`, `last tuesday`, `3 days ago`, `2026-11-24` or `2026-11-24 14:30`",
+        );
+        return Ok(Exit::Usage);
+    };
+    let first = PathBuf::from(&arguments.snapshot);
+    let recall = Recall {
+        paths: std::iter::once(first)
+            .chain(arguments.paths.iter().cloned())
+            .collect(),
+        here: std::env::current_dir()?,
+        at,
+        layer: arguments.of.layer.clone(),
+        target: arguments.to.as_ref().map(path::absolute).transpose()?,
+        options: options(arguments),
+    };
+    let config = session.config()?;
+    session.with_context(&config, |context| {
+        let mut planned = recall_plan(&recall, context)?;
+        if arguments.dry_run
+            && let (Some(plan), Some(snapshot)) = (&mut planned.plan, &planned.snapshot)
+        {
+            show(plan, &snapshot.name, session)?;
+            pass_over(&planned.passed, session);
+            return Ok(if plan.refusals().is_empty() {
+                Exit::Good
+            } else {
+                Exit::Skipped
+            });
+        }
+        let listener = Listener::new(output);
+        let recalled =
+            engine::recall::recall(planned, &recall, context, listener.watch(session.stop));
+        listener.finish()?;
+        let recalled = recalled?;
+        if output.json {
+            output.json(&recalled)?;
+        } else {
+            pass_over(&recalled.passed, session);
+            for (number, report) in recalled.restores.iter().enumerate() {
+                if number > 0 {
+                    output.say(&format!("the rest from layer `{}`:", report.layer));
+                }
+                tell(report, session);
+            }
+        }
+        // What came first may have been made good by what came last.
+        Ok(match (recalled.restores.last(), recalled.passed.first()) {
+            (Some(report), _) => match &report.failure {
+                Some(failure) => Exit::of_code(failure.code),
+                None => Exit::of_outcome(report.outcome),
+            },
+            (None, Some(passed)) => Exit::of_code(passed.failure.code),
+            (None, None) => Exit::Failed,
+        })
+    })
+}
+
+/// Says which layers could not be used, and why.
+fn pass_over(passed: &[Passed], session: &Session<'_>) {
+    for passed in passed {
+        let headline = format!("layer `{}` could not be used", passed.layer);
+        session.output.explain(&headline, &passed.failure);
+    }
 }
 
 fn options(arguments: &Restore) -> RestoreOptions {

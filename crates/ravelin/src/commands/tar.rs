@@ -160,6 +160,7 @@ fn import(arguments: &TarImport, session: &Session<'_>) -> Result<Exit, Ended> {
         time: now.timestamp(),
         host: machine.host.clone(),
         user: machine.user.clone(),
+        configuration: None,
     };
     let filter = filter_of(arguments.compress, &arguments.file);
     let input: Box<dyn Read> = match arguments.file == Path::new("-") {

@@ -28,6 +28,8 @@ mod mount;
 mod package;
 mod power_cut;
 mod real_tree;
+mod recalling;
+mod recovering;
 mod rolling;
 mod runbook;
 mod scheduling;

@@ -1,0 +1,381 @@
+//! What a run reads, spooled until the layers have committed.
+//!
+//! The spool has no name until it is kept, so that nothing is left of it whatever happens. An object is
+//! written as what its path does not share with the one before: about twenty bytes. The spool of the last
+//! run is kept beside the catalogue: what differs between the two is all that the catalogue has to be
+//! told. A mark says to which moment it belongs, and a checksum that it is whole; if either is not so, it
+//! is as if it were not there.
+
+use std::cmp::Ordering;
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Take, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, CWD, MemfdFlags, Mode, OFlags, linkat, memfd_create, open};
+use tree::{Ending, Entry, Step};
+
+use super::fill::{Object, State};
+use crate::{Machine, create_private_folder};
+
+/// How a spool that is kept begins; then come the mark, the checksum of the rest, and four bytes of
+/// nothing.
+const MAGIC: &[u8; 8] = b"RvSpool1";
+const HEAD_SIZE: usize = 24;
+
+/// Bytes of an object apart from its path: two lengths, kind, size, time.
+const FIXED: usize = 4 + 4 + 1 + 8 + 8;
+
+/// Longest path that is spooled; a system knows none that is longer.
+const PATH_MAX: usize = 1 << 20;
+
+const BUFFER_SIZE: usize = 1 << 18;
+
+/// Spools the objects of one reading.
+pub(crate) struct Feed {
+    /// `None` when it cannot be written: the catalogue reads from the layers then.
+    spool: Option<BufWriter<File>>,
+    /// The path of the last object.
+    last: Vec<u8>,
+    /// The object that is being read: if that fails it is in no layer.
+    open: Option<Arc<Entry>>,
+    checksum: crc32fast::Hasher,
+}
+
+impl Feed {
+    pub(crate) fn new(machine: &Machine) -> Self {
+        // Where there is no room on the disk there may be some in memory.
+        let spool = unnamed(machine).or_else(|_| {
+            let memory = memfd_create("catalogue", MemfdFlags::CLOEXEC)?;
+            Ok::<_, io::Error>(File::from(memory))
+        });
+        let spool = spool.and_then(|file| {
+            let mut spool = BufWriter::with_capacity(BUFFER_SIZE, file);
+            spool.write_all(&[0; HEAD_SIZE])?;
+            Ok(spool)
+        });
+        Self {
+            spool: spool.ok(),
+            last: Vec::new(),
+            open: None,
+            checksum: crc32fast::Hasher::new(),
+        }
+    }
+
+    /// Looks at a step of the reading.
+    pub(crate) fn see(&mut self, step: &Step) {
+        match step {
+            Step::Entry { entry, .. } => {
+                self.close();
+                self.open = Some(Arc::clone(entry));
+            }
+            Step::End(Ending::Failed(_)) => self.open = None,
+            _ => {}
+        }
+    }
+
+    /// Writes the object that was read.
+    fn close(&mut self) {
+        if let Some(entry) = self.open.take() {
+            self.add(&entry);
+        }
+    }
+
+    /// Writes an object.
+    pub(super) fn add(&mut self, entry: &Entry) {
+        let Some(spool) = &mut self.spool else {
+            return;
+        };
+        let mut bytes = Vec::with_capacity(64);
+        let written = record(&mut bytes, &mut self.last, Object::from(entry))
+            .and_then(|()| spool.write_all(&bytes));
+        match written {
+            Ok(()) => self.checksum.update(&bytes),
+            Err(_) => self.spool = None,
+        }
+    }
+
+    /// Ends the spool; says whether it holds everything.
+    pub(crate) fn finish(&mut self) -> bool {
+        self.close();
+        let flushed = self.spool.as_mut().map(|spool| spool.flush().is_ok());
+        flushed.unwrap_or(false)
+    }
+
+    /// Begins to read what was spooled.
+    pub(super) fn read(&self) -> io::Result<Spooled<&File>> {
+        let spool = self.spool.as_ref();
+        let spool = spool.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        Spooled::begin(spool.get_ref())
+    }
+
+    /// Keeps the spool as that of the last run, with a mark. That this fails costs time in the next run.
+    pub(super) fn keep(&self, mark: u64, machine: &Machine) -> io::Result<()> {
+        let last = last_file(machine);
+        let kept = self.try_to_keep(mark, machine, &last);
+        if kept.is_err() {
+            let _ = fs::remove_file(last);
+        }
+        kept
+    }
+
+    fn try_to_keep(&self, mark: u64, machine: &Machine, last: &PathBuf) -> io::Result<()> {
+        let Some(spool) = &self.spool else {
+            return Err(io::Error::from(io::ErrorKind::NotFound));
+        };
+        let file = spool.get_ref();
+        file.write_all_at(MAGIC, 0)?;
+        file.write_all_at(&mark.to_le_bytes(), 8)?;
+        let checksum = self.checksum.clone().finalize();
+        file.write_all_at(&checksum.to_le_bytes(), 16)?;
+        let beside = machine.places.cache.join("catalogue.spool.new");
+        let _ = fs::remove_file(&beside);
+        // A file without a name gets one by way of its descriptor.
+        let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
+        linkat(CWD, descriptor, CWD, &beside, AtFlags::SYMLINK_FOLLOW)?;
+        fs::rename(beside, last)
+    }
+}
+
+/// The spool of the last run, and its mark.
+pub(super) fn last(machine: &Machine) -> Option<(u64, File)> {
+    let file = File::open(last_file(machine)).ok()?;
+    let mut head = [0; 16];
+    file.read_exact_at(&mut head, 0).ok()?;
+    let mark = head.strip_prefix(MAGIC)?.first_chunk()?;
+    Some((u64::from_le_bytes(*mark), file))
+}
+
+fn last_file(machine: &Machine) -> PathBuf {
+    machine.places.cache.join("catalogue.spool")
+}
+
+/// A new file without a name in the cache home.
+fn unnamed(machine: &Machine) -> io::Result<File> {
+    create_private_folder(&machine.places.cache)?;
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR;
+    Ok(open(&machine.places.cache, flags, mode)?.into())
+}
+
+/// A spool that is being read.
+pub(super) struct Spooled<F> {
+    reader: Take<BufReader<F>>,
+    path: Vec<u8>,
+    checksum: crc32fast::Hasher,
+}
+
+impl<F: Read + Seek> Spooled<F> {
+    pub(super) fn begin(mut file: F) -> io::Result<Self> {
+        let end = file.seek(SeekFrom::End(0))?;
+        file.seek(SeekFrom::Start(HEAD_SIZE as u64))?;
+        let reader = BufReader::with_capacity(BUFFER_SIZE, file);
+        Ok(Self {
+            reader: reader.take(end.saturating_sub(HEAD_SIZE as u64)),
+            path: Vec::new(),
+            checksum: crc32fast::Hasher::new(),
+        })
+    }
+
+    /// The next object.
+    pub(super) fn next(&mut self) -> io::Result<Option<Object<'_>>> {
+        if self.reader.limit() == 0 {
+            return Ok(None);
+        }
+        let mut fixed = [0; FIXED];
+        self.reader.read_exact(&mut fixed)?;
+        self.checksum.update(&fixed);
+        let (lengths, state) = fixed.split_at(8);
+        let length = |at: usize| {
+            let bytes = lengths.get(at..).and_then(|rest| rest.first_chunk());
+            let length = usize::try_from(u32::from_le_bytes(*bytes?)).ok();
+            length.filter(|&length| length <= PATH_MAX)
+        };
+        let damaged = || io::Error::from(io::ErrorKind::InvalidData);
+        let shared = length(0).filter(|&shared| shared <= self.path.len());
+        let (shared, rest) = shared.zip(length(4)).ok_or_else(damaged)?;
+        self.path.truncate(shared);
+        self.path.resize(shared + rest, 0);
+        let rest = self.path.get_mut(shared..).unwrap_or_default();
+        self.reader.read_exact(rest)?;
+        self.checksum.update(rest);
+        let state = State::from_bytes(state).ok_or_else(damaged)?;
+        let path = &self.path;
+        Ok(Some(Object { path, state }))
+    }
+}
+
+/// Hands out what differs between two spools whose objects come in the order of paths: the new state of
+/// each path, or none where it is gone. Errors are those of reading, also when the older spool turns out
+/// not to be whole or not in order: nothing of it may count then.
+pub(super) fn differences<E: From<io::Error>>(
+    older: File,
+    newer: &Feed,
+    tell: &mut dyn FnMut(&[u8], Option<State>) -> Result<(), E>,
+) -> Result<(), E> {
+    let expected = {
+        let mut bytes = [0; 4];
+        older.read_exact_at(&mut bytes, 16)?;
+        u32::from_le_bytes(bytes)
+    };
+    let mut older = Ordered::new(Spooled::begin(older)?);
+    let mut newer = Ordered::new(newer.read()?);
+    older.advance()?;
+    newer.advance()?;
+    loop {
+        let order = match (&older.state, &newer.state) {
+            (None, None) => break,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(_), Some(_)) => compare(&older.path, &newer.path),
+        };
+        match order {
+            Ordering::Less => tell(&older.path, None)?,
+            Ordering::Equal if older.state == newer.state => {}
+            Ordering::Equal | Ordering::Greater => tell(&newer.path, newer.state)?,
+        }
+        if order.is_le() {
+            older.advance()?;
+        }
+        if order.is_ge() {
+            newer.advance()?;
+        }
+    }
+    if older.spooled.checksum.finalize() != expected {
+        return Err(io::Error::from(io::ErrorKind::InvalidData).into());
+    }
+    Ok(())
+}
+
+/// A spool of which the present object is at hand.
+struct Ordered<F> {
+    spooled: Spooled<F>,
+    path: Vec<u8>,
+    state: Option<State>,
+}
+
+impl<F: Read + Seek> Ordered<F> {
+    fn new(spooled: Spooled<F>) -> Self {
+        Self {
+            spooled,
+            path: Vec::new(),
+            state: None,
+        }
+    }
+
+    /// Goes on to the next path.
+    fn advance(&mut self) -> io::Result<()> {
+        let is_first = self.state.is_none();
+        match self.spooled.next()? {
+            None => self.state = None,
+            Some(object) => {
+                if !is_first && compare(&self.path, object.path).is_ge() {
+                    return Err(io::Error::from(io::ErrorKind::InvalidData));
+                }
+                self.path.clear();
+                self.path.extend_from_slice(object.path);
+                self.state = Some(object.state);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The order of paths by components: a `/` comes before every other byte.
+fn compare(one: &[u8], other: &[u8]) -> Ordering {
+    let pairs = one.iter().zip(other);
+    let differ = pairs.enumerate().find(|(_, (a, b))| a != b);
+    let rank = |byte: u8| if byte == b'/' { 0 } else { byte };
+    match differ {
+        Some((_, (&a, &b))) => rank(a).cmp(&rank(b)),
+        None => one.len().cmp(&other.len()),
+    }
+}
+
+fn record(bytes: &mut Vec<u8>, last: &mut Vec<u8>, object: Object<'_>) -> io::Result<()> {
+    let path = object.path;
+    let pairs = last.iter().zip(path);
+    let shared = pairs.take_while(|(one, other)| one == other).count();
+    let rest = path.get(shared..).unwrap_or_default();
+    let too_long = |_| io::Error::from(io::ErrorKind::InvalidInput);
+    for length in [shared, rest.len()] {
+        let length = u32::try_from(length).map_err(too_long)?;
+        bytes.extend_from_slice(&length.to_le_bytes());
+    }
+    bytes.push(object.state.kind);
+    bytes.extend_from_slice(&object.state.size.to_le_bytes());
+    bytes.extend_from_slice(&object.state.modified.to_le_bytes());
+    bytes.extend_from_slice(rest);
+    last.truncate(shared);
+    last.extend_from_slice(rest);
+    Ok(())
+}
+
+impl State {
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (kind, rest) = bytes.split_first()?;
+        let (size, modified) = rest.split_first_chunk()?;
+        Some(Self {
+            kind: *kind,
+            size: u64::from_le_bytes(*size),
+            modified: i64::from_le_bytes(*modified.first_chunk()?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATE: State = State {
+        kind: b'-',
+        size: 7,
+        modified: -1,
+    };
+
+    fn spooled(objects: &[(&[u8], State)]) -> io::Cursor<Vec<u8>> {
+        let (mut bytes, mut last) = (vec![0; 24], Vec::new());
+        for &(path, state) in objects {
+            record(&mut bytes, &mut last, Object { path, state }).unwrap();
+        }
+        io::Cursor::new(bytes)
+    }
+
+    #[test]
+    fn what_was_spooled_comes_back() {
+        let large = State {
+            kind: b'l',
+            size: u64::MAX,
+            modified: i64::MAX,
+        };
+        let objects: [(&[u8], State); 5] = [
+            (b"etc", STATE),
+            (b"home", large),
+            (b"home/ada", STATE),
+            (b"home/adam", large),
+            (b"home/\xff\n", STATE),
+        ];
+        let mut spool = Spooled::begin(spooled(&objects)).unwrap();
+        for (path, state) in objects {
+            assert_eq!(spool.next().unwrap(), Some(Object { path, state }));
+        }
+        assert_eq!(spool.next().unwrap(), None);
+        // A path that is too long is refused before there is memory for it.
+        let mut bad = Spooled::begin(io::Cursor::new(vec![0xff; 100])).unwrap();
+        assert!(bad.next().is_err());
+    }
+
+    #[test]
+    fn a_folder_comes_before_what_it_holds_and_that_before_its_neighbours() {
+        let sorted: [&[u8]; 6] = [b"a", b"a/b", b"a/b/c", b"a/b!", b"a!", b"b"];
+        for (number, one) in sorted.iter().enumerate() {
+            for (other_number, other) in sorted.iter().enumerate() {
+                assert_eq!(compare(one, other), number.cmp(&other_number));
+                let [one, other] = [one, other].map(|path| tree::TreePath::new(path).unwrap());
+                assert_eq!(one.cmp(&other), number.cmp(&other_number));
+            }
+        }
+    }
+}
