@@ -33,8 +33,8 @@ Repository:    ~/.local/share/ravelin/disk
 Passphrase:    ~/.config/ravelin/disk.passphrase  (keep a copy elsewhere: without it nothing can be restored)
 disk: created
 disk: backed up as [..]-20[..]
-  2 files, 25 B, [..] new, in [..]
-disk: all data verified, 25 B read back, 1 snapshot, 4 objects
+  3 files, [..] B, [..] new, in [..]
+disk: all data verified, [..] B read back, 1 snapshot, [..] objects
 proof: restored [HOME_IN_SNAPSHOTS]/Documents/numbers (15 B) into a scratch folder, every byte is the same
 
 Next:
@@ -58,8 +58,8 @@ Next:
         .success()
         .stdout_eq(str![[r#"
 TIME                 FILES  SIZE  SNAPSHOT
-20[..]      2  25 B  [..]
-20[..]      2  25 B  [..]
+20[..]      3  [..] B  [..]
+20[..]      3  [..] B  [..]
 
 "#]]);
     bench
@@ -71,7 +71,7 @@ Protected by 1 layer.
 
 disk  good  (borg, [HOME]/.local/share/ravelin/disk)
   last backup just now, [..]
-  size        2 files, 25 B
+  size        3 files, [..] B
   next        20[..]
   verified    just now, all data, all well
   drill       never: ravelin drill
@@ -113,6 +113,7 @@ fn snapshots_are_looked_into() {
         .success()
         .stdout_eq(str![[r#"
 MODE        OWNER  SIZE  MODIFIED          PATH
+-rw-------  [..] B  20[..]  [HOME_IN_SNAPSHOTS]/.config/ravelin/ravelin.toml
 drwxr-xr-x  [..]  20[..]  [HOME_IN_SNAPSHOTS]/Documents/
 
 "#]]);

@@ -52,7 +52,7 @@ fn a_first_visit_asks_three_questions_and_protects_from_then_on() {
     visitor
         .get("/")
         .must_say("Your files are protected")
-        .must_say("1 file");
+        .must_say("2 files");
     assert_eq!(visitor.get("/welcome").header("location"), "/");
     let again = visitor.post("/welcome", &[("home", "yes"), ("often", "daily")]);
     assert_eq!(again.header("location"), "/");
