@@ -104,6 +104,19 @@ pub enum Event {
         /// What was found, one sentence each; empty when all is well.
         findings: Vec<String>,
     },
+    /// The stock program of a layer's format has checked it.
+    SecondOpinion {
+        /// Which layer.
+        layer: String,
+        /// The program.
+        program: String,
+        /// When it was finished.
+        at: Timestamp,
+        /// What it found, in its own words; empty when all is well.
+        findings: Vec<String>,
+        /// How long it took.
+        took_ms: u64,
+    },
     /// Old snapshots of a layer were removed.
     Pruned {
         /// Which layer.
@@ -171,6 +184,8 @@ pub enum Verb {
     Backup,
     /// Reads layers back.
     Verify,
+    /// Lets the stock programs check layers.
+    SecondOpinion,
     /// Brings files back.
     Restore,
     /// Brings some files back to see whether that works.

@@ -59,6 +59,8 @@ pub struct LayerStatus {
     pub waiting: Option<Waiting>,
     /// When it was last read back, and what was found.
     pub verified: Option<Verified>,
+    /// What the stock program of its format said last, where it was asked.
+    pub second_opinion: Option<SecondOpinion>,
     /// When every byte was read back by parts for the last time, where that is done.
     pub rolled_at: Option<Timestamp>,
     /// When files last came back from it.
@@ -82,6 +84,19 @@ pub struct Drill {
     pub took_ms: u64,
     /// The stock program that agreed, where one was asked.
     pub second_opinion: Option<String>,
+}
+
+/// What a stock program said in the past.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SecondOpinion {
+    /// When.
+    pub at: Timestamp,
+    /// The program.
+    pub program: String,
+    /// What it found; empty when all was well.
+    pub findings: Vec<String>,
+    /// How long it took.
+    pub took_ms: u64,
 }
 
 /// How a layer stands, best first.
@@ -189,6 +204,7 @@ struct Known {
     data_was_verified: bool,
     restored_at: Option<Timestamp>,
     drill: Option<Drill>,
+    second_opinion: Option<SecondOpinion>,
 }
 
 impl Known {
@@ -272,6 +288,21 @@ fn take_in(
                     findings: findings.clone(),
                 });
             }
+            Event::SecondOpinion {
+                layer,
+                program,
+                at,
+                findings,
+                took_ms,
+            } => {
+                let said = || SecondOpinion {
+                    at: *at,
+                    program: program.clone(),
+                    findings: findings.clone(),
+                    took_ms: *took_ms,
+                };
+                of(known, layer).second_opinion.get_or_insert_with(said);
+            }
             Event::Restored { layer, at, .. } => {
                 of(known, layer).restored_at.get_or_insert(*at);
             }
@@ -332,10 +363,9 @@ fn of_layer(
 ) -> LayerStatus {
     let last_at = known.last.as_ref().map(|last| last.at);
     let due = next_due(layer.schedule, last_at, now);
-    let is_damaged = known
-        .verified
-        .as_ref()
-        .is_some_and(|verified| !verified.findings.is_empty());
+    let verified = known.verified.iter().map(|verified| &verified.findings);
+    let said = known.second_opinion.iter().map(|said| &said.findings);
+    let is_damaged = verified.chain(said).any(|findings| !findings.is_empty());
     // One that began later and failed, on the lock of one that was under way, is over before it.
     let failure = known
         .failure
@@ -360,6 +390,7 @@ fn of_layer(
         waiting: waiting.filter(|_| due.as_ref().is_some_and(|due| due <= now)),
         next_due: due.map(|due| due.timestamp()),
         verified: known.verified,
+        second_opinion: known.second_opinion,
         rolled_at: None,
         restored_at: known.restored_at,
         drill: known.drill,

@@ -453,6 +453,9 @@ pub(crate) struct Verify {
     /// part of the store
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "data")]
     pub(crate) max_duration: Option<std::time::Duration>,
+    /// Let stock `borg` or `duplicity` check the layers, where they are installed
+    #[arg(long, conflicts_with_all = ["data", "max_duration"])]
+    pub(crate) second_opinion: bool,
 }
 
 /// A duration as people write it.

@@ -60,6 +60,8 @@ pub struct Config {
     pub notify: Vec<Notify>,
     /// Where numbers for Prometheus are written after each run.
     pub metrics: Option<PathBuf>,
+    /// What has to be sent to the page to get the same numbers there; `None`: it gives none.
+    pub metrics_token: Option<Reference>,
     /// Every setting in effect, with where it comes from.
     pub settings: Vec<Setting>,
 }
@@ -83,6 +85,9 @@ pub struct Verify {
     pub data: Schedule,
     /// Whether real files come back as they were.
     pub drill: Schedule,
+    /// Whether the stock program of the format, where it is installed, finds all well. `None`: as
+    /// if it said monthly for layers on this machine, and never for others.
+    pub second_opinion: Option<Schedule>,
     /// In how long every byte is read back by parts, one at each scheduled run; `None`: not so.
     pub rolling: Option<Duration>,
 }
@@ -159,7 +164,7 @@ impl Config {
         let verify = Verify::read(&root);
         let guard = Guard::read(&root);
         let notify = notify::read(&root, places);
-        let metrics = read_metrics(&root, places);
+        let (metrics, metrics_token) = read_metrics(&root, places);
         root.end(&[]);
         let settings = reader.finish().map_err(mistakes)?;
         Ok(Self {
@@ -172,6 +177,7 @@ impl Config {
             guard,
             notify,
             metrics,
+            metrics_token,
             settings,
         })
     }
@@ -249,6 +255,9 @@ impl Config {
                 ));
             }
         }
+        if let Some(Reference::File(path)) = &self.metrics_token {
+            files.push((path.clone(), "the token of `[metrics]`".to_owned()));
+        }
         for notify in &self.notify {
             if let Some(Reference::File(path)) = notify.secret() {
                 files.push((path.clone(), "a secret of `[[notify]]`".to_owned()));
@@ -319,6 +328,7 @@ impl Verify {
             structure: Schedule::EveryDays(7),
             data: Schedule::EveryDays(30),
             drill: Schedule::EveryDays(7),
+            second_opinion: None,
             rolling: None,
         };
         let Some(section) = root.table("verify") else {
@@ -328,6 +338,9 @@ impl Verify {
             structure: schedule(&section, "structure", usual.structure),
             data: schedule(&section, "data", usual.data),
             drill: schedule(&section, "drill", usual.drill),
+            second_opinion: section
+                .has("second-opinion")
+                .then(|| schedule(&section, "second-opinion", Schedule::EveryDays(30))),
             rolling: section.read("rolling", "a duration like `4 weeks`", |text| {
                 duration(text).filter(|period| *period >= Duration::from_secs(24 * 3600))
             }),
@@ -340,15 +353,21 @@ impl Verify {
     }
 }
 
-fn read_metrics(root: &Section<'_>, places: &Places) -> Option<PathBuf> {
-    let section = root.table("metrics")?;
-    let file = section.required_string("file");
+fn read_metrics(root: &Section<'_>, places: &Places) -> (Option<PathBuf>, Option<Reference>) {
+    let Some(section) = root.table("metrics") else {
+        return (None, None);
+    };
+    if !section.has("file") && !section.has("token") {
+        section.mistake("file", Fault::Missing);
+    }
+    let file = section.string("file");
     let file = file.map(|typed| absolute(&section, "file", typed, places));
     if let Some(file) = &file {
         section.settled("file", file.display().to_string());
     }
+    let token = layer::secret(&section, "token", places);
     section.end(&[]);
-    file
+    (file, token)
 }
 
 /// Reads a schedule that has a default.

@@ -225,6 +225,20 @@ fn of_layer(layer: &LayerStatus, now: Timestamp, session: &Session<'_>) -> Strin
         }
         None => line("verified", "never: ravelin verify".to_owned()),
     }
+    if let Some(said) = &layer.second_opinion {
+        let found = match said.findings.len() {
+            0 => "all well".to_owned(),
+            count => format!(
+                "DAMAGE: {}",
+                human::count(u64::try_from(count).unwrap_or(0), "finding")
+            ),
+        };
+        let ago = human::ago(said.at, now);
+        line(
+            "2nd opinion",
+            format!("{ago}, stock {}: {found}", said.program),
+        );
+    }
     if let Some(at) = layer.rolled_at {
         line("read all", format!("{}, by parts", human::ago(at, now)));
     }

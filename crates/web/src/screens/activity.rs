@@ -91,6 +91,7 @@ fn row(ask: &Ask, began: Timestamp, operation: &Operation) -> Markup {
         Some(Event::Started { verb, .. }) => match verb {
             Verb::Backup => "verb.backup",
             Verb::Verify => "verb.verify",
+            Verb::SecondOpinion => "verb.second-opinion",
             Verb::Restore => "verb.restore",
             Verb::Drill => "verb.drill",
             Verb::Prune => "verb.prune",
