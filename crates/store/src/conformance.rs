@@ -77,6 +77,10 @@ const RULES: &[(&str, Rule)] = &[
     ),
     ("a listing of many objects gives each once", many),
     ("deleting is done once and may be repeated", deletes),
+    (
+        "a folder is no object: what is in it stays, and emptied it gives way",
+        folders,
+    ),
     ("creating never replaces", creates),
     ("of eight that create at once, one wins", races),
     ("renaming moves the bytes and never replaces", renames),
@@ -327,7 +331,10 @@ fn url_marks(scratch: &Scratch<'_>) -> Result<Outcome, Error> {
 
 fn each_its_own(scratch: &Scratch<'_>, texts: &[&str]) -> Result<Outcome, Error> {
     for (text, seed) in texts.iter().zip(10..) {
-        scratch.write(text, &noise(20, seed))?;
+        if let Err(error) = scratch.write(text, &noise(20, seed)) {
+            must!(error.kind != ErrorKind::Invalid, "it refuses `{text}`");
+            return Err(error);
+        }
     }
     for (text, seed) in texts.iter().zip(10..) {
         must!(
@@ -407,6 +414,25 @@ fn deletes(scratch: &Scratch<'_>) -> Result<Outcome, Error> {
     );
     scratch.store.delete(&name)?;
     scratch.store.stat(&other)?;
+    Ok(Outcome::Holds)
+}
+
+fn folders(scratch: &Scratch<'_>) -> Result<Outcome, Error> {
+    let inner = scratch.write("folder/deep/inner", b"inner")?;
+    let outer = scratch.name("folder")?;
+    scratch.store.delete(&outer)?;
+    must!(
+        scratch.read(&inner)? == b"inner",
+        "deleting its name took what is in it"
+    );
+    scratch.store.delete(&inner)?;
+    scratch.store.write(&outer, b"outer", WriteMode::Replace)?;
+    must!(scratch.read(&outer)? == b"outer", "other bytes came back");
+    scratch.store.delete(&outer)?;
+    must!(
+        scratch.listed("folder", Scope::Tree)?.is_empty(),
+        "something is left in it"
+    );
     Ok(Outcome::Holds)
 }
 

@@ -327,7 +327,10 @@ impl Store for Disk {
         let path = self.path(name);
         match fs::remove_file(&path) {
             Ok(()) => sync_folder(path.parent().unwrap_or(&self.root)),
-            Err(error) if is_absent(&error) => Ok(()),
+            // A folder is no object.
+            Err(error) if is_absent(&error) || error.kind() == io::ErrorKind::IsADirectory => {
+                Ok(())
+            }
             Err(error) => Err(error),
         }
         .map_err(|error| Error::from_io(error, Operation::Delete, name))

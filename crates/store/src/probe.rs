@@ -228,9 +228,9 @@ fn skew_seconds(before: SystemTime, after: SystemTime, told: SystemTime) -> i64 
     if let Ok(ahead) = told.duration_since(after) {
         return seconds(ahead);
     }
-    // Many stores cut to seconds.
+    // Many stores cut to seconds, and over SFTP what is written is dated one back.
     match before.duration_since(told) {
-        Ok(behind) if behind > Duration::from_secs(1) => -seconds(behind),
+        Ok(behind) if behind > Duration::from_secs(2) => -seconds(behind),
         _ => 0,
     }
 }

@@ -149,6 +149,54 @@ impl Rclone {
         })?;
         Ok(Self::object(name.clone(), &item.ok_or_else(missing)?))
     }
+
+    fn write_once(&self, name: &Name, content: &dyn Content) -> Result<Object, Error> {
+        let fail = |error| Error::from_io(error, Operation::Write, name);
+        let size = format!("--size={}", content.size());
+        let remote = self.path(name.as_str());
+        let mut command = self.command("rcat", &[&size, "--", &remote]);
+        command.stdin(Stdio::piped());
+        let mut running = Running::start(command, Operation::Write, name)?;
+        let mut input = running.child.stdin.take();
+        let mut reader = self
+            .environment
+            .bandwidth
+            .up(content.open(0).map_err(fail)?);
+        let mut block = vec![0; 128 * 1024];
+        let mut sent = 0;
+        loop {
+            let count = reader.read(&mut block).map_err(fail)?;
+            if count == 0 {
+                break;
+            }
+            let written = input.as_mut().map(|input| input.write_all(&block[..count]));
+            if let Some(Err(_)) = written {
+                // The program ended early: its words tell more than the broken pipe.
+                drop(input.take());
+                running.end()?;
+                return Err(fail(io::ErrorKind::BrokenPipe.into()));
+            }
+            sent += count as u64;
+        }
+        if sent != content.size() {
+            // Killed before its input ends, so that it cannot take the part for the whole.
+            drop(running);
+            return Err(fail(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the content ended early",
+            )));
+        }
+        drop(input.take());
+        running.end()?;
+        let object = self.look(name, Operation::Write)?;
+        if object.size == content.size() {
+            Ok(object)
+        } else {
+            Err(Error::new(ErrorKind::Corrupt, Operation::Write)
+                .on(name)
+                .because("rclone tells another size"))
+        }
+    }
 }
 
 /// The program at work. Its exit status tells what happened.
@@ -317,50 +365,22 @@ impl Store for Rclone {
                 "rclone always replaces",
             ));
         }
-        let fail = |error| Error::from_io(error, Operation::Write, name);
-        let size = format!("--size={}", content.size());
-        let remote = self.path(name.as_str());
-        let mut command = self.command("rcat", &[&size, "--", &remote]);
-        command.stdin(Stdio::piped());
-        let mut running = Running::start(command, Operation::Write, name)?;
-        let mut input = running.child.stdin.take();
-        let mut reader = self
-            .environment
-            .bandwidth
-            .up(content.open(0).map_err(fail)?);
-        let mut block = vec![0; 128 * 1024];
-        let mut sent = 0;
-        loop {
-            let count = reader.read(&mut block).map_err(fail)?;
-            if count == 0 {
-                break;
+        match self.write_once(name, content) {
+            // Folders in which nothing is give way to an object of their name.
+            Err(error)
+                if !error.is_passing()
+                    && self
+                        .output(
+                            "rmdirs",
+                            &["--", &self.path(name.as_str())],
+                            Operation::Write,
+                            name,
+                        )
+                        .is_ok() =>
+            {
+                self.write_once(name, content)
             }
-            let written = input.as_mut().map(|input| input.write_all(&block[..count]));
-            if let Some(Err(_)) = written {
-                // The program ended early: its words tell more than the broken pipe.
-                drop(input.take());
-                running.end()?;
-                return Err(fail(io::ErrorKind::BrokenPipe.into()));
-            }
-            sent += count as u64;
-        }
-        if sent != content.size() {
-            // Killed before its input ends, so that it cannot take the part for the whole.
-            drop(running);
-            return Err(fail(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the content ended early",
-            )));
-        }
-        drop(input.take());
-        running.end()?;
-        let object = self.look(name, Operation::Write)?;
-        if object.size == content.size() {
-            Ok(object)
-        } else {
-            Err(Error::new(ErrorKind::Corrupt, Operation::Write)
-                .on(name)
-                .because("rclone tells another size"))
+            result => result,
         }
     }
 

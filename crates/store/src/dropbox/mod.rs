@@ -3,7 +3,9 @@
 //! An object is there when its upload, or the end of its upload session, was answered; Dropbox compares the content
 //! hash that is sent along, and its answer is compared once more. Creating is done by Dropbox: mode
 //! `add`, no automatic renaming, strict conflicts. Deleting names the revision that was looked at, so
-//! it can take neither a folder nor another's newer file.
+//! it can take neither a folder nor another's newer file. A folder in which no file is gives way to an
+//! object of its name; it alone is deleted without a precondition, as Dropbox has none for folders. What
+//! somebody puts into it in that moment can be restored: Dropbox keeps what is deleted.
 //!
 //! A whole account has one lock for writing: small files that come side by side are told to come
 //! again. That is an answer like other requests to slow down.
@@ -164,6 +166,25 @@ impl Dropbox {
             size,
             ..told.object(name.clone())
         })
+    }
+
+    /// Deletes a folder of this name in which no file is. Whether it did.
+    fn clear_folder(&self, name: &Name) -> Result<bool, Error> {
+        let folder = Folder::new(name.as_str())
+            .map_err(|why| Error::bad_name(name.as_str(), Operation::Write, why))?;
+        let mut empty = true;
+        self.list(&folder, Scope::Tree, &mut |_| {
+            empty = false;
+            ControlFlow::Break(())
+        })?;
+        if !empty {
+            return Ok(false);
+        }
+        let arguments = json!({"path": self.path(name.as_str())});
+        match self.function("files/delete_v2", &arguments, Operation::Write, name) {
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(true),
+            answer => answer.map(|_| true),
+        }
     }
 
     fn look(&self, name: &Name, operation: Operation) -> Result<Metadata, Error> {

@@ -38,6 +38,20 @@ impl Dropbox {
         content: &dyn Content,
         commit: &Value,
     ) -> Result<Object, Error> {
+        match self.upload_once(name, content, commit) {
+            Err(error) if is_folder(&error) && self.clear_folder(name)? => {
+                self.upload_once(name, content, commit)
+            }
+            result => result,
+        }
+    }
+
+    fn upload_once(
+        &self,
+        name: &Name,
+        content: &dyn Content,
+        commit: &Value,
+    ) -> Result<Object, Error> {
         let hash = self.hash(name, content)?;
         let metadata = if content.size() <= SINGLE_MAX {
             let mut arguments = commit.clone();
@@ -216,6 +230,15 @@ impl Dropbox {
             answer => answer?.json(),
         }
     }
+}
+
+/// Whether a folder has the name.
+fn is_folder(error: &Error) -> bool {
+    error.kind == ErrorKind::AlreadyExists
+        && error
+            .source
+            .as_ref()
+            .is_some_and(|said| said.to_string().contains("conflict/folder"))
 }
 
 /// Where the session is, as the refusal of a part tells.

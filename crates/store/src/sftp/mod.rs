@@ -8,6 +8,9 @@
 //! final name: by `posix-rename`, which replaces in one step, or by `hardlink`, which refuses when the name is
 //! taken. Plain version 3 renames are not used: servers differ in whether they replace. A crash
 //! before the last step leaves a `.ravelin-tmp-` file that no listing shows.
+//!
+//! The protocol tells whole seconds and no inode. So that somebody who edits a file in the second in
+//! which it was written can be told from us, what is written here is dated one second back.
 
 mod askpass;
 mod read;
@@ -238,7 +241,20 @@ impl Sftp {
             done(&session.ask(message)?, Operation::Write, name)?;
         }
         match session.ask(Message::new(kind::FSTAT).bytes(handle))? {
-            Reply::Attributes(attributes) if attributes.size == Some(at) => Ok(()),
+            Reply::Attributes(attributes) if attributes.size == Some(at) => {
+                if let Some(seconds) = attributes.modified_seconds {
+                    let before = seconds.saturating_sub(1);
+                    // Times of access and of modification. A server that does not set them is none the worse.
+                    session.ask(
+                        Message::new(kind::FSETSTAT)
+                            .bytes(handle)
+                            .u32(8)
+                            .u32(before)
+                            .u32(before),
+                    )?;
+                }
+                Ok(())
+            }
             _ => Err(Error::new(ErrorKind::Corrupt, Operation::Write)
                 .on(name)
                 .because("the server has another size")),
@@ -310,11 +326,43 @@ impl Sftp {
                 "the server cannot replace a file in one step",
             ));
         }
-        let message = Message::new(kind::EXTENDED)
-            .bytes(POSIX_RENAME.as_bytes())
-            .bytes(from.as_bytes())
-            .bytes(to.as_bytes());
-        done(&session.ask(message)?, Operation::Write, name)
+        let rename = || {
+            Message::new(kind::EXTENDED)
+                .bytes(POSIX_RENAME.as_bytes())
+                .bytes(from.as_bytes())
+                .bytes(to.as_bytes())
+        };
+        let mut reply = session.ask(rename())?;
+        if matches!(reply, Reply::Status(3 | 4)) && self.clear_folder(session, to, name)? {
+            reply = session.ask(rename())?;
+        }
+        done(&reply, Operation::Write, name)
+    }
+
+    /// Whether a folder stands there, which is no object.
+    fn is_folder(&self, session: &Session, path: &str) -> Result<bool, Error> {
+        let reply = session.ask(Message::new(kind::LSTAT).bytes(path.as_bytes()))?;
+        Ok(matches!(reply, Reply::Attributes(found) if found.is_folder()))
+    }
+
+    /// Removes a folder in which nothing is but such folders: objects that are gone leave them
+    /// behind. `false` when it is none, or stays.
+    fn clear_folder(&self, session: &Session, path: &str, name: &Name) -> Result<bool, Error> {
+        if !self.is_folder(session, path)? {
+            return Ok(false);
+        }
+        for (file_name, attributes) in self.entries(session, path, name.as_str())? {
+            if matches!(file_name.as_str(), "." | "..") {
+                continue;
+            }
+            let below = format!("{path}/{file_name}");
+            if !attributes.is_folder() || !self.clear_folder(session, &below, name)? {
+                return Ok(false);
+            }
+        }
+        // The server refuses for a folder in which something is.
+        let reply = session.ask(Message::new(kind::RMDIR).bytes(path.as_bytes()))?;
+        Ok(matches!(reply, Reply::Status(0)))
     }
 
     /// Calls `visit` with the path and the attributes of every file.
@@ -518,8 +566,11 @@ impl Store for Sftp {
 
     fn delete(&self, name: &Name) -> Result<(), Error> {
         let session = self.session()?;
-        match session.ask(Message::new(kind::REMOVE).bytes(self.path(name.as_str()).as_bytes()))? {
+        let path = self.path(name.as_str());
+        match session.ask(Message::new(kind::REMOVE).bytes(path.as_bytes()))? {
             Reply::Status(0 | 2) => Ok(()),
+            // A folder is no object.
+            Reply::Status(3 | 4) if self.is_folder(&session, &path)? => Ok(()),
             reply => Err(refused(&reply, Operation::Delete, name)),
         }
     }

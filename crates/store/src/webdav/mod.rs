@@ -8,14 +8,22 @@
 //! try finds its source gone; then the target tells whether the first one was carried out.
 //!
 //! Deleting and reading first make sure that the name is not a folder: DELETE on a folder would take
-//! all that is in it.
+//! all that is in it. So would a MOVE that replaces: it is asked for only where a file stands. A folder
+//! in which nothing is gives way: it is first given a name that nobody knows, so that whoever puts
+//! something into it meanwhile meets another folder, and is removed if it is empty then.
+//!
+//! Some servers decode the destination of a MOVE before they take it apart, and cut it at a `?` or `;`
+//! of the name: the file would take another's place. Before the first such name is written, the server
+//! is tried with names that nobody has; one that cuts gets no such names.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use percent_encoding::percent_decode_str;
 
-use crate::abandoned::{is_older, is_temporary, temporary};
+use crate::abandoned::{TEMPORARY, is_older, is_temporary, temporary};
 use crate::http::{Http, Method, Refusal, Request, Service, encode_path, origin, parse_http_date};
 use crate::retry::same_bytes;
 use crate::s3::{ranged, reading};
@@ -31,12 +39,17 @@ const PROPERTIES: &str = r#"<?xml version="1.0" encoding="utf-8"?><D:propfind xm
 /// What is asked of the folder that holds all.
 const QUOTA: &str = r#"<?xml version="1.0" encoding="utf-8"?><D:propfind xmlns:D="DAV:"><D:prop><D:quota-available-bytes/><D:quota-used-bytes/></D:prop></D:propfind>"#;
 
+/// The signs that addresses end or are encoded with.
+const MARKS: [char; 4] = ['?', ';', '#', '%'];
+
 /// A folder of a WebDAV server.
 pub struct WebDav {
     http: Http,
     /// Address of the folder, without a slash at its end.
     base: String,
     login: Login,
+    /// Of each of [`MARKS`] that was tried, whether the server takes it in a destination.
+    marks: Mutex<BTreeMap<char, bool>>,
 }
 
 struct Login(Option<(String, Secret)>);
@@ -99,6 +112,7 @@ impl WebDav {
             http: Http::new(environment),
             base: format!("{scheme}://{host}{port}{slash}{}", encode_path(path)),
             login: Login(login),
+            marks: Mutex::default(),
         }
     }
 
@@ -304,6 +318,133 @@ impl WebDav {
             .header("overwrite", if replace { "T" } else { "F" });
         self.http.call(&self.login, &request).map(drop)
     }
+
+    /// Gives an upload its name, in the place of an object that may have it.
+    fn replace(&self, from: &str, to: &Name) -> Result<(), Error> {
+        let mut taken = match self.relocate(from, to.as_str(), false, Operation::Write) {
+            Err(error) if error.kind == ErrorKind::AlreadyExists => error,
+            result => return result,
+        };
+        if self.clear_folder(to)? {
+            match self.relocate(from, to.as_str(), false, Operation::Write) {
+                Err(error) if error.kind == ErrorKind::AlreadyExists => taken = error,
+                result => return result,
+            }
+        }
+        // Only a file is replaced.
+        self.look(to, Operation::Write).map_err(|error| {
+            if error.kind == ErrorKind::NotFound {
+                let kind = ErrorKind::Invalid;
+                let why = "a folder in which something is has this name";
+                Error::new(kind, Operation::Write).on(to).because(why)
+            } else {
+                error
+            }
+        })?;
+        let moved = self.relocate(from, to.as_str(), true, Operation::Write);
+        moved.map_err(|error| Error {
+            // The first request may have been carried out, and only its answer lost.
+            doubtful: error.doubtful || taken.doubtful,
+            ..error
+        })
+    }
+
+    /// Removes a folder of this name in which nothing is but such folders. Whether it did.
+    fn clear_folder(&self, name: &Name) -> Result<bool, Error> {
+        let is_empty = |path: &str| -> Result<bool, Error> {
+            let folder =
+                Folder::new(path).map_err(|why| Error::bad_name(path, Operation::Write, why))?;
+            let mut empty = true;
+            self.walk(&folder, Scope::Tree, &mut |_| {
+                empty = false;
+                Ok(ControlFlow::Break(()))
+            })?;
+            Ok(empty)
+        };
+        let responses = self.propfind(name.as_str(), "0", Operation::Write, PROPERTIES)?;
+        let found = responses.iter().find_map(|response| self.found(response));
+        if !found.is_some_and(|found| found.is_folder) || !is_empty(name.as_str())? {
+            return Ok(false);
+        }
+        let aside = temporary(name, &self.http.environment);
+        let aside =
+            Name::new(&aside).map_err(|why| Error::bad_name(&aside, Operation::Write, why))?;
+        self.relocate(name.as_str(), aside.as_str(), false, Operation::Write)?;
+        if !is_empty(aside.as_str())? {
+            self.relocate(aside.as_str(), name.as_str(), false, Operation::Write)?;
+            return Ok(false);
+        }
+        self.remove(aside.as_str(), name, Operation::Write)?;
+        Ok(true)
+    }
+
+    /// Deletes what stands there, a folder with all that is in it.
+    fn remove(&self, path: &str, name: &Name, operation: Operation) -> Result<(), Error> {
+        let url = self.url(path);
+        let request = Request::new(Method::Delete, url, "webdav delete", operation, name);
+        match self.http.call(&self.login, &request) {
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
+            result => result.map(drop),
+        }
+    }
+
+    /// Refuses a name with a sign at which the server cuts the destination of a MOVE.
+    fn check_marks(&self, name: &Name, operation: Operation) -> Result<(), Error> {
+        for mark in MARKS {
+            if name.as_str().contains(mark) && !self.takes(mark, name, operation)? {
+                let why = format!("this server cuts names at `{mark}`");
+                return Err(Error::new(ErrorKind::Invalid, operation)
+                    .on(name)
+                    .because(why));
+            }
+        }
+        Ok(())
+    }
+
+    fn takes(&self, mark: char, name: &Name, operation: Operation) -> Result<bool, Error> {
+        let marks = || self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = marks().get(&mark).copied() {
+            return Ok(known);
+        }
+        // In our own folder, which has no such signs but what the location says.
+        let from = format!("{TEMPORARY}{}", self.http.environment.random_name());
+        // What is decoded twice would become another sign.
+        let to = match mark {
+            '%' => format!("{from}%41"),
+            mark => format!("{from}{mark}x"),
+        };
+        let to = Name::new(&to).map_err(|why| Error::bad_name(&to, operation, why))?;
+        let put = || {
+            let url = self.url(&from);
+            let request =
+                Request::new(Method::Put, url, "webdav put", operation, name).bytes(Vec::new());
+            self.http.call(&self.login, &request).map(drop)
+        };
+        match put() {
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                self.create_folders(&Folder::root(), operation)?;
+                put()?;
+            }
+            result => result?,
+        }
+        let moved = self.relocate(&from, to.as_str(), false, operation);
+        let arrived = match self.look(&to, operation) {
+            Ok(_) => true,
+            Err(error) if error.kind == ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        for left in [to.as_str(), from.as_str()] {
+            // No listing shows it.
+            let _ = self.remove(left, name, operation);
+        }
+        if let Err(error) = moved
+            && error.is_passing()
+        {
+            return Err(error);
+        }
+        marks().insert(mark, arrived);
+        Ok(arrived)
+    }
 }
 
 impl Found {
@@ -380,6 +521,7 @@ impl Store for WebDav {
     }
 
     fn write(&self, name: &Name, content: &dyn Content, mode: WriteMode) -> Result<Object, Error> {
+        self.check_marks(name, Operation::Write)?;
         let folder = name.folder();
         let temporary = temporary(name, &self.http.environment);
         let put = || {
@@ -413,8 +555,13 @@ impl Store for WebDav {
             .and_then(|()| self.look_at(&temporary, name, Operation::Write))
             .and_then(confirm)
             .and_then(|_| {
-                let replace = mode == WriteMode::Replace;
-                match self.relocate(&temporary, name.as_str(), replace, Operation::Write) {
+                let named = match mode {
+                    WriteMode::Replace => self.replace(&temporary, name),
+                    WriteMode::Create => {
+                        self.relocate(&temporary, name.as_str(), false, Operation::Write)
+                    }
+                };
+                match named {
                     Err(error)
                         if error.kind == ErrorKind::NotFound
                             && error.doubtful
@@ -445,20 +592,11 @@ impl Store for WebDav {
             Err(error) if error.kind == ErrorKind::NotFound => return Ok(()),
             result => result?,
         };
-        let request = Request::new(
-            Method::Delete,
-            self.url(name.as_str()),
-            "webdav delete",
-            Operation::Delete,
-            name,
-        );
-        match self.http.call(&self.login, &request) {
-            Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
-            result => result.map(drop),
-        }
+        self.remove(name.as_str(), name, Operation::Delete)
     }
 
     fn rename(&self, from: &Name, to: &Name) -> Result<(), Error> {
+        self.check_marks(to, Operation::Rename)?;
         self.look(from, Operation::Rename)?;
         match self.relocate(from.as_str(), to.as_str(), false, Operation::Rename) {
             // Gone after a try whose answer was lost: who asked looks at the target.
@@ -487,11 +625,12 @@ impl Store for WebDav {
 
     /// Beside the target first: a server may fill a file bit by bit.
     fn copy(&self, from: &Name, to: &Name) -> Result<(), Error> {
+        self.check_marks(to, Operation::Copy)?;
         self.look(from, Operation::Copy)?;
         self.create_folders(&to.folder(), Operation::Copy)?;
         let temporary = temporary(to, &self.http.environment);
         self.relocate(from.as_str(), &temporary, true, Operation::Copy)?;
-        self.relocate(&temporary, to.as_str(), true, Operation::Rename)
+        self.replace(&temporary, to)
     }
 
     fn space(&self) -> Result<Option<Space>, Error> {

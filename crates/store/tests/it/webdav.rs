@@ -28,8 +28,23 @@ fn wsgidav_keeps_the_contract() {
     ));
     tidies(&*store, &server.folder.path().join("data/deep/fol der"));
     // A folder is not an object: asking to delete it must not take what is in it.
-    store.delete(&Name::new("x").unwrap()).unwrap();
+    let folder = Name::new("x").unwrap();
+    store.delete(&folder).unwrap();
     store.stat(&name).unwrap();
+    // Nor does an object of its name, which a MOVE would put in the place of all that.
+    let error = store
+        .write(&folder, b"over it", WriteMode::Replace)
+        .unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid);
+    store.stat(&name).unwrap();
+    // What it would cut is refused, and takes no other's place.
+    let cut = Name::new("x/ü?z").unwrap();
+    let error = store.write(&cut, b"cut", WriteMode::Replace).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid);
+    assert!(holds(
+        &server.folder.path().join("data/deep/fol der/x/ü"),
+        b"plain"
+    ));
 
     let location = format!("webdav+http://me:wrong@127.0.0.1:{}/deep", server.port);
     let store = open(&location.parse().unwrap(), &environment()).unwrap();
