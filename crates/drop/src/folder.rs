@@ -128,7 +128,7 @@ impl Folder {
     ///
     /// # Errors
     ///
-    /// When the store cannot be read.
+    /// When the store cannot be read; [`Error::OtherFolder`] when the folder is not there any more.
     pub fn refresh(&mut self, now: Timestamp) -> Result<(), Error> {
         self.keeping.refresh(now)
     }

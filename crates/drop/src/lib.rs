@@ -45,5 +45,5 @@ pub use keeping::Waiter;
 pub use link::{LIFE_MAX, Links, NewLink, Refusal, ShareLink, Shown, viewable};
 pub use request::{Asked, Declined, FileRequest, Received, Requests};
 pub use rule::Rule;
-pub use sync::{Did, Ignore, Selection, Step, Sync, SyncReport, Watch};
+pub use sync::{Did, Following, Ignore, Selection, Step, Sync, SyncReport, Watch};
 pub use version::{BadVersionId, Content, Device, State, Version, VersionId};

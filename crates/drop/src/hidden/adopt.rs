@@ -49,6 +49,9 @@ impl Hidden {
             .filter(|path| !plain.contains_key(*path) && !ignored(path))
             .cloned()
             .collect();
+        if !missing.is_empty() {
+            self.check_folder()?;
+        }
         for path in missing {
             if self.miss(&path, now)? {
                 adopted.push(path);

@@ -97,31 +97,12 @@ impl Hidden {
         state: Option<&Path>,
         exclusive: bool,
     ) -> Result<Option<Self>, Error> {
-        let told = match store::read_all(&*store, &name(&format!("{HIDDEN}/folder.txt"))?, 4096) {
-            Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),
-            told => told?,
-        };
-        let object = name(&format!("{HIDDEN}/folder.txt"))?;
-        let text = String::from_utf8_lossy(&told);
-        let id = text
-            .lines()
-            .next()
-            .and_then(|line| line.strip_prefix("ravelin drop folder 1\t"));
-        let id = id.filter(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_hexdigit()));
-        let Some(id) = id else {
-            return Err(if text.starts_with("ravelin drop folder ") {
-                Error::Newer { object }
-            } else {
-                Error::Index {
-                    object,
-                    line: 1,
-                    what: "it does not say which folder this is",
-                }
-            });
+        let Some(id) = folder_id(&*store)? else {
+            return Ok(None);
         };
         let mut hidden = Self {
-            seen: Seen::load(state, id),
-            id: id.to_owned(),
+            seen: Seen::load(state, &id),
+            id,
             environment: environment.clone(),
             device,
             index: Index::default(),
@@ -135,6 +116,16 @@ impl Hidden {
         }
         hidden.read_changes()?;
         Ok(Some(hidden))
+    }
+
+    /// Makes sure that this is still the folder that was opened. Where a drive was pulled out there is
+    /// an empty folder, and nothing in it has been deleted.
+    fn check_folder(&self) -> Result<(), Error> {
+        if folder_id(&*self.store)?.as_ref() == Some(&self.id) {
+            Ok(())
+        } else {
+            Err(Error::OtherFolder)
+        }
     }
 
     /// Makes a folder of a store. What stands there already becomes its first files.
@@ -468,6 +459,29 @@ impl Hidden {
     }
 }
 
+/// Which drop folder a store holds; `None` when it holds none.
+fn folder_id(store: &dyn Store) -> Result<Option<String>, Error> {
+    let object = name(&format!("{HIDDEN}/folder.txt"))?;
+    let told = match store::read_all(store, &object, 4096) {
+        Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),
+        told => told?,
+    };
+    let text = String::from_utf8_lossy(&told);
+    let id = text
+        .lines()
+        .next()
+        .and_then(|line| line.strip_prefix("ravelin drop folder 1\t"));
+    match id.filter(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_hexdigit())) {
+        Some(id) => Ok(Some(id.to_owned())),
+        None if text.starts_with("ravelin drop folder ") => Err(Error::Newer { object }),
+        None => Err(Error::Index {
+            object,
+            line: 1,
+            what: "it does not say which folder this is",
+        }),
+    }
+}
+
 /// Refuses names that lie in the hidden folder, or look like it on systems that fold case.
 pub(crate) fn check(path: &Name) -> Result<(), Error> {
     let first = path.as_str().split('/').next().unwrap_or_default();
@@ -516,6 +530,7 @@ impl Keeping for Hidden {
     }
 
     fn refresh(&mut self, _: Timestamp) -> Result<(), Error> {
+        self.check_folder()?;
         self.read_changes()
     }
 

@@ -93,6 +93,10 @@ pub struct SyncReport {
     pub complete: bool,
 }
 
+/// The right to follow a folder; it ends with this value, or with the program.
+#[derive(Debug)]
+pub struct Following(#[expect(dead_code, reason = "held for its lock")] Option<File>);
+
 /// A folder of this machine that is kept the same as a drop folder.
 pub struct Sync {
     local: Local,
@@ -257,11 +261,21 @@ impl Sync {
         Ok(())
     }
 
-    /// One run at a time; the time of this file system at the start.
-    fn lock(&self, folder: &Folder) -> Result<(Option<File>, i64), Error> {
-        let Some(path) = self.state_path(folder, "lock") else {
-            return Ok((None, 0));
-        };
+    /// The right to follow the folder, for as long as it is held: changes are to be followed by one
+    /// run alone, which goes on without an end. `None` when another does.
+    ///
+    /// # Errors
+    ///
+    /// When the state folder cannot be written.
+    pub fn follow(&self, folder: &Folder) -> Result<Option<Following>, Error> {
+        match self.state_path(folder, "watch") {
+            Some(path) => Ok(self.take(&path)?.map(|file| Following(Some(file)))),
+            None => Ok(Some(Following(None))),
+        }
+    }
+
+    /// Locks a file of the state; `None` when another run has it.
+    fn take(&self, path: &Path) -> Result<Option<File>, Error> {
         if let Some(above) = path.parent() {
             std::fs::create_dir_all(above).map_err(Error::local("create", above))?;
         }
@@ -270,18 +284,24 @@ impl Sync {
             .create(true)
             .truncate(true)
             .mode(0o600)
-            .open(&path)
-            .map_err(Error::local("open", &path))?;
+            .open(path)
+            .map_err(Error::local("open", path))?;
         use rustix::fs::{FlockOperation, flock};
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(Error::Busy {
-                    path: self.local.path.clone(),
-                });
-            }
-            Err(error) => return Err(Error::local("lock", &path)(error.into())),
+            Ok(()) => Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(Error::local("lock", path)(error.into())),
         }
+    }
+
+    /// One run at a time; the time of this file system at the start.
+    fn lock(&self, folder: &Folder) -> Result<(Option<File>, i64), Error> {
+        let Some(path) = self.state_path(folder, "lock") else {
+            return Ok((None, 0));
+        };
+        let file = self.take(&path)?.ok_or_else(|| Error::Busy {
+            path: self.local.path.clone(),
+        })?;
         std::io::Write::write_all(&mut &file, b".")
             .and_then(|()| file.metadata())
             .map(|metadata| {

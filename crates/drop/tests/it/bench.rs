@@ -129,10 +129,18 @@ impl Machine {
         store: Arc<dyn Store>,
         now: Timestamp,
     ) -> Result<SyncReport, Error> {
+        let mut folder = self.folder(store)?;
+        self.sync_with(&mut folder, now)
+    }
+
+    pub(crate) fn sync_with(
+        &self,
+        folder: &mut Folder,
+        now: Timestamp,
+    ) -> Result<SyncReport, Error> {
         let mut sync = self.sync_of();
         sync.allow_empty = true;
-        let mut folder = self.folder(store)?;
-        sync.run(&mut folder, now, &mut |_| ControlFlow::Continue(()))
+        sync.run(folder, now, &mut |_| ControlFlow::Continue(()))
     }
 
     #[track_caller]

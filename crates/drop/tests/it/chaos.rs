@@ -9,11 +9,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use ravelin_drop::{Folder, Step};
-use sha2::{Digest, Sha256};
-use store::{ErrorKind, Fault, Faulty, Memory, Store, WriteMode};
+use store::Memory;
 use testkit::Random;
 
-use crate::bench::{Machine, at, environment, folder_on, name, plain};
+use crate::bench::{Machine, at, name};
+use crate::place::{OnDropbox, OnStore, Place};
 
 const PATHS: [&str; 22] = [
     "a",
@@ -40,20 +40,9 @@ const PATHS: [&str; 22] = [
     "😀",
 ];
 
-fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
-fn is_kept(store: &dyn Store, hash: &str) -> bool {
-    let kept = format!(".ravelin-drop/kept/{}/{hash}", &hash[..2]);
-    store.stat(&name(&kept)).is_ok()
-}
-
-struct World {
-    store: Arc<dyn Store>,
+struct World<'a> {
+    place: &'a dyn Place,
+    paths: Vec<&'static str>,
     machines: Vec<Machine>,
     folders: Vec<Option<Folder>>,
     random: Random,
@@ -65,12 +54,14 @@ struct World {
     finished: u64,
 }
 
-impl World {
-    fn new(store: Arc<dyn Store>, devices: usize, seed: u64) -> Self {
-        Folder::create(&*store, &environment()).unwrap();
+impl<'a> World<'a> {
+    fn new(place: &'a dyn Place, devices: usize, seed: u64) -> Self {
         let names = ["laptop", "desktop", "tablet"];
+        // A name that differs from another in capitals only stays on its device there.
+        let taken = |path: &&str| !(place.folds_case() && **path == *"case");
         Self {
-            store,
+            place,
+            paths: PATHS.into_iter().filter(taken).collect(),
             machines: names[..devices]
                 .iter()
                 .map(|name| Machine::new(name))
@@ -89,6 +80,11 @@ impl World {
         usize::try_from(self.random.below(bound as u64)).unwrap()
     }
 
+    fn path(&mut self) -> &'static str {
+        let index = self.below(self.paths.len());
+        self.paths[index]
+    }
+
     fn content(&mut self) -> Vec<u8> {
         self.written += 1;
         match self.below(12) {
@@ -102,7 +98,7 @@ impl World {
     fn step(&mut self) {
         self.clock += i64::try_from(self.below(40)).unwrap();
         let index = self.below(self.machines.len());
-        let path = PATHS[self.below(PATHS.len())];
+        let path = self.path();
         match self.below(24) {
             0..=8 => {
                 let bytes = self.content();
@@ -110,7 +106,7 @@ impl World {
             }
             9..=11 => self.machines[index].remove(path),
             12..=13 => {
-                let to = PATHS[self.below(PATHS.len())];
+                let to = self.path();
                 let machine = &self.machines[index];
                 if let Some(bytes) = machine.read(path)
                     && path != to
@@ -136,37 +132,11 @@ impl World {
 
     /// Somebody edits or deletes at the store itself.
     fn by_hand(&mut self, path: &str) {
-        let path = name(path);
-        if self.store.stat(&path).is_ok() {
-            if self.below(3) == 0 {
-                self.store.delete(&path).unwrap();
-            } else {
-                let bytes = self.content();
-                self.store.write(&path, &bytes, WriteMode::Replace).unwrap();
-            }
+        if !self.place.has(path) {
+            return;
         }
-    }
-
-    /// The store behind a network that breaks off now and then, for one call or for a while.
-    fn network(&mut self) -> Arc<dyn Store> {
-        let mut faults = Vec::new();
-        let mut call = 0;
-        while call < 200_000 {
-            call += 10 + self.random.below(1200);
-            let fault = match self.below(4) {
-                0 => Fault::After(ErrorKind::Unavailable),
-                1 => Fault::Cut(self.random.below(5)),
-                _ => Fault::Before(ErrorKind::Unavailable),
-            };
-            faults.push((call, fault));
-            if self.random.once_in(3) {
-                for _ in 0..self.below(60) {
-                    call += 1;
-                    faults.push((call, Fault::Before(ErrorKind::Unavailable)));
-                }
-            }
-        }
-        Arc::new(Faulty::new(Arc::clone(&self.store), faults))
+        let bytes = (self.below(3) > 0).then(|| self.content());
+        self.place.by_hand(path, bytes.as_deref());
     }
 
     fn sync(&mut self, index: usize) {
@@ -177,12 +147,17 @@ impl World {
         let opened = match opened {
             Some(folder) => Ok(folder),
             None => {
-                let network = self.network();
-                self.machines[index].folder(network)
+                let random = Some(&mut self.random);
+                self.place.open(&self.machines[index], random)
             }
         };
-        let machine = &self.machines[index];
-        let before: BTreeSet<String> = machine.files().values().map(|b| hash(b)).collect();
+        let (place, machine) = (self.place, &self.machines[index]);
+        let hashes = || -> BTreeSet<String> {
+            let files = machine.files();
+            files.values().map(|bytes| place.hash(bytes)).collect()
+        };
+        let before = hashes();
+        place.storm(&mut self.random);
         let result = match opened {
             Ok(mut folder) => {
                 let mut sync = machine.sync_of();
@@ -194,10 +169,11 @@ impl World {
             }
             Err(error) => Err(error),
         };
-        let after: BTreeSet<String> = machine.files().values().map(|b| hash(b)).collect();
+        place.calm();
+        let after = hashes();
         for content in &before {
             assert!(
-                after.contains(content) || is_kept(&*self.store, content),
+                after.contains(content) || place.keeps(content),
                 "a content vanished from {}: {result:#?}",
                 machine.name
             );
@@ -216,23 +192,29 @@ impl World {
     }
 
     fn end(&mut self) {
-        let store = Arc::clone(&self.store);
+        let place = self.place;
+        let sync = |machine: &Machine, clock: i64| {
+            let mut folder = place.open(machine, None).unwrap();
+            let report = machine.sync_with(&mut folder, at(clock)).unwrap();
+            assert!(report.complete, "{report:#?}");
+            report
+        };
         // Long enough for deletions by hand to count, and so often that nobody has news.
         for _ in 0..6 {
             self.clock += 60;
             for machine in &self.machines {
-                machine.sync(&store, at(self.clock));
+                sync(machine, self.clock);
             }
         }
         let files = self.machines[0].files();
         for machine in &self.machines {
-            let report = machine.sync(&store, at(self.clock));
+            let report = sync(machine, self.clock);
             assert_eq!(report.steps, [], "{}", machine.name);
             assert_eq!(report.problems, []);
             assert_same(&machine.files(), &files);
         }
-        assert_same(&plain(&*self.store), &files);
-        let mut folder = folder_on(store, "observer");
+        assert_same(&place.files(), &files);
+        let mut folder = place.open(&Machine::new("observer"), None).unwrap();
         let index: BTreeMap<String, String> = folder
             .list()
             .iter()
@@ -243,7 +225,7 @@ impl World {
             .collect();
         let hashes = files
             .iter()
-            .map(|(path, bytes)| (path.clone(), hash(bytes)))
+            .map(|(path, bytes)| (path.clone(), place.hash(bytes)))
             .collect();
         assert_same(&index, &hashes);
         assert_eq!(folder.verify().unwrap(), []);
@@ -254,13 +236,17 @@ impl World {
             .chain(folder.deleted().unwrap())
             .map(|version| version.path)
             .collect();
-        paths.extend(PATHS.iter().map(|path| name(path)));
+        paths.extend(self.paths.iter().map(|path| name(path)));
         for path in paths {
             for version in folder.history(&path).unwrap_or_default() {
                 known.extend(version.content().map(|content| content.hash.to_string()));
             }
         }
-        let lost: Vec<_> = self.must_keep.difference(&known).collect();
+        let lost: Vec<_> = self
+            .must_keep
+            .difference(&known)
+            .filter(|hash| !place.keeps_untold(hash))
+            .collect();
         assert_eq!(lost, Vec::<&String>::new());
     }
 }
@@ -289,10 +275,10 @@ fn seed() -> u64 {
 }
 
 #[expect(clippy::print_stdout, reason = "a random test prints its seed")]
-pub(crate) fn run(store: Arc<dyn Store>, devices: usize, operations: u64) {
+pub(crate) fn run(place: &dyn Place, devices: usize, operations: u64) {
     let seed = seed();
     println!("seed {seed}, {devices} devices: set RAVELIN_SEED={seed} to repeat");
-    let mut world = World::new(store, devices, seed);
+    let mut world = World::new(place, devices, seed);
     for _ in 0..operations {
         world.step();
     }
@@ -301,12 +287,33 @@ pub(crate) fn run(store: Arc<dyn Store>, devices: usize, operations: u64) {
     assert!(world.finished > operations / 20 && world.cut >= operations / 100);
 }
 
+/// The network breaks off about once in so many calls where a run makes many.
+const CUT_EVERY: u64 = 600;
+
 #[test]
 fn two_devices_converge_and_no_version_is_lost_in_10_000_random_operations() {
-    run(Arc::new(Memory::new()), 2, 10_000);
+    run(&OnStore::new(Arc::new(Memory::new()), CUT_EVERY), 2, 10_000);
 }
 
 #[test]
 fn three_devices_converge_and_no_version_is_lost_in_10_000_random_operations() {
-    run(Arc::new(Memory::new()), 3, 10_000);
+    run(&OnStore::new(Arc::new(Memory::new()), CUT_EVERY), 3, 10_000);
+}
+
+#[test]
+fn three_devices_converge_on_a_disk_and_no_version_is_lost() {
+    let scratch = crate::bench::scratch();
+    let disk = store::Disk::new(scratch.path(), &crate::bench::environment());
+    let place = OnStore::new(Arc::new(disk), CUT_EVERY);
+    run(&place.in_folder(scratch.path().to_owned()), 3, 2000);
+}
+
+#[test]
+fn two_devices_converge_on_dropbox_and_no_revision_is_lost() {
+    run(&OnDropbox::new(), 2, 500);
+}
+
+#[test]
+fn three_devices_converge_on_dropbox_and_no_revision_is_lost() {
+    run(&OnDropbox::new(), 3, 500);
 }

@@ -12,7 +12,7 @@ use testkit::servers::fetch;
 
 use crate::bench::{Machine, at, environment, name};
 
-fn signed_in(emulator: &DropboxEmulator, state: &Path) -> Environment {
+pub(crate) fn signed_in(emulator: &DropboxEmulator, state: &Path) -> Environment {
     let mut environment = environment();
     #[expect(
         clippy::disallowed_methods,
@@ -171,7 +171,7 @@ fn a_device_that_was_overtaken_between_look_and_write_overwrites_nothing() {
 }
 
 #[test]
-fn capitals_only_refused_names_and_folders_for_files() {
+fn capitals_only_and_refused_names_are_named_and_the_others_travel() {
     let emulator = DropboxEmulator::start();
     let state = tempfile::tempdir().unwrap();
     let environment = signed_in(&emulator, state.path());
@@ -197,6 +197,43 @@ fn capitals_only_refused_names_and_folders_for_files() {
     sync(&desktop, &environment, 2);
     assert_eq!(desktop.read("cASE").unwrap(), b"1");
     assert_eq!(desktop.read("Case"), None);
+}
+
+#[test]
+fn a_folder_is_replaced_by_a_file_and_the_other_way() {
+    let emulator = DropboxEmulator::start();
+    let state = tempfile::tempdir().unwrap();
+    let environment = signed_in(&emulator, state.path());
+    let (laptop, desktop) = (Machine::new("laptop"), Machine::new("desktop"));
+    laptop.write("a/b/c", b"deep");
+    laptop.write("x", b"file");
+    laptop.write("caf\u{e9}", b"composed");
+    laptop.write("cafe\u{301}", b"decomposed");
+    sync(&laptop, &environment, 0);
+    sync(&desktop, &environment, 1);
+    laptop.write("a", b"now a file");
+    laptop.write("x/y", b"now a folder");
+    sync(&laptop, &environment, 2);
+    sync(&desktop, &environment, 3);
+    assert_eq!(laptop.files(), desktop.files());
+    assert_eq!(laptop.files(), emulator.files("/Drop"));
+    assert_eq!(desktop.read("a").unwrap(), b"now a file");
+    assert_eq!(desktop.read("x/y").unwrap(), b"now a folder");
+    assert_eq!(desktop.read("cafe\u{301}").unwrap(), b"decomposed");
+    // What was in the folder is deleted there. Of a file whose name a folder has, Dropbox tells nothing.
+    let mut folder = open(&environment);
+    let deleted: Vec<String> = folder
+        .deleted()
+        .unwrap()
+        .iter()
+        .map(|version| version.path.to_string())
+        .collect();
+    assert_eq!(deleted, ["a/b/c"]);
+    // A folder in which something is does not give way.
+    emulator.put("/Drop/full/inside", b"somebody's");
+    let refused = folder.put(&name("full"), &b"a file"[..], at(4), at(4));
+    assert!(refused.is_err());
+    assert_eq!(emulator.object("/Drop/full/inside").unwrap(), b"somebody's");
 }
 
 #[test]

@@ -6,5 +6,7 @@ mod bench;
 mod chaos;
 mod dropbox;
 mod history;
+mod place;
+mod servers;
 mod sharing;
 mod syncing;

@@ -298,6 +298,41 @@ fn what_an_interrupted_run_exchanged_is_removed_when_known_and_kept_when_not() {
 }
 
 #[test]
+fn a_drive_that_is_pulled_out_while_its_folder_is_followed_deletes_nothing() {
+    let scratch = crate::bench::scratch();
+    let (root, away) = (scratch.path().join("drive"), scratch.path().join("away"));
+    let disk = store::Disk::new(&root, &environment());
+    Folder::create(&disk, &environment()).unwrap();
+    let laptop = Machine::new("laptop");
+    laptop.write("a/b", b"1");
+    let mut folder = laptop.folder(Arc::new(disk)).unwrap();
+    laptop.sync_with(&mut folder, at(0)).unwrap();
+    std::fs::rename(&root, &away).unwrap();
+    std::fs::create_dir(&root).unwrap();
+    for seconds in [40, 80, 120] {
+        let refused = laptop.sync_with(&mut folder, at(seconds));
+        assert!(matches!(refused, Err(Error::OtherFolder)), "{refused:?}");
+    }
+    assert_eq!(laptop.read("a/b").unwrap(), b"1");
+    assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
+    std::fs::remove_dir(&root).unwrap();
+    std::fs::rename(&away, &root).unwrap();
+    let report = laptop.sync_with(&mut folder, at(160)).unwrap();
+    assert_eq!((report.steps, report.adopted), (vec![], vec![]));
+}
+
+#[test]
+fn one_run_follows_a_folder_at_a_time() {
+    let (store, laptop, _) = two();
+    let folder = laptop.folder(store).unwrap();
+    let first = laptop.sync_of().follow(&folder).unwrap();
+    assert!(first.is_some());
+    assert!(laptop.sync_of().follow(&folder).unwrap().is_none());
+    drop(first);
+    assert!(laptop.sync_of().follow(&folder).unwrap().is_some());
+}
+
+#[test]
 fn a_disk_as_the_store_goes_through_the_same_changes() {
     let scratch = crate::bench::scratch();
     let disk = store::Disk::new(scratch.path(), &environment());

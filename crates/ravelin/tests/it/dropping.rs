@@ -151,6 +151,48 @@ error: this could not be done [unexpected]
 }
 
 #[test]
+fn a_store_that_signs_addresses_serves_the_file_itself() {
+    let Some(server) = testkit::servers::seaweed() else {
+        return;
+    };
+    let bench = Bench::new();
+    bench.file("report & plan.txt", "for a guest");
+    let store = format!("s3+http://key:secret@127.0.0.1:{}/bucket/drop", server.port);
+    let at = ["--store", &store];
+    output(&bench, &[&["drop", "init"], &at[..]].concat());
+    let file = "report & plan.txt";
+    output(&bench, &[&["drop", "put", file], &at[..]].concat());
+    let share = ["drop", "share", file, "--presigned"];
+    let share = |life| [&share[..], &["--expires", life], &at[..]].concat();
+    let link = json(&bench, &share("1 hour"));
+    assert_eq!(link[0]["path"], file);
+    assert_eq!(link[0]["presigned"], true);
+    let url = link[0]["url"].as_str().unwrap();
+    assert!(!url.contains("secret"), "{url}");
+    assert_eq!(testkit::servers::fetch(url), "for a guest");
+    // A person gets the address alone.
+    let printed = String::from_utf8(output(&bench, &share("1 hour"))).unwrap();
+    assert_eq!(printed.lines().count(), 1);
+    assert_eq!(testkit::servers::fetch(printed.trim()), "for a guest");
+    // S3 signs for a week at most, and the link is none of ours that could be taken back.
+    bench.ravelin(share("8 days")).assert().code(1);
+    let links = json(&bench, &[&["drop", "links"], &at[..]].concat());
+    assert_eq!(links, serde_json::json!([]));
+    let missing = [
+        "drop",
+        "share",
+        "other",
+        "--presigned",
+        "--expires",
+        "1 hour",
+    ];
+    let missing = [&missing[..], &at[..]].concat();
+    bench.ravelin(missing).assert().code(1);
+    output(&bench, &[&["drop", "rm", file], &at[..]].concat());
+    assert!(!testkit::servers::fetch(url).contains("for a guest"));
+}
+
+#[test]
 fn two_folders_follow_each_other_until_they_are_stopped() {
     let bench = Bench::new();
     for folder in ["Drop", "Other"] {
@@ -177,6 +219,23 @@ fn two_folders_follow_each_other_until_they_are_stopped() {
         }
     };
     until("nas/x", b"1");
+    // What a schedule begins beside it ends at once.
+    bench
+        .ravelin(["drop", "sync", "Drop", "--watch", "--store", "nas", "-v"])
+        .assert()
+        .success()
+        .stderr_eq(str![[r#"
+another run follows it already
+
+"#]]);
+    bench
+        .ravelin(["drop", "sync", "Drop", "--watch", "--store", "away", "-v"])
+        .assert()
+        .code(75)
+        .stderr_eq(str![[r#"
+waiting, because [HOME]/away is not there: is its drive connected?
+
+"#]]);
     bench.file("Drop/new/deep", "2");
     until("nas/new/deep", b"2");
     output(&bench, &["drop", "sync", "Other", "--store", "nas"]);

@@ -11,6 +11,7 @@ mod configuration;
 mod damaged;
 mod drilling;
 mod drop_killed;
+mod drop_large;
 mod dropping;
 mod duplicity;
 mod duplicity_command_line;

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
+use super::blocks::Blocks;
 use super::http::{Answer, Faults, HttpServer, Request, hex};
 use super::oauth::Tokens;
 
@@ -25,7 +25,7 @@ struct State {
     tokens: Tokens,
     /// By path in small letters; folders have no file.
     entries: BTreeMap<String, Entry>,
-    sessions: BTreeMap<String, Vec<u8>>,
+    sessions: BTreeMap<String, Blocks>,
     cursors: BTreeMap<String, Cursor>,
     /// Every revision of every path, oldest first; a deletion has no file.
     history: BTreeMap<String, Vec<Kept>>,
@@ -46,7 +46,7 @@ struct Entry {
 
 #[derive(Debug, Clone)]
 struct File {
-    bytes: Arc<Vec<u8>>,
+    bytes: Blocks,
     rev: String,
     hash: String,
     /// When it came, in seconds since 1970.
@@ -177,10 +177,42 @@ impl DropboxEmulator {
         })
     }
 
+    /// The files of a folder with their bytes, by their names below it.
+    #[must_use]
+    pub fn files(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
+        let prefix = format!("{folder}/");
+        self.with(|state| {
+            let files = state.entries.values().filter_map(|entry| {
+                let name = entry.path.strip_prefix(&prefix)?;
+                Some((name.to_owned(), entry.file.as_ref()?.bytes.to_vec()))
+            });
+            files.collect()
+        })
+    }
+
+    /// How many bytes a file has, and its content hash.
+    #[must_use]
+    pub fn size_and_hash(&self, path: &str) -> Option<(usize, String)> {
+        self.with(|state| {
+            let entry = state.entries.get(&path.to_lowercase())?;
+            let file = entry.file.as_ref()?;
+            Some((file.bytes.len(), file.hash.clone()))
+        })
+    }
+
+    /// Whether some revision of some file has this content hash.
+    #[must_use]
+    pub fn keeps(&self, hash: &str) -> bool {
+        self.with(|state| {
+            let mut kept = state.history.values().flatten();
+            kept.any(|kept| kept.file.as_ref().is_some_and(|file| file.hash == hash))
+        })
+    }
+
     /// Puts a file there, as if another client had.
     pub fn put(&self, path: &str, bytes: &[u8]) {
         self.with(|state| {
-            state.store(path, bytes.to_vec(), None);
+            state.store(path, bytes.into(), None);
         });
     }
 
@@ -228,14 +260,6 @@ fn with_reason(answer: &Answer) -> Answer {
     Answer::json(409, &told)
 }
 
-fn content_hash(bytes: &[u8]) -> String {
-    let mut all = Sha256::new();
-    for block in bytes.chunks(4 << 20) {
-        all.update(Sha256::digest(block));
-    }
-    hex(all.finalize())
-}
-
 fn text(value: &Value, key: &str) -> String {
     value
         .get(key)
@@ -280,12 +304,13 @@ impl State {
             header => serde_json::from_str(header).unwrap_or_default(),
         };
         let told = text(&argument, "content_hash");
-        if !told.is_empty() && told != content_hash(&request.body) {
+        let sent = Blocks::from(request.body.as_slice());
+        if !told.is_empty() && told != sent.content_hash() {
             return refuse(&["content_hash_mismatch"]);
         }
         match request.path.trim_start_matches("/2/") {
             "files/upload" => {
-                let answer = self.commit(&argument, request.body.clone());
+                let answer = self.commit(&argument, sent);
                 if answer.status == 409 {
                     with_reason(&answer)
                 } else {
@@ -295,7 +320,7 @@ impl State {
             "files/upload_session/start" => {
                 self.next += 1;
                 let id = format!("session-{}", self.next);
-                self.sessions.insert(id.clone(), request.body.clone());
+                self.sessions.insert(id.clone(), sent);
                 Answer::json(200, &json!({"session_id": id}))
             }
             "files/upload_session/append_v2" => self.append(&argument["cursor"], &request.body),
@@ -464,7 +489,7 @@ impl State {
         let Some(file) = kept else {
             return refuse(&["invalid_revision"]);
         };
-        let entry = self.store(&path, file.bytes.to_vec(), Some(file.modified));
+        let entry = self.store(&path, file.bytes, Some(file.modified));
         let mut told = entry.metadata();
         if let Some(map) = told.as_object_mut() {
             map.remove(".tag");
@@ -581,11 +606,11 @@ impl State {
                 &json!({"error_summary": "incorrect_offset/..", "error": {".tag": "incorrect_offset", "correct_offset": session.len()}}),
             );
         }
-        session.extend_from_slice(bytes);
+        session.append(bytes);
         Answer::json(200, &Value::Null)
     }
 
-    fn commit(&mut self, argument: &Value, bytes: Vec<u8>) -> Answer {
+    fn commit(&mut self, argument: &Value, bytes: Blocks) -> Answer {
         let path = text(argument, "path");
         let mode = argument["mode"]
             .as_str()
@@ -617,7 +642,7 @@ impl State {
         }
         let same = old
             .and_then(|old| old.file.as_ref())
-            .is_some_and(|file| *file.bytes == bytes);
+            .is_some_and(|file| file.bytes == bytes);
         let strict = argument["strict_conflict"].as_bool() == Some(true);
         if old.is_some() && mode != "overwrite" && !upon && (strict || !same) {
             return refuse(&["path", "conflict", "file"]);
@@ -633,7 +658,7 @@ impl State {
         Answer::json(200, &entry.metadata())
     }
 
-    fn store(&mut self, path: &str, bytes: Vec<u8>, modified: Option<String>) -> Entry {
+    fn store(&mut self, path: &str, bytes: Blocks, modified: Option<String>) -> Entry {
         self.folders(path);
         self.next += 1;
         let at = START + self.next;
@@ -641,8 +666,8 @@ impl State {
             at,
             modified: modified.unwrap_or_else(|| stamp(at)),
             rev: format!("{:09x}", self.next),
-            hash: content_hash(&bytes),
-            bytes: Arc::new(bytes),
+            hash: bytes.content_hash(),
+            bytes,
         };
         let entry = Entry {
             path: path.to_owned(),
@@ -687,9 +712,9 @@ impl State {
         let bytes = entry
             .file
             .as_ref()
-            .map(|file| Arc::clone(&file.bytes))
+            .map(|file| file.bytes.clone())
             .unwrap_or_default();
-        Answer::content(request, &bytes).header(
+        Answer::part_of(request, bytes.len(), |start, end| bytes.range(start, end)).header(
             "dropbox-api-result",
             entry
                 .metadata()

@@ -194,15 +194,23 @@ impl Answer {
 
     /// Bytes of an object, or the part of them that was asked for.
     pub(super) fn content(request: &Request, bytes: &[u8]) -> Self {
-        match request.range(bytes.len()) {
-            Err(()) => Self::new(416).header("content-range", format!("bytes */{}", bytes.len())),
-            Ok(None) => Self::new(200).body(bytes.to_vec()),
+        Self::part_of(request, bytes.len(), |start, end| {
+            bytes[start..end].to_vec()
+        })
+    }
+
+    /// The same, of an object of `size` bytes of which `part` gives those from a start to an end.
+    pub(super) fn part_of(
+        request: &Request,
+        size: usize,
+        part: impl Fn(usize, usize) -> Vec<u8>,
+    ) -> Self {
+        match request.range(size) {
+            Err(()) => Self::new(416).header("content-range", format!("bytes */{size}")),
+            Ok(None) => Self::new(200).body(part(0, size)),
             Ok(Some((start, end))) => Self::new(206)
-                .header(
-                    "content-range",
-                    format!("bytes {start}-{}/{}", end - 1, bytes.len()),
-                )
-                .body(bytes[start..end].to_vec()),
+                .header("content-range", format!("bytes {start}-{}/{size}", end - 1))
+                .body(part(start, end)),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! address, and stop when dropped.
 
 mod b2;
+mod blocks;
 mod drive;
 mod dropbox;
 mod forwarder;
