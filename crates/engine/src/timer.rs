@@ -4,6 +4,9 @@
 //! so missed work is made up, a change of the configuration needs no new timer, and changes of the
 //! clock do no harm.
 //!
+//! Where folders are followed as they change, both begin a run that does so and does not end; one that
+//! finds another at it ends at once. So it is begun anew within minutes, whatever ended it.
+//!
 //! What is installed is looked up where it works, never remembered: what this module says is
 //! installed is there.
 
@@ -61,6 +64,9 @@ pub struct Job {
     /// Whether it calls programs of the user's choosing, or the local mail program: a service that is
     /// held to little would hold them to it, too.
     pub calls_others: bool,
+    /// The layers whose folders are followed as they change: for each there is one that does
+    /// that all the time, begun anew when it has ended.
+    pub watches: Vec<String>,
     /// Folders of its own that it writes to, for a service that may write nowhere else.
     pub writes: Vec<PathBuf>,
     /// The stores on this machine, which it writes to when they are there.
@@ -108,9 +114,14 @@ impl Job {
         job.calls_others = config.calls_others();
         for layer in &config.layers {
             job.stores.extend(layer.local_store());
-            if matches!(layer.kind, Kind::Duplicity(_)) {
+            match &layer.kind {
                 // Trust and agents of GnuPG.
-                job.stores.push(machine.places.home.join(".gnupg"));
+                Kind::Duplicity(_) => job.stores.push(machine.places.home.join(".gnupg")),
+                Kind::Drop { folder, watch } => {
+                    job.stores.extend(folder.clone());
+                    job.watches.extend(watch.then(|| layer.name.clone()));
+                }
+                Kind::Borg { .. } => {}
             }
         }
         let metrics = config.metrics.as_ref().and_then(|file| file.parent());
@@ -154,6 +165,7 @@ impl Job {
             environment,
             notifies: false,
             calls_others: false,
+            watches: Vec::new(),
             writes: vec![
                 places.state.clone(),
                 places.cache.clone(),
@@ -181,15 +193,20 @@ impl Job {
     }
 
     /// The command line that is called.
-    fn words(&self, verb: &str) -> Vec<OsString> {
+    fn words(&self, verb: &[&str]) -> Vec<OsString> {
         let mut words = vec![self.program.clone().into_os_string()];
         if !self.usual_config {
             words.push("--config".into());
             words.push(self.config.clone().into_os_string());
         }
-        words.push(verb.into());
+        words.extend(verb.iter().map(OsString::from));
         words
     }
+}
+
+/// The command that follows the folder of a layer.
+fn watching(layer: &str) -> [&str; 5] {
+    ["drop", "--layer", layer, "sync", "--watch"]
 }
 
 /// A minute below `minutes` that is the same each time on one machine and differs between them,
@@ -329,6 +346,7 @@ pub(crate) mod tests {
             environment: vec![("PATH".to_owned(), "/usr/bin:/bin".into())],
             notifies: false,
             calls_others: false,
+            watches: Vec::new(),
             writes: vec![folder.join("state")],
             stores: vec![PathBuf::from("/mnt/backup")],
             minutes: 15,

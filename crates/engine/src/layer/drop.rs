@@ -11,6 +11,7 @@ use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ::drop::{Device, Did, Folder, Sync as Synchronisation, Version};
 use jiff::Timestamp;
@@ -24,6 +25,12 @@ use super::{
 };
 use crate::event::{PathRecord, ProblemRecord, chain};
 use crate::{Machine, Selection, Stop, config};
+
+/// So long another run may be at the folder.
+const BUSY_FOR: Duration = Duration::from_secs(120);
+
+/// So often it is looked at whether it is done.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Read at once from a file's content.
 const READ_SIZE: usize = 256 << 10;
@@ -384,7 +391,7 @@ impl Intake for DropIntake<'_> {
         let layer = layer.into_inner().unwrap_or_else(PoisonError::into_inner);
         let (stop, mut uploaded) = (Arc::clone(&layer.stop), 0);
         let mut kept_both = Vec::new();
-        let report = sync.run(&mut layer.there, now, &mut |step| {
+        let mut on_step = |step: &::drop::Step| {
             match step.did {
                 Did::Uploaded => uploaded += step.bytes,
                 Did::KeptBoth => kept_both.push(step.path.clone()),
@@ -395,7 +402,20 @@ impl Intake for DropIntake<'_> {
             } else {
                 ControlFlow::Continue(())
             }
-        })?;
+        };
+        let mut waited = Duration::ZERO;
+        let report = loop {
+            match sync.run(&mut layer.there, now, &mut on_step) {
+                // The run that follows the folder is just at it, and does the same.
+                Err(::drop::Error::Busy { .. })
+                    if waited < BUSY_FOR && !layer.stop.is_requested() =>
+                {
+                    std::thread::sleep(LOOK_AGAIN);
+                    waited += LOOK_AGAIN;
+                }
+                result => break result?,
+            }
+        };
         if stop.is_requested() && !report.complete {
             return Err(::drop::Error::Stopped.into());
         }

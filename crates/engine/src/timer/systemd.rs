@@ -81,20 +81,30 @@ pub(super) fn files(job: &Job) -> Result<Vec<(PathBuf, String)>, String> {
         .collect();
     let name = name(job);
     let mut units = Vec::new();
-    let mut add = |name: &str, verb: &str, what: &str, when: &str| -> Result<(), String> {
-        units.push((
-            job.units.join(format!("{name}.service")),
-            service(job, verb, what)?,
-        ));
-        units.push((job.units.join(format!("{name}.timer")), timer(what, when)));
-        Ok(())
+    let mut add = |name: &str, service: String, timer: String| {
+        units.push((job.units.join(format!("{name}.service")), service));
+        units.push((job.units.join(format!("{name}.timer")), timer));
     };
-    let every = format!("*:{}", minutes.join(","));
-    add(&name, "run", "Backups by Ravelin: what is due", &every)?;
+    let every = format!("OnCalendar=*:{}", minutes.join(","));
+    let what = "Backups by Ravelin: what is due";
+    let run = service(job, Ends::Soon, &["run"], what)?;
+    add(&name, run, timer(what, &every));
     if job.notifies {
-        let when = format!("00/3:{:02}", (u16::from(job.offset) + 1) % 60);
+        let when = format!("OnCalendar=00/3:{:02}", (u16::from(job.offset) + 1) % 60);
         let what = "Alarms by Ravelin: what nobody heard of yet";
-        add(&notify_name(job), "notify", what, &when)?;
+        let notify = service(job, Ends::Soon, &["notify"], what)?;
+        add(&notify_name(job), notify, timer(what, &when));
+    }
+    for layer in &job.watches {
+        let what = format!("Drop folder by Ravelin: {layer}, as it changes");
+        let watch = service(job, Ends::Never, &super::watching(layer), &what)?;
+        // At once, and again when it has ended: a timer lets one that runs alone.
+        let when = format!("OnActiveSec=1\n{every}");
+        add(
+            &format!("{}{layer}", watch_prefix(job)),
+            watch,
+            timer(&what, &when),
+        );
     }
     Ok(units)
 }
@@ -104,15 +114,42 @@ fn notify_name(job: &Job) -> String {
     format!("{}-notify", name(job))
 }
 
+/// What the names of the units that follow folders begin with.
+fn watch_prefix(job: &Job) -> String {
+    format!("{}-watch-", name(job))
+}
+
+/// The timers of ours that are there, by the names of their units.
+fn timers_there(job: &Job) -> Vec<String> {
+    let mut names = vec![name(job), notify_name(job)];
+    let prefix = watch_prefix(job);
+    let files = fs::read_dir(&job.units).into_iter().flatten().flatten();
+    names.extend(files.filter_map(|file| {
+        let file_name = file.file_name().into_string().ok()?;
+        let unit = file_name.strip_suffix(".timer")?;
+        unit.starts_with(&prefix).then(|| unit.to_owned())
+    }));
+    names.retain(|name| job.units.join(format!("{name}.timer")).exists());
+    names
+}
+
+/// When a service ends.
+#[derive(PartialEq, Eq)]
+enum Ends {
+    Soon,
+    /// When it is told to.
+    Never,
+}
+
 fn timer(what: &str, when: &str) -> String {
     format!(
         "[Unit]\nDescription={what}\n\n\
-         [Timer]\nOnCalendar={when}\nPersistent=yes\nRandomizedDelaySec=60\n\n\
+         [Timer]\n{when}\nPersistent=yes\nRandomizedDelaySec=60\n\n\
          [Install]\nWantedBy=timers.target\n"
     )
 }
 
-fn service(job: &Job, verb: &str, what: &str) -> Result<String, String> {
+fn service(job: &Job, ends: Ends, verb: &[&str], what: &str) -> Result<String, String> {
     let mut exec = Vec::new();
     for word in job.words(verb) {
         exec.push(quoted(&word)?);
@@ -121,7 +158,11 @@ fn service(job: &Job, verb: &str, what: &str) -> Result<String, String> {
     if job.for_system {
         service.push_str("Wants=network-online.target\nAfter=network-online.target\n");
     }
-    service.push_str("\n[Service]\nType=oneshot\n");
+    let kind = match ends {
+        Ends::Soon => "oneshot",
+        Ends::Never => "exec",
+    };
+    service.push_str(&format!("\n[Service]\nType={kind}\n"));
     service.push_str(&format!("ExecStart={}\n", exec.join(" ")));
     for (variable, value) in &job.environment {
         let mut pair = std::ffi::OsString::from(format!("{variable}="));
@@ -129,8 +170,8 @@ fn service(job: &Job, verb: &str, what: &str) -> Result<String, String> {
         service.push_str(&format!("Environment={}\n", quoted(&pair)?));
     }
     service.push_str(
-        "# Some files skipped (3), and waiting for power, network or a drive (75), are no failures.\n\
-         SuccessExitStatus=3 75\nTimeoutStartSec=infinity\nSyslogIdentifier=ravelin\n\
+        "# Some files skipped (3), waiting for power, network or a drive (75), and being stopped (130) are no failures.\n\
+         SuccessExitStatus=3 75 130\nTimeoutStartSec=infinity\nSyslogIdentifier=ravelin\n\
          Nice=19\nCPUWeight=20\nIOWeight=20\n\n",
     );
     service.push_str(ALWAYS);
@@ -202,6 +243,12 @@ pub(super) fn install(job: &Job, files: &[(PathBuf, String)]) -> Result<(), Stri
             create_private_folder(folder).map_err(failed)?;
         }
     }
+    // What is followed no longer, or in another way.
+    for name in timers_there(job) {
+        if name.starts_with(&watch_prefix(job)) {
+            remove_timer(job, &name)?;
+        }
+    }
     for (path, text) in files {
         let beside = path.with_extension("new");
         fs::write(&beside, text).map_err(failed)?;
@@ -223,25 +270,30 @@ pub(super) fn install(job: &Job, files: &[(PathBuf, String)]) -> Result<(), Stri
 
 pub(super) fn remove(job: &Job) -> Result<(), String> {
     let mut found = false;
-    for name in [name(job), notify_name(job)] {
-        let timer = format!("{name}.timer");
-        let path = job.units.join(&timer);
-        if !path.exists() {
-            continue;
-        }
+    for name in timers_there(job) {
         found = true;
-        let _ = systemctl(job, &["disable", "--now", &timer]);
-        for path in [path, job.units.join(format!("{name}.service"))] {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(error.to_string());
-                }
-                _ => {}
-            }
-        }
+        remove_timer(job, &name)?;
     }
     if found {
         let _ = systemctl(job, &["daemon-reload"]);
+    }
+    Ok(())
+}
+
+fn remove_timer(job: &Job, name: &str) -> Result<(), String> {
+    let (timer, service) = (format!("{name}.timer"), format!("{name}.service"));
+    let _ = systemctl(job, &["disable", "--now", &timer]);
+    if name.starts_with(&watch_prefix(job)) {
+        // It does not end by itself.
+        let _ = systemctl(job, &["stop", &service]);
+    }
+    for unit in [timer, service] {
+        match fs::remove_file(job.units.join(unit)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error.to_string());
+            }
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -302,7 +354,8 @@ mod tests {
     #[test]
     fn the_timer_is_written_started_and_taken_away_again() {
         let folder = tempfile::tempdir().unwrap();
-        let job = job(folder.path());
+        let mut job = job(folder.path());
+        job.watches = vec!["drop".to_owned(), "old".to_owned()];
         script(
             folder.path(),
             "systemctl",
@@ -313,6 +366,14 @@ mod tests {
         let installed = installed(&job).unwrap();
         assert!(installed.enabled);
         assert_eq!(installed.next, Timestamp::from_second(1_795_593_600).ok());
+        // One that is followed no longer is stopped and goes.
+        job.watches.pop();
+        install(&job, &super::files(&job).unwrap()).unwrap();
+        let there = timers_there(&job);
+        let watching = format!("{}drop", watch_prefix(&job));
+        assert_eq!(there, [name(&job), watching.clone()]);
+        let unit = fs::read_to_string(job.units.join(format!("{watching}.service"))).unwrap();
+        assert!(unit.contains("drop --layer drop sync --watch\n"), "{unit}");
         remove(&job).unwrap();
         assert_eq!(super::installed(&job), None);
         assert_eq!(fs::read_dir(&job.units).unwrap().count(), 0);
@@ -326,6 +387,10 @@ mod tests {
             calls.contains(&format!("--user disable --now {timer}")),
             "{calls}"
         );
+        for layer in ["drop", "old"] {
+            let stopped = format!("--user stop {}{layer}.service", watch_prefix(&job));
+            assert!(calls.contains(&stopped), "{calls}");
+        }
     }
 
     #[test]
@@ -354,6 +419,7 @@ mod tests {
             job.for_system = for_system;
             job.calls_others = calls_others;
             job.notifies = true;
+            job.watches = vec!["drop".to_owned()];
             // A program that is there: systemd looks.
             job.program = PathBuf::from("/bin/true");
             let files = files(&job).unwrap();

@@ -146,6 +146,33 @@ nothing was installed
 }
 
 #[test]
+fn a_drop_folder_that_is_watched_is_followed_all_the_time() {
+    let bench = Bench::new();
+    let path = with_crontab(&bench);
+    let layer = "\n[layer.files]\nkind = \"drop\"\nstore = \"~/nas\"\n";
+    let config = format!("{CONFIG}{layer}folder = \"~/Drop\"\nwatch = true\n");
+    bench.file(".config/ravelin/ravelin.toml", &config);
+    bench
+        .ravelin(["schedule", "install", "--by", "cron"])
+        .env("PATH", &path)
+        .assert()
+        .success();
+    let tab = fs::read_to_string(bench.home().join("tab")).unwrap();
+    assert_eq!(tab.lines().count(), 2, "{tab}");
+    let following = tab.lines().last().unwrap();
+    assert!(
+        following.contains(" drop --layer files sync --watch # ravelin "),
+        "{tab}"
+    );
+    // Without a folder there is nothing to follow.
+    bench.file(
+        ".config/ravelin/ravelin.toml",
+        &format!("{CONFIG}{layer}watch = true\n"),
+    );
+    bench.ravelin(["config", "check"]).assert().code(2);
+}
+
+#[test]
 fn where_nothing_can_call_it_the_reasons_are_told() {
     let bench = Bench::new();
     bench.file(".config/ravelin/ravelin.toml", CONFIG);

@@ -74,7 +74,7 @@ fn place(arguments: &Drop, session: &Session<'_>) -> Result<Place, Ended> {
             let layer = layer.filter(of_kind).ok_or(Error::Unsupported {
                 what: "the configuration has no such layer of kind `drop`: add one, or name a store with `--store`",
             })?;
-            let config::Kind::Drop { folder } = &layer.kind else {
+            let config::Kind::Drop { folder, .. } = &layer.kind else {
                 return Err(Ended::Drop(Error::Unsupported {
                     what: "the layer is not of kind `drop`",
                 }));

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
 
-use ::drop::{Did, Error, Selection, Step, SyncReport};
+use ::drop::{Did, Error, Folder, Problem, Selection, Step, SyncReport};
+use store::Location;
 
 use super::{Ended, Place, Session, problem_records, tell_problems, typed};
 use crate::cli::drop::Sync;
@@ -47,7 +48,13 @@ pub(super) fn run(place: &Place, arguments: &Sync, session: &Session<'_>) -> Res
         sync.allow_empty = arguments.allow_empty;
         Ok(sync)
     };
-    let mut folder = place.open()?;
+    let Some(mut folder) = open(place, arguments.watch, session)? else {
+        return Ok(if session.stop.is_requested() {
+            Exit::Interrupted
+        } else {
+            Exit::Waiting
+        });
+    };
     if arguments.dry_run {
         let plan = begin()?.plan(&mut folder, Place::now(session))?;
         for (path, did) in plan {
@@ -63,12 +70,18 @@ pub(super) fn run(place: &Place, arguments: &Sync, session: &Session<'_>) -> Res
         return Ok(Exit::Good);
     }
     // The watch is set before the first look, so that nothing falls between.
-    let mut watch = if arguments.watch {
-        Some(::drop::Watch::new(&path)?)
-    } else {
-        None
-    };
+    let mut watch = None;
+    let mut following = None;
+    if arguments.watch {
+        following = begin()?.follow(&folder)?;
+        if following.is_none() {
+            session.output.tell("another run follows it already");
+            return Ok(Exit::Good);
+        }
+        watch = Some(::drop::Watch::new(&path)?);
+    }
     let mut told = None;
+    let mut known: Vec<Problem> = Vec::new();
     loop {
         // The rules may have changed.
         let sync = begin()?;
@@ -84,7 +97,11 @@ pub(super) fn run(place: &Place, arguments: &Sync, session: &Session<'_>) -> Res
             return end(&result?, session);
         };
         match result {
-            Ok(report) => {
+            Ok(mut report) => {
+                // What was said stays said: it would come with every look.
+                let problems = report.problems.clone();
+                report.problems.retain(|problem| !known.contains(problem));
+                known = problems;
                 end(&report, session)?;
             }
             // The network comes back, or the other run ends.
@@ -96,7 +113,40 @@ pub(super) fn run(place: &Place, arguments: &Sync, session: &Session<'_>) -> Res
             Err(error) => return Err(error.into()),
         }
         if wait(watch, &folder, &mut told, session)? {
+            // Held until here.
+            drop(following);
             return Ok(Exit::Interrupted);
+        }
+    }
+}
+
+/// Opens the drop folder. One that is to be followed is waited for while the network is away; `None`
+/// when its drive is, or when the waiting was stopped.
+fn open(place: &Place, watch: bool, session: &Session<'_>) -> Result<Option<Folder>, Ended> {
+    if let Location::Disk(path) = &place.location
+        && watch
+        && !path.exists()
+    {
+        let path = path.display();
+        session.output.tell(&format!(
+            "waiting, because {path} is not there: is its drive connected?"
+        ));
+        return Ok(None);
+    }
+    loop {
+        match place.open() {
+            Err(Ended::Drop(error)) if watch && error.is_passing() => {
+                session.output.tell(&format!("waiting: {error}"));
+            }
+            opened => return opened.map(Some),
+        }
+        let mut waited = Duration::ZERO;
+        while waited < LOOK_EVERY {
+            if session.stop.is_requested() {
+                return Ok(None);
+            }
+            std::thread::sleep(QUIET);
+            waited += QUIET;
         }
     }
 }
