@@ -220,16 +220,44 @@ impl PlannedRestore {
     ///
     /// [`Error::Layer`] when it cannot be read again.
     pub fn each(&mut self, mut receive: impl FnMut(PlannedEntry)) -> Result<(), Error> {
+        self.go_through(|action, path, destination| {
+            receive(PlannedEntry {
+                action: name(action),
+                path: PathRecord::from(path),
+                destination: PathRecord::from(destination),
+            });
+        })
+    }
+
+    /// The places, below the target, where something stands that would be replaced.
+    pub(crate) fn replaced(&mut self) -> Result<Vec<TreePath>, Error> {
+        let mut replaced = Vec::new();
+        self.go_through(|action, _, destination| {
+            if action == Action::Replace {
+                replaced.push(destination.clone());
+            }
+        })?;
+        Ok(replaced)
+    }
+
+    /// The layer that it would come from.
+    pub(crate) fn layer(&self) -> &str {
+        &self.request.layer.name
+    }
+
+    /// Goes through the entries once more: what would be done, the path in the snapshot, and the one
+    /// below the target.
+    fn go_through(
+        &mut self,
+        mut receive: impl FnMut(Action, &TreePath, &TreePath),
+    ) -> Result<(), Error> {
         let mut admission = self.request.selection.admission();
         let mut number = 0;
         let listed = self.layer.entries(&self.request.snapshot, &mut |found| {
             let entry = found.ok().and_then(|item| admission.admit(item.entry));
             if let Some(entry) = entry {
-                receive(PlannedEntry {
-                    action: name(self.plan.action(number)),
-                    path: PathRecord::from(&entry.path),
-                    destination: PathRecord::from(&*self.plan.destination(number, &entry.path)),
-                });
+                let destination = self.plan.destination(number, &entry.path);
+                receive(self.plan.action(number), &entry.path, &destination);
                 number += 1;
             }
             ControlFlow::Continue(())

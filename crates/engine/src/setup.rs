@@ -175,7 +175,12 @@ pub fn create_passphrase(file: &Path, random: Random) -> io::Result<()> {
     keep_passphrase(file, &secret::generate(random)?)
 }
 
-fn keep_passphrase(file: &Path, passphrase: &Secret) -> io::Result<()> {
+/// Writes the passphrase of a layer that is there already.
+///
+/// # Errors
+///
+/// As [`create_passphrase`].
+pub fn keep_passphrase(file: &Path, passphrase: &Secret) -> io::Result<()> {
     let line = zeroize::Zeroizing::new(format!("{}\n", passphrase.expose()));
     create_private_file(file, line.as_bytes())
 }

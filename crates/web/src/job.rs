@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use engine::event::ProblemRecord;
-use engine::{Code, Event, Explanation, Outcome, RestoreReport, Stop, Watch};
+use engine::{Code, Event, Explanation, Outcome, RestoreReport, Stop, Undoable, Watch};
 use jiff::Timestamp;
 
 use crate::Page;
@@ -29,6 +29,7 @@ pub(crate) enum Kind {
     Verify,
     Drill,
     Restore,
+    Undo,
 }
 
 impl Kind {
@@ -41,6 +42,7 @@ impl Kind {
             Self::Verify => "verify",
             Self::Drill => "drill",
             Self::Restore => "restore",
+            Self::Undo => "undo",
         }
     }
 }
@@ -93,6 +95,8 @@ pub(crate) struct Ended {
     pub(crate) failure: Option<Explanation>,
     /// What a restore did.
     pub(crate) restored: Option<Box<RestoreReport>>,
+    /// What undoes it.
+    pub(crate) undo: Option<String>,
     /// Why nothing runs on its own from now on.
     pub(crate) unscheduled: Option<Explanation>,
 }
@@ -101,7 +105,18 @@ pub(crate) struct Ended {
 pub(crate) struct Made {
     pub(crate) outcome: Outcome,
     pub(crate) restored: Option<Box<RestoreReport>>,
+    pub(crate) undo: Option<String>,
     pub(crate) unscheduled: Option<Explanation>,
+}
+
+impl From<Undoable> for Made {
+    fn from(done: Undoable) -> Self {
+        Self {
+            undo: done.undo,
+            restored: Some(Box::new(done.report.clone())),
+            ..Self::from(done.report.outcome)
+        }
+    }
 }
 
 impl From<Outcome> for Made {
@@ -109,6 +124,7 @@ impl From<Outcome> for Made {
         Self {
             outcome,
             restored: None,
+            undo: None,
             unscheduled: None,
         }
     }
@@ -261,6 +277,7 @@ impl Jobs {
                 outcome: made.outcome,
                 failure,
                 restored: made.restored,
+                undo: made.undo,
                 unscheduled: made.unscheduled,
             });
         };

@@ -25,6 +25,8 @@ pub fn app(page: Arc<Page>) -> Router {
         .route("/restore/browse", shown(restore::browse))
         .route("/restore/plan", shown(restore::plan))
         .route("/restore/download", shown(restore::download))
+        .route("/restore/pack", shown(restore::pack))
+        .route("/restore/undo", done(restore::undo))
         .route(
             "/sources",
             shown(sources::show).merge(done(sources::change)),
@@ -51,6 +53,7 @@ pub fn app(page: Arc<Page>) -> Router {
         .route("/drop/create", done(drop::create))
         .route("/drop/file", shown(drop::file))
         .route("/drop/history", shown(drop::history))
+        .route("/drop/then", shown(drop::then))
         .route("/drop/restore", done(drop::restore))
         .route("/drop/delete", done(drop::delete))
         .route("/drop/links", shown(drop::links))

@@ -98,7 +98,7 @@ fn sentence(say: Say, job: &Job, progress: &Progress) -> String {
             say.put(key, &[("layer", layer)])
         }
         _ if progress.files > 0 => say.t("job.reading").to_owned(),
-        _ if job.kind == Kind::Restore => say.t("job.looking").to_owned(),
+        _ if matches!(job.kind, Kind::Restore | Kind::Undo) => say.t("job.looking").to_owned(),
         _ => say.t("job.beginning").to_owned(),
     }
 }
@@ -124,7 +124,7 @@ fn after(ask: &Ask, job: &Job, progress: &Progress, ended: &Ended) -> Markup {
                 p.dim {
                     (time(ask, ended.at)) ", "
                     (say.duration(ended.at.duration_since(job.started)))
-                    @if progress.files > 0 && job.kind != Kind::Restore {
+                    @if progress.files > 0 && !matches!(job.kind, Kind::Restore | Kind::Undo) {
                         ", " (say.count(progress.files, "count.files")) ", " (say.size(progress.bytes))
                     }
                 }
@@ -145,6 +145,12 @@ fn after(ask: &Ask, job: &Job, progress: &Progress, ended: &Ended) -> Markup {
                 p { a.button href="/sheet" { (icon("sheet")) (say.t("nav.sheet")) } } }
         }
         @if let Some(report) = &ended.restored { (restored(ask, report)) }
+        @if let Some(undo) = &ended.undo {
+            div.card.row {
+                p { (say.t("restore.kept")) }
+                (crate::screens::restore::undo_button(ask, undo))
+            }
+        }
         @if !progress.problems.is_empty() {
             div.card {
                 h2 { (say.t("activity.problems")) }

@@ -228,6 +228,9 @@ pub(crate) fn check(browser: &Browser, axe: &str, name: &str) -> Vec<String> {
     ] {
         browser.look(is_dark, width, height);
         browser.picture(&format!("{name}-{kind}"));
+        if kind == "light" {
+            wrong.extend(crate::outline::differs(browser, name));
+        }
         // One of each light and of each width; the rest are pictures.
         if matches!(kind, "light" | "phone-dark") {
             let faults = faults(browser, axe);

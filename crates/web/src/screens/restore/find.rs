@@ -132,6 +132,7 @@ pub(crate) fn show(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
         }
         @if let Some(results) = &results { (found(ask, typed, results)) }
         (places(ask, &config))
+        (super::act::undos(page, ask))
     };
     Ok(Screen::new(ask, "/restore", title).answer(&middle))
 }
@@ -273,6 +274,10 @@ pub(crate) fn versions(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
                         @if entry.is_file() {
                             a.button.quiet href=(address("download", &one.layer, snapshot, &path)) {
                                 (icon("download")) (say.t("restore.download"))
+                            }
+                        } @else if matches!(entry.kind, EntryKind::Directory) {
+                            a.button.quiet href=(address("pack", &one.layer, snapshot, &path)) {
+                                (icon("download")) (say.t("restore.download-tar"))
                             }
                         }
                     }
