@@ -167,11 +167,7 @@ impl Archive {
             suffix: Suffix::Plain,
             partial: false,
         };
-        if let Some(bytes) = self
-            .local_path(&local)
-            .and_then(|path| std::fs::read(path).ok())
-            && let Ok(manifest) = parse(&bytes)
-        {
+        if let Some(manifest) = self.local_manifest(set) {
             return Ok(manifest);
         }
         let manifest = parse(&self.remote_manifest(set)?)?;

@@ -3,15 +3,7 @@
 use jiff::civil::{Date, DateTime, Weekday};
 use jiff::{Span, Timestamp, ToSpan, ZonedDateTime};
 
-const WEEKDAYS: [(&str, Weekday); 7] = [
-    ("monday", Weekday::Monday),
-    ("tuesday", Weekday::Tuesday),
-    ("wednesday", Weekday::Wednesday),
-    ("thursday", Weekday::Thursday),
-    ("friday", Weekday::Friday),
-    ("saturday", Weekday::Saturday),
-    ("sunday", Weekday::Sunday),
-];
+use crate::schedule::WEEKDAYS;
 
 /// What is meant by a time that has passed. A day means its end, a minute its last moment: what
 /// happened within it is to be there. `None` when it is not understood.
