@@ -541,7 +541,8 @@ fn a_run_that_was_killed_is_cleaned_up_and_disturbs_nobody() {
     );
     scene.run(&[&["verify", &url, &source][..], &same].concat());
     let found = scene.run(&[&["cleanup", &url][..], &same].concat());
-    assert!(found.contains("vol1.difftar"), "{found}");
+    // Volumes are stored side by side: either of the two may be there.
+    assert!(found.contains(".difftar"), "{found}");
     // What a write had only begun goes when it is sure that nobody goes on with it.
     let begun = scene.path("target/.ravelin-tmp-1");
     fs::write(&begun, "half").unwrap();
