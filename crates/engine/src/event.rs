@@ -36,6 +36,9 @@ pub enum Event {
         host: String,
         /// The layers that take part.
         layers: Vec<String>,
+        /// Where each of them is kept, in the same order; empty in older records.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        stores: Vec<String>,
         /// What the last such operation found in the sources, when it is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expected: Option<Totals>,
@@ -156,6 +159,26 @@ pub enum Event {
 }
 
 impl Event {
+    /// The layer that it is about, when it is about one.
+    #[must_use]
+    pub fn layer(&self) -> Option<&str> {
+        match self {
+            Self::LayerStarted { layer, .. }
+            | Self::Step { layer, .. }
+            | Self::LayerDone { layer, .. }
+            | Self::LayerFailed { layer, .. }
+            | Self::Verified { layer, .. }
+            | Self::Pruned { layer, .. }
+            | Self::Restored { layer, .. }
+            | Self::Drilled { layer, .. } => Some(layer),
+            Self::Started { .. }
+            | Self::Progress { .. }
+            | Self::Problem(_)
+            | Self::Committing { .. }
+            | Self::Finished { .. } => None,
+        }
+    }
+
     /// Whether the history keeps it: progress is forgotten.
     #[must_use]
     pub fn is_kept(&self) -> bool {

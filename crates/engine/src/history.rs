@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 
+use crate::config::Config;
 use crate::event::Event;
 use crate::{Error, Random, create_private_folder};
 
@@ -150,6 +151,26 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// What happened, without what is about a layer that was kept elsewhere then: under its name
+    /// there is another copy now, of which that says nothing.
+    pub fn events_of<'a>(&'a self, config: &'a Config) -> impl Iterator<Item = &'a Event> {
+        let moved: Vec<&str> = match self.events.first() {
+            Some(Event::Started { layers, stores, .. }) => layers
+                .iter()
+                .zip(stores)
+                .filter(|(name, store)| {
+                    let of_now = config.layers.iter().find(|layer| layer.name == **name);
+                    of_now.is_some_and(|layer| layer.store != **store)
+                })
+                .map(|(name, _)| name.as_str())
+                .collect(),
+            _ => Vec::new(),
+        };
+        self.events
+            .iter()
+            .filter(move |event| event.layer().is_none_or(|layer| !moved.contains(&layer)))
+    }
+
     /// Whether it has ended: nothing is added to its record any more.
     fn is_over(&self) -> bool {
         matches!(self.events.last(), Some(Event::Finished { .. }))
@@ -235,6 +256,7 @@ mod tests {
             at: at(second),
             host: "nas".to_owned(),
             layers: vec!["disk".to_owned()],
+            stores: vec!["/backup".to_owned()],
             expected: None,
         }
     }

@@ -217,14 +217,7 @@ fn condition(layer: &LayerStatus, memory: &Memory, now: Timestamp) -> Option<Occ
             .seen(&layer.layer)
             .is_some_and(|seen| now.duration_since(seen) > FIRST_BACKUP)
             .then_some(Occasion::Stale),
-        State::Good
-            if layer
-                .drill
-                .as_ref()
-                .is_some_and(|drill| !drill.faults.is_empty()) =>
-        {
-            Some(Occasion::Drill)
-        }
+        State::DrillFailed => Some(Occasion::Drill),
         State::Good if layer.last.as_ref().is_some_and(|last| last.problems > 0) => {
             Some(Occasion::Partial)
         }

@@ -28,6 +28,10 @@ impl<'a> Operation<'a> {
         machine: &Machine,
         watch: Option<Watch<'a>>,
     ) -> Result<Self, Error> {
+        let (layers, stores) = layers
+            .into_iter()
+            .map(|layer| (layer.name.clone(), layer.store.clone()))
+            .unzip();
         let record = History::new(&machine.places.state).begin(started, machine.random)?;
         let operation = Self { record, watch };
         operation.tell(Event::Started {
@@ -35,7 +39,8 @@ impl<'a> Operation<'a> {
             verb,
             at: started,
             host: machine.host.clone(),
-            layers: layers.into_iter().map(|layer| layer.name.clone()).collect(),
+            layers,
+            stores,
             expected,
         });
         Ok(operation)

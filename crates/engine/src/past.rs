@@ -73,7 +73,7 @@ impl Past {
             if now.duration_since(at) > HORIZON {
                 break;
             }
-            past.take_in(operation, verb, now);
+            past.take_in(&operation, verb, config, now);
         }
         Ok(past)
     }
@@ -83,17 +83,27 @@ impl Past {
         self.layers.get(layer).cloned().unwrap_or_default()
     }
 
+    fn of_mut(&mut self, layer: &str) -> &mut LayerPast {
+        self.layers.entry(layer.to_owned()).or_default()
+    }
+
     /// Operations come newest first, so what is known already stays.
-    fn take_in(&mut self, operation: Operation, verb: Verb, now: Timestamp) {
-        for event in operation.events {
-            match event {
-                Event::LayerDone { layer, at, .. } if is_credible(at, now) => {
-                    let layer = self.layers.entry(layer).or_default();
+    fn take_in(
+        &mut self,
+        operation: &Operation,
+        verb: Verb,
+        config: &config::Config,
+        now: Timestamp,
+    ) {
+        for event in operation.events_of(config) {
+            match *event {
+                Event::LayerDone { ref layer, at, .. } if is_credible(at, now) => {
+                    let layer = self.of_mut(layer);
                     layer.succeeded.get_or_insert(at);
                     layer.first_succeeded = Some(at);
                 }
-                Event::LayerFailed { layer, at, .. } if is_credible(at, now) => {
-                    let layer = self.layers.entry(layer).or_default();
+                Event::LayerFailed { ref layer, at, .. } if is_credible(at, now) => {
+                    let layer = self.of_mut(layer);
                     if verb == Verb::Backup && layer.succeeded.is_none() {
                         layer.failures += 1;
                         layer.failed.get_or_insert(at);
@@ -106,20 +116,19 @@ impl Past {
                     }
                 }
                 Event::Verified {
-                    layer, depth, at, ..
+                    ref layer,
+                    depth,
+                    at,
+                    ..
                 } if is_credible(at, now) => {
-                    let layer = self.layers.entry(layer).or_default();
+                    let layer = self.of_mut(layer);
                     layer.structure.get_or_insert(at);
                     if depth == Depth::Data {
                         layer.data.get_or_insert(at);
                     }
                 }
-                Event::Drilled { layer, at, .. } if is_credible(at, now) => {
-                    self.layers
-                        .entry(layer)
-                        .or_default()
-                        .drilled
-                        .get_or_insert(at);
+                Event::Drilled { ref layer, at, .. } if is_credible(at, now) => {
+                    self.of_mut(layer).drilled.get_or_insert(at);
                 }
                 Event::Committing { totals } => {
                     self.totals.get_or_insert(totals);

@@ -232,8 +232,7 @@ fn in_order<'a>(at: Timestamp, context: Context<'a>) -> Result<Vec<&'a config::L
 }
 
 fn is_sick(layer: &LayerStatus) -> bool {
-    let failed_drill = layer.drill.as_ref();
-    layer.state == State::Damaged || failed_drill.is_some_and(|drill| !drill.faults.is_empty())
+    matches!(layer.state, State::Damaged | State::DrillFailed)
 }
 
 /// Nanoseconds for a byte: as it was in the last drill, or a guess from where the layer is.
@@ -254,14 +253,14 @@ fn last_until(at: Timestamp, context: Context<'_>) -> Result<Vec<(String, Timest
     let history = History::new(&context.machine.places.state);
     let mut known: Vec<(String, Timestamp)> = Vec::new();
     for operation in history.operations()? {
-        for event in operation.events {
+        for event in operation.events_of(context.config) {
             if let Event::LayerDone {
                 layer, at: done, ..
             } = event
-                && done <= at
-                && known.iter().all(|(name, _)| *name != layer)
+                && *done <= at
+                && known.iter().all(|(name, _)| name != layer)
             {
-                known.push((layer, done));
+                known.push((layer.clone(), *done));
             }
         }
         if known.len() >= context.config.layers.len() {

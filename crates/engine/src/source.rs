@@ -339,6 +339,7 @@ fn tree_source(
         size_max: source.exclude_larger,
         leave_out_no_dump: source.exclude_no_dump,
         one_file_system: source.one_file_system,
+        leave_out_pseudo: true,
         ..tree::Source::default()
     })
 }

@@ -92,6 +92,8 @@ pub enum State {
     Good,
     /// It has snapshots, but the next is overdue by more than a whole period and a day.
     Late,
+    /// Its last drill did not bring all files back as they were, or could not be made.
+    DrillFailed,
     /// Its last run failed.
     Failed,
     /// When it was last read back, damage was found.
@@ -150,7 +152,13 @@ pub fn status_again(context: Context<'_>, memory: &mut Outlines) -> Result<Statu
         if index == 0 {
             unfinished = unfinished_since(operation);
         }
-        take_in(operation, &mut known, &mut totals, now.timestamp());
+        take_in(
+            operation,
+            context.config,
+            &mut known,
+            &mut totals,
+            now.timestamp(),
+        );
     }
     let waiting = waiting(context.machine);
     let layers: Vec<LayerStatus> = context
@@ -215,6 +223,7 @@ impl Known {
 /// Takes in one operation. They come newest first, so what is known already stays.
 fn take_in(
     operation: &Operation,
+    config: &config::Config,
     known: &mut HashMap<String, Known>,
     totals: &mut Option<Totals>,
     now: Timestamp,
@@ -238,7 +247,7 @@ fn take_in(
         _ => None,
     });
     let problems = problems.unwrap_or(0);
-    for event in &operation.events {
+    for event in operation.events_of(config) {
         match event {
             Event::LayerDone {
                 layer,
@@ -336,6 +345,10 @@ fn of_layer(
         .verified
         .as_ref()
         .is_some_and(|verified| !verified.findings.is_empty());
+    let failed_drill = known
+        .drill
+        .as_ref()
+        .is_some_and(|drill| !drill.faults.is_empty());
     // One that began later and failed, on the lock of one that was under way, is over before it.
     let failure = known
         .failure
@@ -345,6 +358,7 @@ fn of_layer(
         _ if is_damaged => State::Damaged,
         _ if failure.is_some() => State::Failed,
         (None, _) => State::Never,
+        _ if failed_drill => State::DrillFailed,
         (Some(last), Some(due)) if is_late(*last, due, now) => State::Late,
         _ => State::Good,
     };

@@ -196,6 +196,7 @@ mod tests {
                 at: at(second),
                 host: "nas".to_owned(),
                 layers: vec!["disk".to_owned(), "far".to_owned()],
+                stores: Vec::new(),
                 expected: None,
             },
         );

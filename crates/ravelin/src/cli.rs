@@ -101,7 +101,7 @@ pub(crate) enum Command {
     /// Change, copy or move the key of a layer
     #[command(subcommand)]
     Key(Key),
-    /// Say whether the files are protected
+    /// Say whether the files are protected; the exit code is 4 when a layer is not good, 1 when none is
     Status(Status),
     /// What was done to the layers, and how sizes and durations went
     History(History),

@@ -159,6 +159,7 @@ impl Message {
                 State::Good => "good",
                 State::Late => "late",
                 State::Failed => "failed",
+                State::DrillFailed => "failed its drill",
                 State::Damaged => "damaged",
                 State::Never => "no backup yet",
                 State::NotRunnable => "not run by itself",

@@ -270,3 +270,20 @@ fn a_verification_says_what_it_found_and_status_remembers_it() {
     let states: Vec<State> = status.layers.iter().map(|layer| layer.state).collect();
     assert_eq!(states, [State::Good, State::Damaged]);
 }
+
+#[test]
+fn a_layer_that_is_kept_elsewhere_now_has_no_past() {
+    let mut workshop = Workshop::new(&["disk", "second"]);
+    workshop.write("a", "one");
+    workshop.back_up(&Wanted::All);
+    let states = |workshop: &Workshop| -> Vec<State> {
+        let status = workshop.with(|context, _| ravelin_engine::status(context).unwrap());
+        status.layers.iter().map(|layer| layer.state).collect()
+    };
+    assert_eq!(states(&workshop), [State::Good, State::Good]);
+    let before = workshop.config.layers[1].store.clone();
+    workshop.config.layers[1].store = format!("{before}-of-another-disk");
+    assert_eq!(states(&workshop), [State::Good, State::Never]);
+    workshop.config.layers[1].store = before;
+    assert_eq!(states(&workshop), [State::Good, State::Good]);
+}

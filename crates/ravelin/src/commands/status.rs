@@ -18,6 +18,7 @@ use crate::table::{Align, table};
 
 pub(crate) fn run(arguments: &arguments::Status, session: &Session<'_>) -> Result<Exit, Ended> {
     let config = session.config()?;
+    // The scenarios are a forecast: nothing of them has happened.
     if arguments.scenarios {
         let (judged, at) = session.with_context(&config, |context| {
             let status = engine::status(context)?;
@@ -50,7 +51,11 @@ pub(crate) fn run(arguments: &arguments::Status, session: &Session<'_>) -> Resul
         }
         session.output.data(text.as_bytes())?;
     }
-    Ok(Exit::Good)
+    Ok(match status.good {
+        good if good == status.layers.len() => Exit::Good,
+        0 => Exit::Failed,
+        _ => Exit::Partial,
+    })
 }
 
 fn of_scenarios(judged: &Scenarios, now: Timestamp) -> String {
@@ -166,6 +171,7 @@ fn of_layer(layer: &LayerStatus, now: Timestamp, session: &Session<'_>) -> Strin
         State::Good => ("good", Tone::Good),
         State::Late => ("late", Tone::Warning),
         State::Failed => ("failed", Tone::Bad),
+        State::DrillFailed => ("failed its drill", Tone::Bad),
         State::Damaged => ("damaged", Tone::Bad),
         State::Never => ("no backup yet", Tone::Warning),
         State::NotRunnable => ("not run by itself", Tone::Warning),

@@ -69,7 +69,10 @@ disk: [..] files ([..]) came back in [..] without any cache, every byte as it wa
     let failed = run(&["drill"]).failure();
     let said = String::from_utf8_lossy(&failed.get_output().stderr).into_owned();
     assert!(said.contains("disk") && said.contains("next: "), "{said}");
-    run(&["status"]).success().stdout_eq(str![[r#"
+    run(&["status"]).code(1).stdout_eq(str![[r#"
+Not protected: the only layer needs attention.
+
+disk  failed its drill  ([..])
 ...
   drill       just now, FAILED: [..]
 ...

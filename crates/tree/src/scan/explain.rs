@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use super::handle::open_folder;
 use super::listing::is_cache;
 use super::object::{kind, problem};
+use super::pseudo;
 use super::rules::{Decisive, FolderName};
 use super::source::{Fate, Folder, Omission, Root, Source};
 use super::stat::Stat;
@@ -240,8 +241,9 @@ impl Descent<'_> {
             device: stat.device,
             root_device,
         };
+        let is_pseudo = || pseudo::holds(&handle);
         let holds = |name: &[u8]| statat(&handle, name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
-        let markers_only = match source.fate(&folder, holds, || is_cache(&handle)) {
+        let markers_only = match source.fate(&folder, is_pseudo, holds, || is_cache(&handle)) {
             Fate::Entered => None,
             Fate::MarkersOnly(omission) => Some(omission),
             Fate::NotEntered(_) if is_last => return Err(end()),

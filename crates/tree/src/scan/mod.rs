@@ -11,6 +11,7 @@ mod names;
 mod object;
 mod pattern;
 mod preset;
+mod pseudo;
 mod rules;
 mod source;
 mod stat;

@@ -39,6 +39,9 @@ pub struct Source {
     pub leave_out_no_dump: bool,
     /// A folder on another file system than its root is kept, but not entered.
     pub one_file_system: bool,
+    /// A folder in which the kernel shows its own state (`/proc`, `/sys`) is kept, but not entered.
+    /// A root is: who names it means it.
+    pub leave_out_pseudo: bool,
     /// No folder is entered: the roots themselves are all there is.
     pub roots_only: bool,
     /// Hears what is left out, from any thread and in no order; of a folder that is not entered,
@@ -153,6 +156,8 @@ pub enum Omission {
     NoDump,
     /// It lies on another file system than its root.
     OtherFileSystem,
+    /// It is no file but a state that the kernel shows.
+    Pseudo,
     /// It lies below a root, and the roots alone are asked for.
     BelowRoot,
 }
@@ -225,10 +230,12 @@ impl Source {
 
     /// What becomes of a folder whose path has been judged.
     ///
-    /// `holds` says whether a name is in it, `is_tag` whether its `CACHEDIR.TAG` is a real one.
+    /// `is_pseudo` says whether it lies on a file system that keeps no files, `holds` whether a name
+    /// is in it, `is_tag` whether its `CACHEDIR.TAG` is a real one.
     pub(super) fn fate(
         &self,
         folder: &Folder,
+        is_pseudo: impl FnOnce() -> bool,
         mut holds: impl FnMut(&[u8]) -> bool,
         is_tag: impl FnOnce() -> bool,
     ) -> Fate {
@@ -240,6 +247,9 @@ impl Source {
         }
         if self.one_file_system && folder.device != folder.root_device {
             return Fate::NotEntered(Omission::OtherFileSystem);
+        }
+        if self.leave_out_pseudo && folder.device != folder.root_device && is_pseudo() {
+            return Fate::NotEntered(Omission::Pseudo);
         }
         let mut omission = None;
         if let Some(marker) = self.markers.iter().find(|marker| holds(marker)) {
@@ -303,6 +313,9 @@ impl fmt::Display for Omission {
             }
             Self::NoDump => f.write_str("it carries the no-dump flag"),
             Self::OtherFileSystem => f.write_str("it lies on another file system"),
+            Self::Pseudo => {
+                f.write_str("the kernel shows its own state there, nothing is kept in it")
+            }
             Self::BelowRoot => f.write_str("only the sources themselves are asked for"),
         }
     }

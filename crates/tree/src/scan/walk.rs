@@ -26,6 +26,7 @@ use super::handle::{open_folder, open_way};
 use super::limits::Limits;
 use super::listing::{self, Listing, ListingBuffer};
 use super::object::problem;
+use super::pseudo;
 use super::rules::{Decisive, FolderName};
 use super::source::{Fate, Folder, Root, Source};
 use super::stat::Stat;
@@ -373,6 +374,7 @@ impl<'a> Walk<'a> {
         let buffer = &mut self.buffer;
         let fate = source.fate(
             &folder,
+            || pseudo::holds(&handle),
             |name| {
                 let (listing, _) = listed.get_or_insert_with(|| Listing::read(&handle, buffer));
                 listing.find(name).is_some()

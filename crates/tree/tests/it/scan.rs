@@ -251,6 +251,41 @@ fn other_file_systems_are_kept_as_empty_folders_if_asked() {
 }
 
 #[test]
+fn what_the_kernel_makes_up_is_kept_as_an_empty_folder_unless_it_is_a_root() {
+    if testkit::require_root().is_none() {
+        return;
+    }
+    let tree = Tree::new(9).directory("proc").file("z", "x");
+    let mount = tree.path().join("proc");
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "proc", "proc"])
+        .arg(&mount)
+        .status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        testkit::say_skipped("proc cannot be mounted here");
+        return;
+    }
+    let version = mount.join("version");
+    let sources = |roots: &[&Path]| Source {
+        leave_out_pseudo: true,
+        ..source(roots)
+    };
+    let above = paths(&sources(&[tree.path()]), tree.path());
+    let explained = explain(&sources(&[tree.path()]), &version).unwrap();
+    let with_root = paths(&sources(&[tree.path(), &version]), tree.path());
+    let _ = testkit::run(std::process::Command::new("umount").arg(&mount));
+    assert_eq!(above, ["proc", "z"]);
+    assert_eq!(with_root, ["proc", "proc/version", "z"]);
+    assert!(matches!(
+        explained,
+        Verdict::Omitted {
+            omission: tree::Omission::Pseudo,
+            ..
+        }
+    ));
+}
+
+#[test]
 fn depth_is_not_limited_by_the_length_of_paths() {
     const DEPTH: usize = 3000;
     let tree = Tree::new(8);

@@ -117,6 +117,7 @@ pub(crate) fn state_of(layer: &LayerStatus) -> (&'static str, &'static str) {
         State::Late => ("warn", "state.late"),
         State::Failed => ("bad", "state.failed"),
         State::Damaged => ("bad", "state.damaged"),
+        State::DrillFailed => ("bad", "state.drill-failed"),
         State::Never => ("warn", "state.never"),
         State::NotRunnable => ("wait", "state.not-runnable"),
     }

@@ -38,6 +38,7 @@ fn first_paint_of_the_overview_after_a_year() {
                 at,
                 host: "nas".to_owned(),
                 layers: vec!["disk".to_owned()],
+                stores: vec!["/tmp/disk".to_owned()],
                 expected: Some(totals),
             },
             Event::Problem(event::ProblemRecord {
