@@ -109,6 +109,10 @@ pub fn default_name(url: &str) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// How many other files are tried to see whether a passphrase is the archive's: one may be damaged,
+/// too.
+const OPENED_MAX: usize = 3;
+
 /// One archive.
 #[derive(Clone)]
 pub struct Archive {
@@ -345,11 +349,44 @@ impl Archive {
                 again.rewind().map_err(Error::io("read a temporary file"))?;
                 self.open_by_program(file, again, &gpg)
             }
+            // What opens other files is the right passphrase: this file is not what was written.
+            Err(source @ OpenError::Passphrase(_)) if self.opens_others(file, passphrase) => {
+                Err(Error::Damaged {
+                    object: file.object.clone(),
+                    source: io::Error::other(source),
+                })
+            }
             Err(source) => Err(Error::Open {
                 object: file.object.clone(),
                 source,
             }),
         }
+    }
+
+    /// Whether the passphrase opens another manifest of the archive.
+    fn opens_others(&self, file: &StoredFile, passphrase: Option<&Passphrase>) -> bool {
+        // Sets of any time: nothing is made here.
+        let Ok(collection) = self.collection(SetTime::new(jiff::Timestamp::MAX)) else {
+            return false;
+        };
+        let others = collection.files().filter(|other| {
+            other.name.part == Part::Manifest
+                && other.name.suffix == Suffix::Gpg
+                && other.object != file.object
+        });
+        others.take(OPENED_MAX).any(|other| {
+            let spool = self.fetch(other, None);
+            let reader = spool.ok().and_then(|spool| spool.into_reader().ok());
+            reader.is_some_and(|reader| {
+                let mut plain = Vec::new();
+                let opened = openpgp::open(BufReader::new(reader), passphrase);
+                // To its end: by its first bytes a wrong passphrase may seem right.
+                opened.is_ok_and(|opened| {
+                    let read = opened.take(MANIFEST_SIZE_MAX).read_to_end(&mut plain);
+                    read.is_ok() && Manifest::parse(&plain).is_ok()
+                })
+            })
+        })
     }
 
     fn open_by_program(

@@ -2,8 +2,9 @@
 //!
 //! Order of writing: volumes, then signatures, then the manifest, whose presence makes the set
 //! count. Cut off anywhere before that, the store holds files of an unfinished set, which no
-//! restore looks at and the next run of this machine removes before it writes anything; nothing is
-//! ever spliced into them. The archive directory gets its copy of the manifest last: it is there of
+//! restore of ours looks at and the next run of this machine removes before it writes anything;
+//! nothing is ever spliced into them. A run that is stopped removes them itself: for the stock
+//! program an unfinished set that is newer stands before the latest. The archive directory gets its copy of the manifest last: it is there of
 //! finished sets only, so that one that the store has lost can be put back.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -12,6 +13,7 @@ use std::io::Read;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustix::fs::FlockOperation;
@@ -21,7 +23,7 @@ use tree::{Body, Ending, Entry, Problem, Step, TreePath};
 
 use crate::archive::{Archive, Protection};
 use crate::base::{Base, BaseKind, Signatures, Stats};
-use crate::collection::{BackupSet, Collection, StoredFile};
+use crate::collection::{BackupSet, Chain, Collection, StoredFile};
 use crate::error::Error;
 use crate::librsync::{
     Command, DeltaReader, DeltaWriter, Signature, SignatureWriter, block_length,
@@ -85,14 +87,57 @@ pub struct Summary {
 /// Takes in one set.
 ///
 /// Shared with the threads that read ahead, which ask [`wants`](Self::wants); one thread at a time
-/// calls [`take`](Self::take), in scan order. Dropped without a commit it leaves files of an
-/// unfinished set, which the next run removes.
+/// calls [`take`](Self::take), in scan order. Dropped without a commit it removes what it has
+/// stored; what stays, when the store cannot be reached, the next run removes.
 pub struct Intake {
     archive: Archive,
     set: SetKind,
     base: Option<Arc<Base>>,
+    given_up: Vec<SetKind>,
+    // Dropped in this order: the uploads end, what they have stored goes, others may begin.
     writer: Mutex<Writer>,
+    leftovers: Leftovers,
     lock: Option<Lock>,
+}
+
+/// Files of a set that is not finished. Dropped, it removes them from the store.
+struct Leftovers {
+    archive: Archive,
+    set: SetKind,
+    stay: AtomicBool,
+}
+
+impl Leftovers {
+    /// They are the next run's, or of a set that is finished.
+    fn leave(&self) {
+        self.stay.store(true, Ordering::Relaxed);
+    }
+
+    /// Where the store cannot be reached, it would be waited for in vain.
+    fn heed(&self, error: &Error) {
+        if matches!(error, Error::Store(error) if error.is_passing()) {
+            self.leave();
+        }
+    }
+}
+
+impl Drop for Leftovers {
+    fn drop(&mut self) {
+        if *self.stay.get_mut() {
+            return;
+        }
+        let Ok(collection) = self.archive.collection(self.set.end()) else {
+            return;
+        };
+        let sets = collection.incomplete.into_iter();
+        let sets = sets.chain(collection.orphan_signatures);
+        let plan = RemovalPlan {
+            sets: sets.filter(|set| set.kind == self.set).collect(),
+            ..RemovalPlan::default()
+        };
+        // If it fails, the next run does it.
+        let _ = self.archive.remove_files(&plan);
+    }
 }
 
 /// Hears of every object that is new, changed or gone, with its bytes of content.
@@ -105,8 +150,8 @@ impl Archive {
     ///
     /// # Errors
     ///
-    /// When the store cannot be read, the signatures that an increment needs are damaged, or
-    /// another run of this machine is writing: [`Error::Locked`].
+    /// When the store cannot be read, or another run of this machine is writing:
+    /// [`Error::Locked`]. That a chain is damaged is none: see [`Intake::given_up`].
     pub fn begin(&self, wanted: Wanted, now: SetTime) -> Result<Intake, Error> {
         let mut lock = self.lock()?;
         let mut collection = self.collection(now)?;
@@ -116,36 +161,19 @@ impl Archive {
         let ours = lock.as_ref().and_then(|lock| lock.unfinished);
         self.remove_leftovers(&collection, ours, now)?;
         let chain = collection.active();
-        let mut usable =
-            chain.filter(|chain| wanted == Wanted::Increment && chain.has_signatures());
-        if let Some(chain) = usable {
-            self.check_chain(chain.sets.last().unwrap_or(chain.full()))?;
-            // The newest opens. If an older one does not, what is put on it cannot be restored.
-            let mut all_open = true;
-            for set in &chain.sets {
-                match self.manifest(set) {
-                    Ok(_) => {}
-                    Err(Error::Store(error)) if error.kind != store::ErrorKind::NotFound => {
-                        return Err(error.into());
-                    }
-                    Err(_) => all_open = false,
+        let chain = chain.filter(|_| wanted == Wanted::Increment);
+        let time = collection.free_time(now);
+        let (mut set, mut base, mut given_up) = (SetKind::Full { time }, None, Vec::new());
+        if let Some(chain) = chain {
+            match self.base_of(chain)? {
+                Some(signatures) => {
+                    let start = chain.end();
+                    set = SetKind::Incremental { start, end: time };
+                    base = Some(Arc::new(signatures));
                 }
-            }
-            if !all_open {
-                usable = None;
+                None => given_up.extend(chain.sets.iter().map(|set| set.kind)),
             }
         }
-        let time = collection.free_time(now);
-        let (set, base) = match usable {
-            None => (SetKind::Full { time }, None),
-            Some(chain) => {
-                let set = SetKind::Incremental {
-                    start: chain.end(),
-                    end: time,
-                };
-                (set, Some(Arc::new(Base::load(self, &chain.sets)?)))
-            }
-        };
         if let Some(lock) = &mut lock {
             lock.note(set);
         }
@@ -154,9 +182,41 @@ impl Archive {
             archive: self.clone(),
             set,
             base,
+            given_up,
             writer: Mutex::new(writer),
+            leftovers: Leftovers {
+                archive: self.clone(),
+                set,
+                stay: AtomicBool::new(false),
+            },
             lock,
         })
+    }
+
+    /// What an increment on a chain is compared with; `None` when the chain is damaged, and what is
+    /// put on it might not be restored.
+    fn base_of(&self, chain: &Chain) -> Result<Option<Base>, Error> {
+        let read = || {
+            if !chain.has_signatures() {
+                return Ok(None);
+            }
+            self.check_chain(chain.sets.last().unwrap_or(chain.full()))?;
+            // The newest opens. If an older one does not, whatever the reason, that is damage.
+            for set in &chain.sets {
+                match self.manifest(set) {
+                    Err(Error::Store(error)) if !Error::is_loss(&error) => {
+                        return Err(error.into());
+                    }
+                    Err(_) => return Ok(None),
+                    Ok(_) => {}
+                }
+            }
+            Base::load(self, &chain.sets).map(Some)
+        };
+        match read() {
+            Err(error) if error.is_damage() => Ok(None),
+            read => read,
+        }
     }
 
     /// Whether the newest set is of the same machine and folder, has all its volumes, and opens with
@@ -204,6 +264,13 @@ impl Intake {
         self.set
     }
 
+    /// The sets of the chain that an increment was wanted on, when the chain is damaged: a full set
+    /// is made then, as a chain that nobody can restore protects nothing.
+    #[must_use]
+    pub fn given_up(&self) -> &[SetKind] {
+        &self.given_up
+    }
+
     /// Whether the content of this regular file is needed. Asked again, the answer is the same.
     #[must_use]
     pub fn wants(&self, entry: &Entry) -> bool {
@@ -218,10 +285,9 @@ impl Intake {
     ///
     /// When the store or the disk for temporary files refuses; the set cannot be finished then.
     pub fn take(&self, step: Step) -> Result<(), Error> {
-        self.writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take(step)
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = writer.take(step);
+        taken.inspect_err(|error| self.leftovers.heed(error))
     }
 
     /// Lets `listener` hear what changed, in the order of the scan.
@@ -278,11 +344,18 @@ impl Intake {
     ///
     /// When it does not stand. All earlier sets do.
     pub fn commit(self) -> Result<Summary, Error> {
-        let writer = self.writer.into_inner();
-        let summary = writer
-            .unwrap_or_else(PoisonError::into_inner)
-            .commit(&self.archive)?;
-        if let Some(lock) = self.lock {
+        // Dropped last to first.
+        let Self {
+            lock,
+            leftovers,
+            archive,
+            writer,
+            ..
+        } = self;
+        let writer = writer.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let committed = writer.commit(&archive, &leftovers);
+        let summary = committed.inspect_err(|error| leftovers.heed(error))?;
+        if let Some(lock) = lock {
             lock.finish();
         }
         Ok(summary)
@@ -290,6 +363,7 @@ impl Intake {
 
     /// Gives the set up before anything of it was stored, and says so to the next run.
     pub fn cancel(self) {
+        self.leftovers.leave();
         drop(self.writer);
         if let Some(lock) = self.lock {
             lock.finish();
@@ -973,7 +1047,7 @@ impl Writer {
         })
     }
 
-    fn commit(mut self, archive: &Archive) -> Result<Summary, Error> {
+    fn commit(mut self, archive: &Archive, leftovers: &Leftovers) -> Result<Summary, Error> {
         if self.open.is_some() {
             return Err(Error::Order);
         }
@@ -1022,6 +1096,8 @@ impl Writer {
                 std::io::copy(&mut bytes, out).map(drop)
             },
         );
+        // Whether it stood after an error, nobody knew.
+        leftovers.leave();
         archive.store_manifest(self.set, &manifest)?;
         // From here on the set stands.
         archive.keep(

@@ -146,14 +146,20 @@ impl Error {
             | Self::ManifestMissing { .. }
             | Self::Orphan { .. }
             | Self::Signatures { .. } => true,
-            Self::Store(error) => {
-                matches!(
-                    error.kind,
-                    store::ErrorKind::Corrupt | store::ErrorKind::NotFound
-                )
+            Self::Open { source, .. } => {
+                matches!(source, OpenError::Malformed(_) | OpenError::Depth)
             }
+            Self::Store(error) => Self::is_loss(error),
             _ => false,
         }
+    }
+
+    /// Whether the store says that it has lost something.
+    pub(crate) fn is_loss(error: &store::Error) -> bool {
+        matches!(
+            error.kind,
+            store::ErrorKind::Corrupt | store::ErrorKind::NotFound
+        )
     }
 
     pub(crate) fn io(action: &'static str) -> impl FnOnce(io::Error) -> Self {

@@ -180,7 +180,11 @@ impl Layer for Computed {
         Err(NO)
     }
 
-    fn begin<'a>(&'a mut self, _: &NewSnapshot) -> Result<Box<dyn Intake + 'a>, LayerError> {
+    fn begin<'a>(
+        &'a mut self,
+        _: &NewSnapshot,
+        _: &mut dyn FnMut(VerifyStep) -> ControlFlow<()>,
+    ) -> Result<Box<dyn Intake + 'a>, LayerError> {
         Err(NO)
     }
 

@@ -90,10 +90,16 @@ pub trait Layer: Send {
 
     /// Begins a snapshot. Nothing of it can be seen until [`Intake::commit`].
     ///
+    /// `on_step` hears of work that has to come first, where that is long, and ends it by breaking.
+    ///
     /// # Errors
     ///
-    /// When the store cannot be written, or another program holds its lock.
-    fn begin<'a>(&'a mut self, new: &NewSnapshot) -> Result<Box<dyn Intake + 'a>, Error>;
+    /// When the store cannot be written, another program holds its lock, or it was ended.
+    fn begin<'a>(
+        &'a mut self,
+        new: &NewSnapshot,
+        on_step: &mut dyn FnMut(VerifyStep) -> ControlFlow<()>,
+    ) -> Result<Box<dyn Intake + 'a>, Error>;
 
     /// Reads the layer back and checks it.
     ///
@@ -469,7 +475,7 @@ pub enum Depth {
     Data,
 }
 
-/// How far a verification came.
+/// How far a verification, a repair or what comes before a backup has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifyStep {
     /// What is being done, as a phrase.

@@ -4,6 +4,7 @@
 //! commit is reported with its reason, and the others finish.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use tree::Step;
 
@@ -220,15 +221,28 @@ fn feed(
         let begun = free_name(&mut **layer, &plan.snapshot).and_then(|(name, taken)| {
             names[index] = name;
             known.insert(plan.layers[index].name.clone(), taken);
-            layer.begin(&NewSnapshot {
+            let new = NewSnapshot {
                 name: names[index].clone(),
                 time: plan.now.timestamp(),
                 host: context.machine.host.clone(),
                 user: context.machine.user.clone(),
                 configuration: configuration.clone(),
+            };
+            layer.begin(&new, &mut |step| {
+                watch.tell(Event::Step {
+                    layer: plan.layers[index].name.clone(),
+                    phase: step.phase.to_owned(),
+                    done: step.done,
+                    total: step.total,
+                });
+                match watch.stop.is_requested() {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
             })
         });
         match begun {
+            Err(_) if watch.stop.is_requested() => results[index] = Some(LayerResult::Stopped),
             Ok(intake) => {
                 if let Some(own) = intake.snapshot() {
                     names[index] = own;

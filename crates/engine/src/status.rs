@@ -55,6 +55,9 @@ pub struct LayerStatus {
     pub failed_at: Option<Timestamp>,
     /// When it is due next; `None` when only on demand.
     pub next_due: Option<Timestamp>,
+    /// Whether it has snapshots in a folder of this machine that is not there now: its drive is away,
+    /// or they are gone.
+    pub absent: bool,
     /// For what the last scheduled run left it waiting.
     pub waiting: Option<Waiting>,
     /// When it was last read back, and what was found.
@@ -368,6 +371,7 @@ fn of_layer(
         kind: layer.kind.name(),
         store: layer.store.clone(),
         state,
+        absent: known.last.is_some() && layer.local_store().is_some_and(|store| !store.exists()),
         last: known.last,
         failure,
         failed_at,

@@ -420,7 +420,8 @@ fn deletes(scratch: &Scratch<'_>) -> Result<Outcome, Error> {
 fn folders(scratch: &Scratch<'_>) -> Result<Outcome, Error> {
     let inner = scratch.write("folder/deep/inner", b"inner")?;
     let outer = scratch.name("folder")?;
-    scratch.store.delete(&outer)?;
+    // Some servers say no. That is no harm, and no promise.
+    let _ = scratch.store.delete(&outer);
     must!(
         scratch.read(&inner)? == b"inner",
         "deleting its name took what is in it"

@@ -118,6 +118,7 @@ impl Guard {
 ///
 /// When any of it does not work. The object may be left over then.
 pub fn touch(location: &Location, environment: &Environment) -> Result<Option<Space>, Error> {
+    let environment = &of_who_waits(environment);
     let store = open(location, environment)?;
     let text = format!("{SCRATCH}{}", environment.random_name());
     let name = Name::new(&text).map_err(|why| Error::bad_name(&text, Operation::Write, why))?;
@@ -133,6 +134,17 @@ pub fn touch(location: &Location, environment: &Environment) -> Result<Option<Sp
     // Not every place tells.
     Ok(store.space().unwrap_or_default())
 }
+
+/// A person waits for the answer: what does not pass so soon is said.
+fn of_who_waits(environment: &Environment) -> Environment {
+    let mut environment = environment.clone();
+    let patience = &mut environment.patience;
+    patience.total = patience.total.min(PATIENCE);
+    environment
+}
+
+/// How long passing faults are put up with then.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Tries a place. Takes some seconds near, some minutes far; moves about 100 MB.
 ///
@@ -155,6 +167,7 @@ pub fn probe_watched(
     environment: &Environment,
     watch: &mut dyn FnMut(&'static str) -> ControlFlow<()>,
 ) -> Result<Report, Error> {
+    let environment = &of_who_waits(environment);
     let store = open(location, environment)?;
     let text = format!("{SCRATCH}{}", environment.random_name());
     let folder = Folder::new(&text).map_err(|why| Error::bad_name(&text, Operation::Open, why))?;

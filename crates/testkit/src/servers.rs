@@ -112,6 +112,9 @@ fn start_seaweed(programs: &crate::CloudPrograms) -> Result<Server, String> {
             "-s3",
             "-filer",
             "-volume.max=200",
+            // They have one number on the whole machine: only one server could run.
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
         ])
         .args(["-master.volumeSizeLimitMB=128", "-master.telemetry=false"])
         .arg(format!("-s3.port={port}"))

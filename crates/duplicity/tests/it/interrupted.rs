@@ -175,3 +175,52 @@ fn a_lost_manifest_is_told_and_put_back_and_costs_no_set() {
     assert_eq!(volumes(), 2 * before, "the volumes of the old set are gone");
     assert!(!verified().is_clean());
 }
+
+/// A bit of an encrypted file may have flipped where it reads as a wrong passphrase.
+#[test]
+fn a_damaged_manifest_is_no_wrong_passphrase_and_ends_its_chain() {
+    let secret = |text: &str| Protection::Passphrase(duplicity::Passphrase::new(text));
+    let place = Place::new();
+    fill(&place, 0);
+    let archive = place.archive(secret("secret"));
+    place.back_up(&archive, Wanted::Full, 0);
+    place.write("text", "more");
+    place.back_up(&archive, Wanted::Increment, 1);
+    let is_manifest = |kind: &str, name: &str| name.starts_with(kind) && name.contains("manifest");
+    for (minute, kind) in [(2, "duplicity-full."), (4, "duplicity-inc.")] {
+        let mut names = place.store_names().into_iter();
+        let name = names.rfind(|name| is_manifest(kind, name)).unwrap();
+        let path = place.path("store").join(&name);
+        let good = fs::read(&path).unwrap();
+        let collection = archive.collection(at(9)).unwrap();
+        // In the packet that says how the passphrase becomes a key, in the first bytes of what is
+        // encrypted, and further behind.
+        for byte in [7, 19, 20, 25, good.len() / 2, good.len() - 1] {
+            let mut bytes = good.clone();
+            bytes[byte] ^= 4;
+            fs::write(&path, bytes).unwrap();
+            let mut on_step = |_, _| ControlFlow::Continue(());
+            let found = archive.verify(&collection, duplicity::Depth::Structure, &mut on_step);
+            assert_eq!(found.findings.len(), 1, "byte {byte}: {found:?}");
+            assert!(found.findings[0].is_damage(), "byte {byte}: {found:?}");
+        }
+        fs::remove_dir_all(place.path("cache")).unwrap();
+        let result = place
+            .archive(secret("another"))
+            .begin(Wanted::Increment, at(minute));
+        let error = result.map(drop).unwrap_err();
+        assert!(matches!(error, duplicity::Error::Open { .. }), "{error:?}");
+        // What nobody can restore is not gone on with, and somebody is told.
+        let intake = archive.begin(Wanted::Increment, at(minute)).unwrap();
+        assert!(!intake.given_up().is_empty());
+        drop(intake);
+        place.back_up(&archive, Wanted::Increment, minute);
+        place.write("text", format!("since {minute}"));
+        place.back_up(&archive, Wanted::Increment, minute + 1);
+        assert_same(
+            &in_archive(&archive, minute + 1, "").0,
+            &on_disk(&place.path("source")),
+        );
+        fs::write(&path, good).unwrap();
+    }
+}

@@ -154,7 +154,7 @@ fn an_edit_within_the_same_second_is_seen() {
 }
 
 #[test]
-fn a_run_that_was_cut_off_is_set_aside_and_removed_by_the_next() {
+fn a_run_that_is_stopped_leaves_nothing_and_the_next_goes_on() {
     let place = Place::new();
     fill(&place);
     let archive = place.archive(Protection::None);
@@ -169,6 +169,8 @@ fn a_run_that_was_cut_off_is_set_aside_and_removed_by_the_next() {
         std::thread::yield_now();
     }
     drop(intake);
+    let left = place.store_names();
+    assert!(!left.iter().any(|name| name.contains("inc")), "{left:?}");
     let (found, _) = in_archive(&archive, 5, "");
     assert_same(&found, &state);
     place.write("later", "short");

@@ -430,7 +430,11 @@ impl Layer for BorgLayer {
         restore::restore(self, snapshot, selection, restore, on_step)
     }
 
-    fn begin<'a>(&'a mut self, new: &NewSnapshot) -> Result<Box<dyn Intake + 'a>, Error> {
+    fn begin<'a>(
+        &'a mut self,
+        new: &NewSnapshot,
+        _on_step: &mut dyn FnMut(VerifyStep) -> ControlFlow<()>,
+    ) -> Result<Box<dyn Intake + 'a>, Error> {
         let archives = self.archives.take().ok_or(BorgError::Stopped)?;
         intake::begin(archives, self, new)
     }

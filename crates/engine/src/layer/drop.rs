@@ -264,7 +264,11 @@ impl Layer for DropLayer {
         Ok(())
     }
 
-    fn begin<'a>(&'a mut self, new: &NewSnapshot) -> Result<Box<dyn Intake + 'a>, Error> {
+    fn begin<'a>(
+        &'a mut self,
+        new: &NewSnapshot,
+        _on_step: &mut dyn FnMut(VerifyStep) -> ControlFlow<()>,
+    ) -> Result<Box<dyn Intake + 'a>, Error> {
         let sync = Synchronisation::new(
             &self.here,
             self.device.clone(),

@@ -281,26 +281,42 @@ impl Layer for DuplicityLayer {
         Some(self)
     }
 
-    fn begin<'a>(&'a mut self, new: &NewSnapshot) -> Result<Box<dyn Intake + 'a>, Error> {
+    fn begin<'a>(
+        &'a mut self,
+        new: &NewSnapshot,
+        on_step: &mut dyn FnMut(VerifyStep) -> ControlFlow<()>,
+    ) -> Result<Box<dyn Intake + 'a>, Error> {
         let now = SetTime::new(new.time);
         let mut wanted = self.wanted(now);
+        let mut damaged = Vec::new();
         if wanted == Wanted::Full && self.synthetic_full {
-            match self
-                .archive
-                .synthesize(now, &mut |_| ControlFlow::Continue(()))
-            {
+            let (phase, mut done) = ("putting a full backup together", 0);
+            let made = self.archive.synthesize(now, &mut |bytes| {
+                done += bytes;
+                let total = 0;
+                on_step(VerifyStep { phase, done, total })
+            });
+            match made {
                 Ok(Some(_)) => {
                     self.collection = self.archive.collection(now)?;
                     wanted = Wanted::Increment;
                 }
                 // Nothing to put together, or it cannot be: the files are at hand.
                 Ok(None) => {}
-                Err(error) if error.is_damage() => {}
+                Err(error) if error.is_damage() => {
+                    let chain = self.collection.active();
+                    let sets = chain.into_iter().flat_map(|chain| &chain.sets);
+                    damaged.extend(sets.map(|set| set.end().to_string()));
+                }
                 Err(error) => return Err(error.into()),
             }
         }
         let intake = self.archive.begin(wanted, now)?;
-        Ok(Box::new(intake::DuplicityIntake::new(intake, self)))
+        let given_up = intake.given_up().iter();
+        damaged.extend(given_up.map(|set| set.end().to_string()));
+        Ok(Box::new(intake::DuplicityIntake::new(
+            intake, damaged, self,
+        )))
     }
 
     fn verify(

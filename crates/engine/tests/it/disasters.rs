@@ -64,15 +64,15 @@ fn a_layer_beside_the_files_brings_back_a_deleted_file_and_little_else() {
 #[test]
 fn a_second_format_elsewhere_covers_what_the_first_cannot() {
     let mut workshop = Workshop::new(&["disk", "offsite"]);
-    workshop.write("a", "one");
-    workshop.back_up(&Wanted::All);
-    wait_hours(2);
-    workshop.back_up(&Wanted::Named(vec!["disk".to_owned()]));
     let offsite = &mut workshop.config.layers[1];
     offsite.kind = Kind::Duplicity(Duplicity::default());
     offsite.store = "b2://bucket/laptop".to_owned();
     offsite.passphrase = Some(Reference::Environment("P".to_owned()));
     workshop.config.layers[0].passphrase = Some(Reference::Environment("Q".to_owned()));
+    workshop.write("a", "one");
+    workshop.back_up(&Wanted::All);
+    wait_hours(2);
+    workshop.back_up(&Wanted::Named(vec!["disk".to_owned()]));
     let judged = judge(&workshop);
     let file = of(&judged, Disaster::DeletedFile);
     assert_eq!(file.layers, ["disk", "offsite"], "the freshest first");
@@ -102,6 +102,7 @@ fn a_second_format_elsewhere_covers_what_the_first_cannot() {
     // With one account only, and in one format.
     workshop.config.layers[0].kind = workshop.config.layers[1].kind.clone();
     workshop.config.layers[0].store = "b2://bucket/other".to_owned();
+    workshop.back_up(&Wanted::All);
     let judged = judge(&workshop);
     for disaster in [Disaster::LostAccount, Disaster::FormatBug] {
         assert_eq!(
@@ -112,6 +113,7 @@ fn a_second_format_elsewhere_covers_what_the_first_cannot() {
     }
     // A drive that is away cannot be written to by anybody.
     workshop.config.layers[0].store = "/nonexistent/drive".to_owned();
+    workshop.back_up(&Wanted::All);
     let judged = judge(&workshop);
     assert_eq!(of(&judged, Disaster::Ransomware).layers, ["disk"]);
     assert_eq!(of(&judged, Disaster::Ransomware).verdict, Verdict::Covered);

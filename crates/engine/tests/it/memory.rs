@@ -147,7 +147,11 @@ impl Layer for Memory {
         Ok(())
     }
 
-    fn begin<'a>(&'a mut self, new: &NewSnapshot) -> Result<Box<dyn Intake + 'a>, Error> {
+    fn begin<'a>(
+        &'a mut self,
+        new: &NewSnapshot,
+        _: &mut dyn FnMut(VerifyStep) -> ControlFlow<()>,
+    ) -> Result<Box<dyn Intake + 'a>, Error> {
         if self.fault == Fault::Begin {
             return Err(full("begin"));
         }

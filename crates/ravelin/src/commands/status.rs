@@ -215,6 +215,12 @@ fn of_layer(layer: &LayerStatus, now: Timestamp, session: &Session<'_>) -> Strin
         );
         line("next step", failure.next.to_string());
     }
+    if layer.absent {
+        line(
+            "not there",
+            "its drive is away, or what was in it is gone".to_owned(),
+        );
+    }
     if layer.state == State::NotRunnable {
         return text;
     }

@@ -161,7 +161,7 @@ fn status_before_the_first_backup_says_so() {
     bench
         .ravelin(["status"])
         .assert()
-        .success()
+        .code(1)
         .stdout_eq(str![[r#"
 Not protected: the only layer needs attention.
 

@@ -103,7 +103,7 @@ error: this could not be done [hook-refused]
     bench
         .ravelin(["status"])
         .assert()
-        .success()
+        .code(1)
         .stdout_eq(str!["...\ndisk  failed [..]\n..."]);
     assert_eq!(snapshots(&bench), 0);
     bench.file("code", "0");

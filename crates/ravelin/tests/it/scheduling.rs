@@ -76,6 +76,7 @@ Protected by 1 layer.
 disk  good  (borg, [HOME]/repository)
   last backup 1 day ago, [..]
   size        2 files, [..] B
+  not there   its drive is away, or what was in it is gone
   waiting     since [..]: [HOME]/repository is not there: is its drive connected?
   next        due now: ravelin run
   verified    never: ravelin verify
@@ -123,7 +124,7 @@ Nothing runs this on its own: ravelin schedule install
         .ravelin(["status"])
         .env("PATH", &path)
         .assert()
-        .success()
+        .code(1)
         .stdout_eq(str![[r#"
 ...
 Runs on its own by cron: installed

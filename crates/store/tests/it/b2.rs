@@ -352,3 +352,50 @@ print("good")
     );
     assert_eq!(said.trim(), "good");
 }
+
+#[test]
+fn the_official_tool_reads_what_we_wrote_and_we_what_it_wrote() {
+    let Some(programs) = testkit::cloud_programs() else {
+        return;
+    };
+    let emulator = B2Emulator::start();
+    let mut environment = quick(environment());
+    environment.endpoints.b2 = emulator.url();
+    let location = "b2://key:secret@bucket".parse().unwrap();
+    let store = open(&location, &environment).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let tool = |words: &[&str]| {
+        let mut command = Command::new(programs.program("b2"));
+        command
+            .args(words)
+            .env("B2_ACCOUNT_INFO", scratch.path().join("account"))
+            .env("HOME", scratch.path())
+            .current_dir(scratch.path());
+        testkit::run(&mut command)
+    };
+    let address = emulator.url();
+    let sign_in = ["account", "authorize", "--environment", &address];
+    tool(&[&sign_in[..], &["key", "secret"]].concat());
+    let noise = testkit::Random::new(11).noise(300_000);
+    store
+        .write(&name("ours/sm all"), &noise, WriteMode::Create)
+        .unwrap();
+    tool(&["file", "download", "b2://bucket/ours/sm all", "back"]);
+    assert!(std::fs::read(scratch.path().join("back")).unwrap() == noise);
+    std::fs::create_dir(scratch.path().join("folder")).unwrap();
+    std::fs::write(scratch.path().join("folder/\u{fc}"), &noise).unwrap();
+    tool(&["sync", "folder", "b2://bucket/theirs"]);
+    assert!(read_all(&*store, &name("theirs/\u{fc}"), 1 << 20).unwrap() == noise);
+    tool(&["file", "upload", "bucket", "back", "theirs/back"]);
+    let listed = tool(&["ls", "--recursive", "b2://bucket"]);
+    let listed: Vec<&str> = listed.lines().map(str::trim).collect();
+    assert_eq!(listed, ["ours/sm all", "theirs/back", "theirs/\u{fc}"]);
+    tool(&["rm", "b2://bucket/theirs/back"]);
+    let gone = store.stat(&name("theirs/back")).unwrap_err();
+    assert_eq!(gone.kind, ErrorKind::NotFound);
+    store.delete(&name("theirs/\u{fc}")).unwrap();
+    assert_eq!(
+        tool(&["ls", "--recursive", "b2://bucket"]).trim(),
+        "ours/sm all"
+    );
+}

@@ -323,6 +323,54 @@ fn a_cut_line_loses_nothing_and_parts_survive_the_program() {
 }
 
 #[test]
+fn a_cut_line_under_ssh_loses_nothing() {
+    let Some((server, config)) = testkit::servers::sshd() else {
+        return;
+    };
+    let line = line_to(server.port);
+    // The person's own settings, but through the line.
+    let settings = std::fs::read_to_string(&config).unwrap();
+    let port = format!("Port {}", server.port);
+    let through = format!(
+        "Port {}\n  HostKeyAlias [127.0.0.1]:{}",
+        line.port, server.port
+    );
+    std::fs::write(&config, settings.replace(&port, &through)).unwrap();
+    let mut environment = quick(crate::sftp::with_ssh(&config));
+    environment.parallel = 1;
+    let data = server.folder.path().join("data");
+    let location = format!("sftp://store/{}", data.display());
+    let at = |environment: &_| open(&location.parse().unwrap(), environment).unwrap();
+    let store = at(&environment);
+    let bytes: Vec<u8> = (0..5_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    *line.cut_up.lock().unwrap() = Some(9_000_000);
+    store.write(&name("a"), &bytes, WriteMode::Replace).unwrap();
+    assert!(line.cut_up.lock().unwrap().is_none());
+    *line.cut_down.lock().unwrap() = Some(9_000_000);
+    assert!(read_all(&*store, &name("a"), 1 << 30).unwrap() == bytes);
+    assert!(line.cut_down.lock().unwrap().is_none());
+
+    // Where nobody tries again, what was there stays whole, and what was begun is no object.
+    environment.patience.total = Duration::ZERO;
+    let other: Vec<u8> = bytes.iter().rev().copied().collect();
+    for object in ["a", "b"] {
+        *line.cut_up.lock().unwrap() = Some(9_000_000);
+        let error = at(&environment)
+            .write(&name(object), &other, WriteMode::Replace)
+            .unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unavailable, "{error:?}");
+    }
+    assert!(read_all(&*store, &name("a"), 1 << 30).unwrap() == bytes);
+    assert_eq!(
+        store.stat(&name("b")).unwrap_err().kind,
+        ErrorKind::NotFound
+    );
+    let all = list_all(&*store, &Folder::root()).unwrap();
+    let names: Vec<String> = all.iter().map(|object| object.name.to_string()).collect();
+    assert_eq!(names, ["a"]);
+}
+
+#[test]
 fn a_server_that_hangs_is_given_up_after_the_time_without_progress() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

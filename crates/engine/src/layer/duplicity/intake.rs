@@ -14,15 +14,22 @@ use crate::layer::{Committed, Statistics};
 /// wants it to be one.
 pub(super) struct DuplicityIntake<'a> {
     intake: duplicity::Intake,
+    /// The snapshots of the chain that was not gone on with, as it is damaged.
+    damaged: Vec<String>,
     layer: &'a mut DuplicityLayer,
     /// The last entry that was taken.
     last: Mutex<Option<TreePath>>,
 }
 
 impl<'a> DuplicityIntake<'a> {
-    pub(super) fn new(intake: duplicity::Intake, layer: &'a mut DuplicityLayer) -> Self {
+    pub(super) fn new(
+        intake: duplicity::Intake,
+        damaged: Vec<String>,
+        layer: &'a mut DuplicityLayer,
+    ) -> Self {
         Self {
             intake,
+            damaged,
             layer,
             last: Mutex::new(None),
         }
@@ -63,6 +70,10 @@ impl Intake for DuplicityIntake<'_> {
 
     fn snapshot(&self) -> Option<String> {
         Some(self.intake.set().end().to_string())
+    }
+
+    fn damaged(&self) -> Vec<String> {
+        self.damaged.clone()
     }
 
     fn commit(self: Box<Self>, _now: Timestamp) -> Result<Committed, Error> {
