@@ -47,7 +47,7 @@ pub(super) fn read(
         let Some(size) = small(&stat) else {
             return stream(entry, handle, stat, unread, ignore_ctime, output);
         };
-        let share = output.take(size)?;
+        let mut share = output.take(size)?;
         let mut bytes = Vec::with_capacity(size);
         let result = fill(&handle, 0, size, &mut bytes).and_then(|()| Stat::of(&handle));
         let now = match result {
@@ -57,6 +57,7 @@ pub(super) fn read(
                 return Ok(Outcome::Failed);
             }
         };
+        share.cut(bytes.len());
         if now.is_same_state(&stat, ignore_ctime) && bytes.len() == size {
             let body = Body::Whole(Block::sharing(bytes, share));
             output.entry(entry, body, unread);
@@ -108,12 +109,14 @@ fn stream(
         match reader.next() {
             Ok(ControlFlow::Continue(Extent::Hole(bytes))) => output.push(Step::Hole(bytes)),
             Ok(ControlFlow::Continue(Extent::Data(bytes))) => {
-                let share = output.take(BLOCK_SIZE)?;
-                let mut buffer = output.buffer();
+                let mut share = output.take(bytes)?;
+                let mut buffer = output.buffer(bytes);
                 match fill(&handle, reader.at, bytes, &mut buffer) {
                     Ok(()) if buffer.is_empty() => break Ending::Complete,
                     Ok(()) => {
                         reader.at += buffer.len() as u64;
+                        // Who takes content in counts what there is of it.
+                        share.cut(buffer.len());
                         output.push(Step::Data(Block::sharing(buffer, share)));
                         output.flush();
                     }

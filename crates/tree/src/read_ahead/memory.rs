@@ -113,8 +113,11 @@ impl Memory {
         }
     }
 
-    /// A buffer of the size that is kept, empty.
-    pub(super) fn buffer(&self) -> Vec<u8> {
+    /// An empty buffer for so many bytes, one that is kept if they are as many.
+    pub(super) fn buffer(&self, bytes: usize) -> Vec<u8> {
+        if bytes != self.spare_size {
+            return Vec::with_capacity(bytes);
+        }
         let spare = self
             .spare
             .lock()
@@ -131,6 +134,15 @@ impl Memory {
 }
 
 impl Share {
+    /// Frees what is more than so many bytes.
+    pub(super) fn cut(&mut self, size: usize) {
+        if let Some(surplus @ 1..) = self.size.checked_sub(size) {
+            self.size = size;
+            self.memory.used.fetch_sub(surplus, Ordering::SeqCst);
+            self.memory.wake();
+        }
+    }
+
     /// Frees the bytes, and keeps the buffer that they were for if it is worth it.
     pub(crate) fn give_back(self, mut buffer: Vec<u8>) {
         if buffer.capacity() == self.memory.spare_size {
@@ -203,13 +215,25 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_needed_of_a_share_is_free_for_others() {
+        let memory = Memory::new(MEMORY_MIN, MIB);
+        let mut share = memory.try_take(MEMORY_MIN, Turn::Now).unwrap();
+        share.cut(MEMORY_MIN);
+        assert_eq!(memory.used(), MEMORY_MIN);
+        share.cut(10);
+        assert_eq!(memory.used(), 10);
+        drop(share);
+        assert_eq!(memory.used(), 0);
+    }
+
+    #[test]
     fn buffers_of_the_usual_size_are_used_again() {
         let memory = Memory::new(MEMORY_MIN, 4096);
-        let mut buffer = memory.buffer();
+        let mut buffer = memory.buffer(4096);
         let at = buffer.as_ptr();
         buffer.push(1);
         memory.try_take(4096, Turn::Now).unwrap().give_back(buffer);
-        let again = memory.buffer();
+        let again = memory.buffer(4096);
         assert_eq!((again.as_ptr(), again.len()), (at, 0));
     }
 }

@@ -84,9 +84,9 @@ impl<'a> Output<'a> {
             .ok_or(Stopped)
     }
 
-    /// A buffer for one block.
-    pub(super) fn buffer(&self) -> Vec<u8> {
-        self.memory.buffer()
+    /// A buffer for so many bytes.
+    pub(super) fn buffer(&self, bytes: usize) -> Vec<u8> {
+        self.memory.buffer(bytes)
     }
 
     /// Waits for the permission to deal with objects that have several names.

@@ -257,3 +257,41 @@ fn a_file_that_changes_is_whole_or_said_to_have_changed() {
         _ => {}
     });
 }
+
+/// Who takes content in may hold back less than the memory for it, counted in bytes of content: so
+/// a piece must not take more of the memory than it has.
+#[test]
+fn small_pieces_of_content_take_little_of_the_memory() {
+    let tree = Tree::new(71);
+    let file = File::create(tree.path().join("image")).unwrap();
+    let pieces = 100;
+    for piece in 0..pieces {
+        file.write_all_at(&[7; 4096], piece << 20).unwrap();
+    }
+    let source = source(&[tree.path()]);
+    let (sender, done) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let mut held = Vec::new();
+        let mut bytes = 0;
+        read_ahead(
+            &source,
+            Options::default(),
+            |_| true,
+            |step| {
+                if let Step::Data(block) = step {
+                    bytes += block.len();
+                    held.push(block);
+                }
+                ControlFlow::Continue(())
+            },
+        )
+        .unwrap();
+        sender.send(bytes).unwrap();
+    });
+    let bytes = done.recv_timeout(Duration::from_secs(60));
+    assert_eq!(
+        bytes,
+        Ok(100 * 4096),
+        "it waits for memory that nobody gives back"
+    );
+}
