@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::http::Script;
 use crate::{Bandwidth, Counters, Error, Keep, Patience, Secret, digest::hex};
 
 /// Tells the time.
@@ -52,6 +53,8 @@ pub struct Environment {
     pub parallel: usize,
     /// Where the services are. Others than the real ones: private clouds, tests.
     pub endpoints: Endpoints,
+    /// What answers in the network's place.
+    pub(crate) script: Option<Arc<Script>>,
 }
 
 /// Addresses of the services that have one place for all customers.
@@ -144,6 +147,7 @@ impl Environment {
             counters: Arc::default(),
             parallel: 4,
             endpoints: Endpoints::default(),
+            script: None,
         }
     }
 

@@ -253,11 +253,16 @@ impl Drive {
         loop {
             // Patience is for each part, not for the whole.
             let sent = environment.patiently(|_| {
+                let stuck = || {
+                    let error = Error::new(ErrorKind::Unavailable, Operation::Write);
+                    error.on(name).because("the upload does not go on")
+                };
                 let start = match at.take() {
                     Some(at) => at,
                     None => match self.position(name, address, total)? {
                         Sent::Done(file) => return Ok(Sent::Done(file)),
-                        Sent::UpTo(at) => at,
+                        Sent::UpTo(at) if at < total => at,
+                        Sent::UpTo(_) => return Err(stuck()),
                     },
                 };
                 let part = Part {
@@ -271,7 +276,12 @@ impl Drive {
                         .header("content-range", range)
                         .content(&part)
                         .accept(&[308]);
-                self.sent(self.http.call_once(&self.account, &request)?)
+                let sent = self.sent(self.http.call_once(&self.account, &request)?)?;
+                match sent {
+                    // Else the same part would be sent for ever.
+                    Sent::UpTo(reached) if reached <= start || reached >= total => Err(stuck()),
+                    sent => Ok(sent),
+                }
             })?;
             match sent {
                 Sent::Done(file) => return Ok(*file),
@@ -300,7 +310,7 @@ impl Drive {
         let last = answer
             .header("range")
             .and_then(|range| range.rsplit('-').next()?.parse::<u64>().ok());
-        Ok(Sent::UpTo(last.map_or(0, |last| last + 1)))
+        Ok(Sent::UpTo(last.map_or(0, |last| last.saturating_add(1))))
     }
 }
 
@@ -308,4 +318,47 @@ impl Drive {
 enum Sent {
     UpTo(u64),
     Done(Box<File>),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::http::Script;
+    use crate::{Environment, Patience};
+
+    /// The answers to the parts of an upload of a byte more than goes in one request.
+    fn sent(answers: &str) -> Result<File, Error> {
+        let state = tempfile::tempdir().unwrap();
+        crate::fuzz::sign_in(state.path()).unwrap();
+        let mut environment = Environment {
+            patience: Patience::NONE,
+            state: Some(state.path().into()),
+            ..Environment::fixed()
+        };
+        environment.script = Some(Arc::new(Script::read(answers.as_bytes())));
+        let drive = Drive::new(None, "top", &environment).unwrap();
+        let name = Name::new("name").unwrap();
+        let content = vec![0; usize::try_from(PART_SIZE).unwrap() + 1];
+        let address = format!("{}/upload", environment.endpoints.drive);
+        drive.send_rest(&name, &content, &address, Some(0))
+    }
+
+    #[test]
+    fn an_upload_that_does_not_go_on_is_given_up() {
+        let done = "200\n\n{\"id\": \"x\", \"name\": \"name\"}";
+        let part = "308\nrange: bytes=0-16777215\n";
+        assert!(sent(&format!("{part}\n---\n{done}")).is_ok());
+        for range in [
+            "",
+            "range: 0-18446744073709551615",
+            "range: bytes=0-16777216",
+        ] {
+            let error = sent(&format!("308\n{range}\n\n---\n{done}")).err().unwrap();
+            assert_eq!(error.kind, ErrorKind::Unavailable, "{range}");
+        }
+        let error = sent(&format!("{part}\n---\n{part}\n")).err().unwrap();
+        assert_eq!(error.kind, ErrorKind::Unavailable);
+    }
 }

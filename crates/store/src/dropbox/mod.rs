@@ -95,6 +95,13 @@ impl Metadata {
     }
 }
 
+/// Pages that come again and again.
+fn does_not_go_on(object: &dyn std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Invalid, Operation::List)
+        .on(object)
+        .because("the listing does not go on")
+}
+
 impl Dropbox {
     /// Takes a folder. Nothing is asked yet.
     ///
@@ -255,9 +262,7 @@ impl Store for Dropbox {
                 )?
                 .json()?;
             if next.has_more && next.cursor == page.cursor {
-                return Err(Error::new(ErrorKind::Invalid, Operation::List)
-                    .on(folder)
-                    .because("the listing does not go on"));
+                return Err(does_not_go_on(folder));
             }
             page = next;
         }

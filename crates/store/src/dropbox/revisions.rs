@@ -157,13 +157,18 @@ impl Dropbox {
     }
 
     fn list_on(&self, cursor: &str) -> Result<Page, Error> {
-        self.function(
-            "files/list_folder/continue",
-            &json!({"cursor": cursor}),
-            Operation::List,
-            &"/",
-        )?
-        .json()
+        let page: Page = self
+            .function(
+                "files/list_folder/continue",
+                &json!({"cursor": cursor}),
+                Operation::List,
+                &"/",
+            )?
+            .json()?;
+        if page.has_more && page.cursor == cursor {
+            return Err(super::does_not_go_on(&"/"));
+        }
+        Ok(page)
     }
 
     /// Waits until something changes behind a cursor, at most about so long (30 s to 8 min).

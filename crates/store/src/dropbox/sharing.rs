@@ -187,7 +187,13 @@ impl Dropbox {
                 .json()?;
             links.extend(told.links.into_iter().map(|link| self.link(link)));
             match told.cursor {
-                Some(cursor) if told.has_more => arguments = json!({"cursor": cursor}),
+                Some(cursor) if told.has_more => {
+                    let next = json!({"cursor": cursor});
+                    if next == arguments {
+                        return Err(super::does_not_go_on(&"links"));
+                    }
+                    arguments = next;
+                }
                 _ => break,
             }
         }
@@ -250,7 +256,11 @@ impl Dropbox {
                 return Ok(requests);
             }
             function = "file_requests/list/continue";
-            arguments = json!({"cursor": told.cursor});
+            let next = json!({"cursor": told.cursor});
+            if next == arguments {
+                return Err(super::does_not_go_on(&"requests"));
+            }
+            arguments = next;
         }
     }
 

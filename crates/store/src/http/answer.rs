@@ -9,6 +9,7 @@ use ureq::http::HeaderMap;
 use ureq::http::response::Parts;
 
 use super::Request;
+use super::script::Said;
 use crate::{Bandwidth, Error, ErrorKind, Operation};
 
 /// Longest answer that is read into memory: a page of a listing is far below.
@@ -34,6 +35,17 @@ impl Answer {
             status: parts.status.as_u16(),
             headers: parts.headers,
             body: Box::new(bandwidth.down(body.into_with_config().limit(u64::MAX).reader())),
+            operation: request.operation,
+            object: request.object.clone(),
+        }
+    }
+
+    /// One that comes from no network.
+    pub(super) fn said(said: Said, request: &Request<'_>) -> Self {
+        Self {
+            status: said.status,
+            headers: said.headers,
+            body: Box::new(std::io::Cursor::new(said.body)),
             operation: request.operation,
             object: request.object.clone(),
         }

@@ -10,6 +10,7 @@
 
 mod answer;
 mod request;
+mod script;
 
 use std::io::{self, Read};
 use std::sync::{Mutex, PoisonError};
@@ -20,6 +21,7 @@ use ureq::{Agent, SendBody};
 
 pub(crate) use answer::{Answer, Refusal, parse_http_date};
 pub(crate) use request::{Body, Method, Request, encode, encode_path, origin};
+pub(crate) use script::Script;
 
 use crate::patience::pause;
 use crate::{Environment, Error, ErrorKind, Permits};
@@ -193,6 +195,9 @@ impl Http {
     }
 
     fn transmit(&self, request: &Request<'_>) -> Result<Answer, Error> {
+        if let Some(script) = &self.environment.script {
+            return Ok(Answer::said(script.answer(), request));
+        }
         let uri: Uri = request.uri().parse().map_err(|_| {
             request
                 .error(ErrorKind::Invalid)
