@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 program=${1:-}
 if [ -z "$program" ]; then
   cargo build --release --locked --package ravelin >&2
-  program=target/release/ravelin
+  program=${CARGO_TARGET_DIR:-target}/release/ravelin
 fi
 version=$("$program" --version | cut -d' ' -f2)
 architecture=$(dpkg --print-architecture)
@@ -63,7 +63,7 @@ Section: admin
 Priority: optional
 Installed-Size: $(du -sk "$root/usr" | cut -f1)
 Depends: libc6 (>= $libc), libgcc-s1
-Recommends: openssh-client, gnupg, fuse3
+Recommends: ca-certificates, openssh-client, gnupg, fuse3
 Suggests: borgbackup, duplicity, rclone
 Description: backups in several independent layers
  One configuration and one read of the files feed several layers, each of which

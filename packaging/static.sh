@@ -16,7 +16,7 @@ if ! rustup target list --installed | grep -qx "$target"; then
 fi
 export "CC_${target//-/_}=musl-gcc"
 cargo build --release --locked --package ravelin --target "$target" >&2
-program=target/$target/release/ravelin
+program=${CARGO_TARGET_DIR:-target}/$target/release/ravelin
 if ldd "$program" 2>/dev/null | grep -q '=>'; then
   echo "packaging/static.sh: $program is linked with libraries" >&2
   exit 1
