@@ -5,7 +5,10 @@
 //! around the data.
 
 use aes::Aes256;
-use aes::cipher::{BlockCipherEncrypt, KeyInit};
+use aes::cipher::consts::U16;
+use aes::cipher::{
+    Array, BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockSizeUser, KeyInit,
+};
 use sha1::Sha1;
 use sha2::digest::Digest;
 use store::Random;
@@ -90,16 +93,11 @@ impl Sealer {
         let started = bytes.len().min(16 - self.used);
         let (head, rest) = bytes.split_at_mut(started);
         self.mix(head);
-        let mut blocks = rest.chunks_exact_mut(16);
-        for block in &mut blocks {
-            let mut stream = self.feedback.into();
-            self.cipher.encrypt_block(&mut stream);
-            for (byte, mask) in block.iter_mut().zip(stream.iter()) {
-                *byte ^= mask;
-            }
-            self.feedback.copy_from_slice(block);
-        }
-        let tail = blocks.into_remainder();
+        let (blocks, tail) = Array::slice_as_chunks_mut(rest);
+        self.cipher.encrypt_with_backend(WholeBlocks {
+            blocks,
+            feedback: &mut self.feedback,
+        });
         if !tail.is_empty() {
             let mut stream = self.feedback.into();
             self.cipher.encrypt_block(&mut stream);
@@ -118,6 +116,30 @@ impl Sealer {
             *feedback = *byte;
         }
         self.used += bytes.len();
+    }
+}
+
+/// Cipher feedback over whole blocks. The cipher is got ready once for all of them: that takes as
+/// long as a block.
+struct WholeBlocks<'a> {
+    blocks: &'a mut [Array<u8, U16>],
+    feedback: &'a mut [u8; 16],
+}
+
+impl BlockSizeUser for WholeBlocks<'_> {
+    type BlockSize = U16;
+}
+
+impl BlockCipherEncClosure for WholeBlocks<'_> {
+    fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
+        for block in self.blocks {
+            let mut stream = Array::from(*self.feedback);
+            backend.encrypt_block((&mut stream).into());
+            for (byte, mask) in block.iter_mut().zip(stream) {
+                *byte ^= mask;
+            }
+            *self.feedback = (*block).into();
+        }
     }
 }
 

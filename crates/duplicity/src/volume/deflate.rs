@@ -11,8 +11,9 @@ use flate2::{Compress, Compression, FlushCompress, Status};
 /// anew costs less than a percent.
 pub(crate) const PIECE_SIZE: usize = 256 << 10;
 
-/// Duplicity's level, and gzip's default.
-const LEVEL: u32 = 6;
+/// Of the time that level 6 takes, gzip's and so duplicity's own, this takes two thirds, and the
+/// result is two to three percent larger.
+const LEVEL: u32 = 4;
 
 /// How much of a piece is tried before it is compressed…
 const SAMPLE_SIZE: usize = 16 << 10;
