@@ -290,8 +290,9 @@ pub fn open(
         config::Kind::Duplicity(settings) => duplicity::open(layer, settings, access, machine),
         config::Kind::Drop {
             folder: Some(folder),
+            ..
         } => drop::open(layer, folder, access, machine),
-        config::Kind::Drop { folder: None } => Err(Error::NoFolder),
+        config::Kind::Drop { folder: None, .. } => Err(Error::NoFolder),
     }
 }
 

@@ -4,6 +4,11 @@
 //! so missed work is made up, a change of the configuration needs no new timer, and changes of the
 //! clock do no harm.
 //!
+//! Where folders are followed as they change, both begin a run that does so and does not end; one that
+//! finds another at it ends at once. So it is begun anew at the next call, whatever ended it. Such a run
+//! ends by itself when [`Job::changed`] is touched, which each installation and each removal does: cron
+//! does not end what it began.
+//!
 //! What is installed is looked up where it works, never remembered: what this module says is
 //! installed is there.
 
@@ -20,7 +25,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::config::{Config, Kind};
-use crate::{Error, Machine};
+use crate::{Error, Machine, Places};
 
 /// How long a scheduler may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -63,6 +68,12 @@ pub struct Job {
     /// Whether it calls programs of the user's choosing, or the local mail program: a service that is
     /// held to little would hold them to it, too.
     pub calls_others: bool,
+    /// The layers whose folders are followed as they change: for each there is one that does
+    /// that all the time, begun anew when it has ended.
+    pub watches: Vec<String>,
+    /// A file that is written anew when the schedule is installed or removed. What goes on until it is
+    /// stopped ends then.
+    pub changed: PathBuf,
     /// Folders of its own that it writes to, for a service that may write nowhere else.
     pub writes: Vec<PathBuf>,
     /// The stores on this machine, which it writes to when they are there.
@@ -112,9 +123,14 @@ impl Job {
         job.calls_others = config.calls_others();
         for layer in &config.layers {
             job.stores.extend(layer.local_store());
-            if matches!(layer.kind, Kind::Duplicity(_)) {
+            match &layer.kind {
                 // Trust and agents of GnuPG.
-                job.stores.push(machine.places.home.join(".gnupg"));
+                Kind::Duplicity(_) => job.stores.push(machine.places.home.join(".gnupg")),
+                Kind::Drop { folder, watch } => {
+                    job.stores.extend(folder.clone());
+                    job.watches.extend(watch.then(|| layer.name.clone()));
+                }
+                Kind::Borg { .. } => {}
             }
         }
         let metrics = config.metrics.as_ref().and_then(|file| file.parent());
@@ -158,6 +174,8 @@ impl Job {
             environment,
             notifies: false,
             calls_others: false,
+            watches: Vec::new(),
+            changed: changed(places),
             writes: vec![
                 places.state.clone(),
                 places.cache.clone(),
@@ -190,15 +208,40 @@ impl Job {
     }
 
     /// The command line that is called.
-    fn words(&self, verb: &str) -> Vec<OsString> {
+    fn words(&self, verb: &[&str]) -> Vec<OsString> {
         let mut words = vec![self.program.clone().into_os_string()];
         if !self.usual_config {
             words.push("--config".into());
             words.push(self.config.clone().into_os_string());
         }
-        words.push(verb.into());
+        words.extend(verb.iter().map(OsString::from));
         words
     }
+}
+
+/// The command that follows the folder of a layer.
+fn watching(layer: &str) -> [&str; 6] {
+    ["drop", "--layer", layer, "sync", "--watch", "--scheduled"]
+}
+
+/// Said of a layer with `watch = true` whose folder nothing follows.
+fn not_followed(layer: &str) -> String {
+    format!("nothing follows the folder of `{layer}` as it changes: `ravelin schedule install`")
+}
+
+/// [`Job::changed`] of this machine's places.
+#[must_use]
+pub fn changed(places: &Places) -> PathBuf {
+    places.state.join("schedule-changed")
+}
+
+/// Ends what goes on until it is stopped.
+fn end_followers(job: &Job) -> std::io::Result<()> {
+    if let Some(folder) = job.changed.parent() {
+        crate::create_private_folder(folder)?;
+    }
+    let text = b"What follows a drop folder by the schedule ends when this is another file.\n";
+    crate::replace_private_file(&job.changed, text)
 }
 
 /// A minute below `minutes` that is the same each time on one machine and differs between them,
@@ -277,6 +320,8 @@ pub fn install(job: &Job, installation: &Installation) -> Result<Installed, Erro
     let refused = |reason| Error::NoScheduler {
         refusals: vec![(installation.by.name(), reason)],
     };
+    // Those who are begun from here on are not meant.
+    end_followers(job).map_err(|error| refused(error.to_string()))?;
     match installation.by {
         Scheduler::Systemd => {
             systemd::install(job, &installation.files).map_err(refused)?;
@@ -305,6 +350,7 @@ pub fn remove(job: &Job) -> Result<Vec<Scheduler>, Error> {
             Scheduler::Systemd => systemd::remove(job),
             Scheduler::Cron => cron::remove(job),
         };
+        let result = result.and_then(|()| end_followers(job).map_err(|error| error.to_string()));
         result.map_err(|reason| Error::NoScheduler {
             refusals: vec![(installed.by.name(), reason)],
         })?;
@@ -338,6 +384,8 @@ pub(crate) mod tests {
             environment: vec![("PATH".to_owned(), "/usr/bin:/bin".into())],
             notifies: false,
             calls_others: false,
+            watches: Vec::new(),
+            changed: folder.join("state/schedule-changed"),
             writes: vec![folder.join("state")],
             stores: vec![PathBuf::from("/mnt/backup")],
             minutes: 15,

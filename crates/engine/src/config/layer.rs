@@ -53,7 +53,7 @@ impl Layer {
                 None => false,
             },
             Kind::Duplicity(_) => true,
-            Kind::Drop { ref folder } => folder.is_some(),
+            Kind::Drop { ref folder, .. } => folder.is_some(),
         }
     }
 
@@ -90,6 +90,8 @@ pub enum Kind {
     Drop {
         /// The folder of this machine that it mirrors.
         folder: Option<PathBuf>,
+        /// Whether changes are followed as they happen, while the schedule is installed.
+        watch: bool,
     },
 }
 
@@ -176,7 +178,7 @@ impl Keep {
 }
 
 /// Keys that only one kind knows.
-const OF_ONE_KIND: [(&str, &str); 10] = [
+const OF_ONE_KIND: [(&str, &str); 11] = [
     ("encryption", "borg"),
     ("compression", "borg"),
     ("lock-wait", "borg"),
@@ -187,6 +189,7 @@ const OF_ONE_KIND: [(&str, &str); 10] = [
     ("volume-size", "duplicity"),
     ("host", "duplicity"),
     ("folder", "drop"),
+    ("watch", "drop"),
 ];
 
 pub(super) fn read(root: &Section<'_>, places: &Places) -> Vec<Layer> {
@@ -249,11 +252,18 @@ fn read_one(name: &str, section: Section<'_>, places: &Places) -> Option<Layer> 
     let settings = match kind {
         Some("borg") | None => read_borg(&section, passphrase.as_ref(), kind.is_some()),
         Some("duplicity") => read_duplicity(&section, store.as_deref()),
-        Some(_) => Kind::Drop {
-            folder: section
-                .string("folder")
-                .map(|typed| absolute(&section, "folder", typed, places)),
-        },
+        Some(_) => {
+            let watch = section.flag("watch", false);
+            if watch && !section.has("folder") {
+                section.mistake("folder", Fault::Missing);
+            }
+            Kind::Drop {
+                folder: section
+                    .string("folder")
+                    .map(|typed| absolute(&section, "folder", typed, places)),
+                watch,
+            }
+        }
     };
     let line = section.line();
     if kind.is_some() {

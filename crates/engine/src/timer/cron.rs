@@ -20,15 +20,19 @@ pub(super) fn usable(job: &Job) -> Result<(), String> {
 /// Our lines, each with its line break.
 pub(super) fn lines(job: &Job) -> Result<String, String> {
     let minutes: Vec<String> = job.minutes_of_hour().iter().map(u8::to_string).collect();
-    let mut lines = line(job, &format!("{} *", minutes.join(",")), "run")?;
+    let every = format!("{} *", minutes.join(","));
+    let mut lines = line(job, &every, &["run"])?;
     if job.notifies {
         let minute = (u16::from(job.offset) + 1) % 60;
-        lines.push_str(&line(job, &format!("{minute} */3"), "notify")?);
+        lines.push_str(&line(job, &format!("{minute} */3"), &["notify"])?);
+    }
+    for layer in &job.watches {
+        lines.push_str(&line(job, &every, &super::watching(layer))?);
     }
     Ok(lines)
 }
 
-fn line(job: &Job, when: &str, verb: &str) -> Result<String, String> {
+fn line(job: &Job, when: &str, verb: &[&str]) -> Result<String, String> {
     let mut line = format!("{when} * * * env");
     for (name, value) in &job.environment {
         line.push_str(&format!(" {name}={}", quoted(value.as_bytes())?));
@@ -134,10 +138,18 @@ pub(super) fn remove(job: &Job) -> Result<(), String> {
 pub(super) fn installed(job: &Job) -> Option<Installed> {
     let mark = mark(job).ok()?;
     let content = read(job).ok()?;
-    let line = content
-        .lines()
-        .find(|line| !line.trim_start().starts_with('#') && line.ends_with(&mark))?;
+    let ours = || {
+        let lines = content.lines();
+        lines.filter(|line| !line.trim_start().starts_with('#') && line.ends_with(&mark))
+    };
+    let line = ours().next()?;
     let mut notes = Vec::new();
+    for layer in &job.watches {
+        let words = format!(" {} #", super::watching(layer).join(" "));
+        if !ours().any(|line| line.contains(&words)) {
+            notes.push(super::not_followed(layer));
+        }
+    }
     if !is_running(Path::new("/proc")) {
         notes.push("no cron daemon is running, so nothing calls it".to_owned());
     }
@@ -185,16 +197,24 @@ pub(crate) mod tests {
         let ours = lines(&job).unwrap();
         assert_eq!(fs::read_to_string(&tab).unwrap(), format!("{others}{ours}"));
         assert_eq!(installed(&job).unwrap().what, ours.trim_end());
-        // With somebody to be told there are two lines, and both go.
+        // With somebody to be told, and a folder to be followed, there are three lines, and all go.
         job.notifies = true;
+        job.watches = vec!["drop".to_owned()];
+        let note = super::super::not_followed("drop");
+        assert!(installed(&job).unwrap().notes.contains(&note));
         install(&job).unwrap();
+        assert!(!installed(&job).unwrap().notes.contains(&note));
         let tab_now = fs::read_to_string(&tab).unwrap();
         assert_eq!(
             tab_now.lines().count(),
-            others.lines().count() + 2,
+            others.lines().count() + 3,
             "{tab_now}"
         );
         assert!(tab_now.contains("8 */3 * * * env "), "{tab_now}");
+        assert!(
+            tab_now.contains(" drop --layer drop sync --watch --scheduled # ravelin "),
+            "{tab_now}"
+        );
         remove(&job).unwrap();
         assert_eq!(fs::read_to_string(&tab).unwrap(), others);
     }
@@ -232,6 +252,7 @@ pub(crate) mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut job = job(folder.path());
         job.notifies = true;
+        job.watches = vec!["drop".to_owned()];
         let table = folder.path().join("table");
         // Debian's and that of cronie call the same thing differently.
         let accepts = |content: &str| {

@@ -15,8 +15,9 @@ use crate::program::{self, Ended};
 
 /// How it ends well, and that it waits for everybody else.
 const MANNERS: &str = "\
-# Some files skipped (3), and waiting for power, network or a drive (75), are no failures.
-SuccessExitStatus=3 75
+# Some files skipped (3), waiting for power, network or a drive (75), and being stopped (130) are no
+# failures.
+SuccessExitStatus=3 75 130
 TimeoutStartSec=infinity
 SyslogIdentifier=ravelin
 Nice=19
@@ -86,8 +87,8 @@ pub fn units_of_package(program: &Path) -> Option<Vec<(PathBuf, String)>> {
     let mut units = Vec::new();
     for (manager, for_system) in [("user", false), ("system", true)] {
         for (name, verb, what, when) in [
-            ("ravelin", "run", RUN, "*:00/15"),
-            ("ravelin-notify", "notify", NOTIFY, "00/3:00"),
+            ("ravelin", "run", RUN, "OnCalendar=*:00/15"),
+            ("ravelin-notify", "notify", NOTIFY, "OnCalendar=00/3:00"),
         ] {
             let mut service = format!("{OF_A_PACKAGE}[Unit]\nDescription={what}\n");
             if for_system {
@@ -152,20 +153,36 @@ pub(super) fn files(job: &Job) -> Result<Vec<(PathBuf, String)>, String> {
     let name = name(job);
     let mut units = Vec::new();
     let at_once = "RandomizedDelaySec=60\n";
-    let mut add = |name: &str, verb: &str, what: &str, when: &str| -> Result<(), String> {
-        units.push((
-            job.units.join(format!("{name}.service")),
-            service(job, verb, what)?,
-        ));
-        let timer = timer(what, when, at_once);
+    let mut add = |name: &str, service: String, what: &str, when: &str, spread: &str| {
+        units.push((job.units.join(format!("{name}.service")), service));
+        let timer = timer(what, when, spread);
         units.push((job.units.join(format!("{name}.timer")), timer));
-        Ok(())
     };
-    let every = format!("*:{}", minutes.join(","));
-    add(&name, "run", RUN, &every)?;
+    let every = format!("OnCalendar=*:{}", minutes.join(","));
+    add(
+        &name,
+        service(job, Ends::Soon, &["run"], RUN)?,
+        RUN,
+        &every,
+        at_once,
+    );
     if job.notifies {
-        let when = format!("00/3:{:02}", (u16::from(job.offset) + 1) % 60);
-        add(&notify_name(job), "notify", NOTIFY, &when)?;
+        let when = format!("OnCalendar=00/3:{:02}", (u16::from(job.offset) + 1) % 60);
+        let notify = service(job, Ends::Soon, &["notify"], NOTIFY)?;
+        add(&notify_name(job), notify, NOTIFY, &when, at_once);
+    }
+    for layer in &job.watches {
+        let what = format!("Drop folder by Ravelin: {layer}, as it changes");
+        let watch = service(job, Ends::Never, &super::watching(layer), &what)?;
+        // At once, and again when it has ended: a timer lets one that runs alone.
+        let when = format!("OnActiveSec=1\n{every}");
+        add(
+            &watch_name(job, layer),
+            watch,
+            &what,
+            &when,
+            "AccuracySec=1s\n",
+        );
     }
     Ok(units)
 }
@@ -175,15 +192,48 @@ fn notify_name(job: &Job) -> String {
     format!("{}-notify", name(job))
 }
 
+/// What the names of the units that follow folders begin with.
+fn watch_prefix(job: &Job) -> String {
+    format!("{}-watch-", name(job))
+}
+
+/// The name of the units that follow the folder of a layer.
+fn watch_name(job: &Job, layer: &str) -> String {
+    format!("{}{layer}", watch_prefix(job))
+}
+
+/// The timers of ours that are there, by the names of their units.
+fn timers_there(job: &Job) -> Vec<String> {
+    let mut names = vec![name(job), notify_name(job)];
+    let prefix = watch_prefix(job);
+    let files = fs::read_dir(&job.units).into_iter().flatten().flatten();
+    names.extend(files.filter_map(|file| {
+        let file_name = file.file_name().into_string().ok()?;
+        let unit = file_name.strip_suffix(".timer")?;
+        unit.starts_with(&prefix).then(|| unit.to_owned())
+    }));
+    names.retain(|name| job.units.join(format!("{name}.timer")).exists());
+    names
+}
+
+/// When a service ends.
+#[derive(PartialEq, Eq)]
+enum Ends {
+    Soon,
+    /// When it is told to.
+    Never,
+}
+
+/// `when`: what sets the timer off, lines without the last line break.
 fn timer(what: &str, when: &str, spread: &str) -> String {
     format!(
         "[Unit]\nDescription={what}\n\n\
-         [Timer]\nOnCalendar={when}\nPersistent=yes\n{spread}\n\
+         [Timer]\n{when}\nPersistent=yes\n{spread}\n\
          [Install]\nWantedBy=timers.target\n"
     )
 }
 
-fn service(job: &Job, verb: &str, what: &str) -> Result<String, String> {
+fn service(job: &Job, ends: Ends, verb: &[&str], what: &str) -> Result<String, String> {
     let mut exec = Vec::new();
     for word in job.words(verb) {
         exec.push(quoted(&word)?);
@@ -192,7 +242,11 @@ fn service(job: &Job, verb: &str, what: &str) -> Result<String, String> {
     if job.for_system {
         service.push_str(NETWORK);
     }
-    service.push_str("\n[Service]\nType=oneshot\n");
+    service.push_str(match ends {
+        Ends::Soon => "\n[Service]\nType=oneshot\n",
+        // Whatever ended it, the timer begins it anew.
+        Ends::Never => "\n[Service]\nType=exec\n",
+    });
     service.push_str(&format!("ExecStart={}\n", exec.join(" ")));
     for (variable, value) in &job.environment {
         let mut pair = std::ffi::OsString::from(format!("{variable}="));
@@ -208,7 +262,12 @@ fn service(job: &Job, verb: &str, what: &str) -> Result<String, String> {
         return Ok(service);
     }
     service.push_str(HARDENING);
-    if job.for_system {
+    if job.for_system && ends == Ends::Never {
+        // Folders that are named to it as those that it may write to would keep a drive in use for as
+        // long as it goes on.
+        service.push_str("ProtectSystem=full\n");
+        service.push_str(HARDENING_OF_SYSTEM);
+    } else if job.for_system {
         // Everything is read, little is written.
         service.push_str("ProtectSystem=strict\n");
         service.push_str(HARDENING_OF_SYSTEM);
@@ -275,6 +334,12 @@ pub(super) fn install(job: &Job, files: &[(PathBuf, String)]) -> Result<(), Stri
         // The link of the one would stand in the way of the other's, which has its name.
         let _ = systemctl(job, &["disable", "--now", &timer]);
     }
+    // What is followed no longer, or in another way.
+    for name in timers_there(job) {
+        if name.starts_with(&watch_prefix(job)) {
+            remove_timer(job, &name)?;
+        }
+    }
     for (path, text) in files {
         let beside = path.with_extension("new");
         fs::write(&beside, text).map_err(failed)?;
@@ -310,25 +375,30 @@ pub(super) fn remove(job: &Job) -> Result<(), String> {
             succeed(job, &["disable", "--now", &timer])?;
         }
     }
-    for name in [name(job), notify_name(job)] {
-        let timer = format!("{name}.timer");
-        let path = job.units.join(&timer);
-        if !path.exists() {
-            continue;
-        }
+    for name in timers_there(job) {
         found = true;
-        let _ = systemctl(job, &["disable", "--now", &timer]);
-        for path in [path, job.units.join(format!("{name}.service"))] {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(error.to_string());
-                }
-                _ => {}
-            }
-        }
+        remove_timer(job, &name)?;
     }
     if found {
         let _ = systemctl(job, &["daemon-reload"]);
+    }
+    Ok(())
+}
+
+fn remove_timer(job: &Job, name: &str) -> Result<(), String> {
+    let (timer, service) = (format!("{name}.timer"), format!("{name}.service"));
+    let _ = systemctl(job, &["disable", "--now", &timer]);
+    if name.starts_with(&watch_prefix(job)) {
+        // It does not end by itself.
+        let _ = systemctl(job, &["stop", &service]);
+    }
+    for unit in [timer, service] {
+        match fs::remove_file(job.units.join(unit)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error.to_string());
+            }
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -349,6 +419,12 @@ pub(super) fn installed(job: &Job) -> Option<Installed> {
     let enabled = succeed(job, &["is-active", &timer]);
     if let Err(reason) = &enabled {
         notes.push(format!("the timer is not running: {reason}"));
+    }
+    for layer in &job.watches {
+        let timer = format!("{}.timer", watch_name(job, layer));
+        if !job.units.join(timer).exists() {
+            notes.push(super::not_followed(layer));
+        }
     }
     let lingers = job.for_system || Path::new("/var/lib/systemd/linger").join(user()).exists();
     if !lingers {
@@ -395,7 +471,8 @@ mod tests {
     #[test]
     fn the_timer_is_written_started_and_taken_away_again() {
         let folder = tempfile::tempdir().unwrap();
-        let job = job(folder.path());
+        let mut job = job(folder.path());
+        job.watches = vec!["drop".to_owned(), "old".to_owned()];
         script(
             folder.path(),
             "systemctl",
@@ -406,6 +483,25 @@ mod tests {
         let installed = installed(&job).unwrap();
         assert!(installed.enabled);
         assert_eq!(installed.next, Timestamp::from_second(1_795_593_600).ok());
+        // One that is followed no longer is stopped and goes.
+        job.watches.pop();
+        install(&job, &super::files(&job).unwrap()).unwrap();
+        let there = timers_there(&job);
+        let watching = format!("{}drop", watch_prefix(&job));
+        assert_eq!(there, [name(&job), watching.clone()]);
+        let unit = fs::read_to_string(job.units.join(format!("{watching}.service"))).unwrap();
+        let words = "\"drop\" \"--layer\" \"drop\" \"sync\" \"--watch\" \"--scheduled\"\n";
+        assert!(unit.contains(words), "{unit}");
+        assert_eq!(
+            super::installed(&job).unwrap().notes.len(),
+            installed.notes.len()
+        );
+        job.watches.push("new".to_owned());
+        let notes = super::installed(&job).unwrap().notes;
+        assert!(
+            notes.contains(&super::super::not_followed("new")),
+            "{notes:?}"
+        );
         remove(&job).unwrap();
         assert_eq!(super::installed(&job), None);
         assert_eq!(fs::read_dir(&job.units).unwrap().count(), 0);
@@ -419,6 +515,10 @@ mod tests {
             calls.contains(&format!("--user disable --now {timer}")),
             "{calls}"
         );
+        for layer in ["drop", "old"] {
+            let stopped = format!("--user stop {}{layer}.service", watch_prefix(&job));
+            assert!(calls.contains(&stopped), "{calls}");
+        }
     }
 
     #[test]
@@ -486,6 +586,7 @@ mod tests {
             job.for_system = for_system;
             job.calls_others = calls_others;
             job.notifies = true;
+            job.watches = vec!["drop".to_owned()];
             // A program that is there: systemd looks.
             job.program = PathBuf::from("/bin/true");
             let files = files(&job).unwrap();

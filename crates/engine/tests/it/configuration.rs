@@ -89,7 +89,8 @@ fn every_key_of_the_document_is_understood() {
     assert_eq!(
         config.layer("drop").unwrap().kind,
         Kind::Drop {
-            folder: Some(PathBuf::from("/home/ada/Drop"))
+            folder: Some(PathBuf::from("/home/ada/Drop")),
+            watch: true,
         }
     );
     assert_eq!(

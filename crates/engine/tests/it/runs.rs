@@ -232,7 +232,10 @@ fn a_report_is_json_that_scripts_can_rely_on() {
 #[test]
 fn a_layer_of_another_kind_is_left_out_unless_it_is_named() {
     let mut workshop = Workshop::new(&["disk", "later"]);
-    workshop.config.layers[1].kind = ravelin_engine::config::Kind::Drop { folder: None };
+    workshop.config.layers[1].kind = ravelin_engine::config::Kind::Drop {
+        folder: None,
+        watch: false,
+    };
     let plan = workshop.with(|context, _| ravelin_engine::plan(context, &Wanted::All).unwrap());
     assert_eq!(plan.layers.len(), 1);
     assert_eq!(plan.not_runnable, ["later"]);

@@ -175,6 +175,10 @@ pub(crate) struct Sync {
     /// Go on until stopped: follow changes on both sides
     #[arg(long)]
     pub(crate) watch: bool,
+    /// As the schedule calls it: only while the configuration says `watch = true`, and until the
+    /// schedule is removed. A drive that is away is waited for
+    #[arg(long, requires = "watch")]
+    pub(crate) scheduled: bool,
     /// Only these folders there; this device does not have the others
     #[arg(long, value_name = "FOLDER", num_args = 1..)]
     pub(crate) only: Vec<String>,

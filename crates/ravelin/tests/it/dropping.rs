@@ -298,6 +298,29 @@ drop: backed up as 20[..]Z
 }
 
 #[test]
+fn the_drop_folder_of_this_machine_is_a_source_of_the_other_layers() {
+    let bench = Bench::new();
+    bench.file("Drop/plan.txt", "by train");
+    bench.file(
+        ".config/ravelin/ravelin.toml",
+        "[[source]]\npaths = [\"~/Drop\"]\n\n\
+         [layer.disk]\nkind = \"borg\"\nstore = \"~/repository\"\nencryption = \"none\"\n\n\
+         [layer.drop]\nkind = \"drop\"\nstore = \"~/nas\"\nfolder = \"~/Drop\"\n",
+    );
+    bench.ravelin(["init"]).assert().success();
+    bench.ravelin(["backup"]).assert().success();
+    // Another device deletes it, and then the store is lost with its history.
+    output(&bench, &["drop", "rm", "plan.txt"]);
+    bench.ravelin(["backup", "drop"]).assert().success();
+    let here = bench.home().join("Drop/plan.txt");
+    assert!(!here.exists());
+    fs::remove_dir_all(bench.home().join("nas")).unwrap();
+    let path = here.to_str().unwrap();
+    let kept = output(&bench, &["cat", "--layer", "disk", "latest", path]);
+    assert_eq!(kept, b"by train");
+}
+
+#[test]
 fn what_both_sides_changed_is_named_by_the_backup() {
     let bench = Bench::new();
     bench.file("Documents/letter", "Dear Ada");

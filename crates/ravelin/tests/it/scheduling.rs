@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use snapbox::str;
 
@@ -144,6 +146,196 @@ removed from cron
 nothing was installed
 
 "#]]);
+}
+
+/// With a drop folder that is to be followed.
+const WATCHED: &str =
+    "\n[layer.files]\nkind = \"drop\"\nstore = \"~/nas\"\nfolder = \"~/Drop\"\nwatch = true\n";
+
+/// A program that goes on until it is stopped; it does not outlive the test.
+struct Following(Child);
+
+impl Following {
+    /// Starts words as a scheduler does, with nothing but them and a home.
+    fn start(bench: &Bench, words: &[String]) -> Self {
+        let child = Command::new(&words[0])
+            .args(&words[1..])
+            .env_clear()
+            .env("HOME", bench.home())
+            .current_dir(bench.home())
+            .stderr(Stdio::null())
+            .spawn();
+        Self(child.unwrap())
+    }
+
+    /// The code that it ends with, by itself.
+    fn ends(&mut self, why: &str) -> Option<i32> {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(began.elapsed() < PATIENCE, "it goes on: {why}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What a busy machine may need, and a look of half a minute.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// What cron would run: the last line of its table, in a shell.
+fn words_of_cron(bench: &Bench) -> Vec<String> {
+    let tab = fs::read_to_string(bench.home().join("tab")).unwrap();
+    let line = tab.lines().last().unwrap();
+    assert!(
+        line.contains(" drop --layer files sync --watch --scheduled # ravelin "),
+        "{tab}"
+    );
+    let command = line.splitn(6, ' ').last().unwrap().replace("\\%", "%");
+    vec![
+        "/bin/sh".to_owned(),
+        "-c".to_owned(),
+        format!("exec {command}"),
+    ]
+}
+
+/// What systemd would run, with its environment.
+fn words_of_systemd(bench: &Bench, path: &str) -> Vec<String> {
+    bench.file("bin/systemctl", "#!/bin/sh\n");
+    let systemctl = bench.home().join("bin/systemctl");
+    fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).unwrap();
+    let planned = bench
+        .ravelin(["schedule", "install", "--by", "systemd", "--dry-run"])
+        .env("PATH", path)
+        .assert()
+        .success();
+    let planned = String::from_utf8(planned.get_output().stderr.clone()).unwrap();
+    let unit = planned.split("would write ").find(|unit| {
+        let first = unit.lines().next().unwrap_or_default();
+        first.ends_with("/ravelin-watch-files.service:")
+    });
+    let unit = unit.unwrap_or_else(|| panic!("{planned}"));
+    let quoted = |key: &str| -> Vec<String> {
+        let lines = unit.lines().filter_map(|line| line.strip_prefix(key));
+        let words = lines.flat_map(|line| line.split('"').skip(1).step_by(2));
+        words.map(str::to_owned).collect()
+    };
+    assert!(unit.contains("\nType=exec\n"), "{unit}");
+    let mut words = vec!["/usr/bin/env".to_owned()];
+    words.extend(quoted("Environment="));
+    words.extend(quoted("ExecStart="));
+    words
+}
+
+#[test]
+fn what_the_schedule_installs_follows_a_drop_folder_both_ways_and_ends_with_the_schedule() {
+    let bench = Bench::new();
+    let path = with_crontab(&bench);
+    let config = format!("{CONFIG}{WATCHED}");
+    let configured = |text: &str| bench.file(".config/ravelin/ravelin.toml", text);
+    configured(&config);
+    bench.file("Drop/plan", "by train");
+    bench
+        .ravelin(["drop", "--layer", "files", "init"])
+        .assert()
+        .success();
+    let schedule = |words: &[&str]| {
+        let words = ["schedule"].into_iter().chain(words.iter().copied());
+        bench.ravelin(words).env("PATH", &path).assert().success()
+    };
+    schedule(&["install", "--by", "cron"]);
+    let (by_cron, by_systemd) = (words_of_cron(&bench), words_of_systemd(&bench, &path));
+    let until = |path: &str, content: &str| {
+        let began = Instant::now();
+        let path = bench.home().join(path);
+        while fs::read_to_string(&path).ok().as_deref() != Some(content) {
+            assert!(began.elapsed() < PATIENCE, "{path:?} is not {content:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+
+    // Both ways.
+    let mut following = Following::start(&bench, &by_cron);
+    until("nas/plan", "by train");
+    bench.file("nas/from elsewhere", "hello");
+    until("Drop/from elsewhere", "hello");
+    // The next call finds it at work.
+    assert_eq!(Following::start(&bench, &by_cron).ends("two"), Some(0));
+    assert_eq!(Following::start(&bench, &by_systemd).ends("two"), Some(0));
+
+    // Killed, it is begun anew by whoever calls next.
+    following.0.kill().unwrap();
+    following.0.wait().unwrap();
+    let mut following = Following::start(&bench, &by_systemd);
+    bench.file("Drop/plan", "by ship");
+    until("nas/plan", "by ship");
+
+    // The drive is pulled out: nothing is deleted, and what changed meanwhile travels afterwards.
+    let (nas, away) = (bench.home().join("nas"), bench.home().join("away"));
+    fs::rename(&nas, &away).unwrap();
+    bench.file("Drop/meanwhile", "1");
+    // Its mount point, which is empty.
+    fs::create_dir(&nas).unwrap();
+    std::thread::sleep(Duration::from_secs(5));
+    fs::remove_dir(&nas).unwrap();
+    assert!(bench.home().join("Drop/from elsewhere").exists());
+    fs::rename(&away, &nas).unwrap();
+    until("nas/meanwhile", "1");
+    assert_eq!(following.0.try_wait().unwrap(), None);
+
+    // The configuration wants it no longer.
+    configured(&config.replace("watch = true", "watch = false"));
+    assert_eq!(following.ends("the configuration"), Some(0));
+    assert_eq!(Following::start(&bench, &by_cron).ends("unwanted"), Some(0));
+    // Another folder, while it goes on.
+    configured(&config);
+    let mut following = Following::start(&bench, &by_cron);
+    bench.file("Drop/plan", "on foot");
+    until("nas/plan", "on foot");
+    fs::create_dir(bench.home().join("Other")).unwrap();
+    configured(&config.replace("~/Drop", "~/Other"));
+    until("Other/plan", "on foot");
+    // cron does not end what it began.
+    assert_eq!(following.0.try_wait().unwrap(), None);
+    schedule(&["remove"]);
+    assert_eq!(following.ends("the schedule"), Some(0));
+}
+
+#[test]
+fn a_layer_that_nothing_follows_although_it_should_is_named() {
+    let bench = Bench::new();
+    let path = with_crontab(&bench);
+    bench.file(".config/ravelin/ravelin.toml", CONFIG);
+    let schedule = |words: &[&str]| {
+        let words = ["schedule"].into_iter().chain(words.iter().copied());
+        bench.ravelin(words).env("PATH", &path).assert().success()
+    };
+    schedule(&["install", "--by", "cron"]);
+    bench.file(
+        ".config/ravelin/ravelin.toml",
+        &format!("{CONFIG}{WATCHED}"),
+    );
+    schedule(&["status"]).stdout_eq(str![[r#"
+Runs on its own by cron: installed
+...
+  nothing follows the folder of `files` as it changes: `ravelin schedule install`
+...
+"#]]);
+    // Without a folder there is nothing to follow.
+    let without = WATCHED.replace("folder = \"~/Drop\"\n", "");
+    bench.file(
+        ".config/ravelin/ravelin.toml",
+        &format!("{CONFIG}{without}"),
+    );
+    bench.ravelin(["config", "check"]).assert().code(2);
 }
 
 #[test]

@@ -176,6 +176,7 @@ fn files_have_a_history_and_what_was_deleted_comes_back() {
         );
         assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.text());
     }
+    visitor.get("/drop").must_say("This is no backup by itself");
     let history = visitor.get("/drop/history?path=report.txt").text();
     assert_eq!(history.matches("name=\"version\"").count(), 2);
     let oldest = history.rsplit("name=\"version\" value=\"").next().unwrap();

@@ -1,6 +1,7 @@
 //! `ravelin drop`
 
 mod files;
+mod follow;
 mod links;
 mod sync;
 mod times;
@@ -26,12 +27,19 @@ struct Place {
     written: String,
     /// The folder of this machine that the configuration names.
     folder: Option<PathBuf>,
+    /// Whether the configuration wants it followed as it changes.
+    watch: bool,
     environment: Environment,
     device: Device,
     state: PathBuf,
 }
 
 pub(crate) fn run(arguments: &Drop, session: &Session<'_>) -> Result<Exit, Ended> {
+    if let Verb::Sync(sync) = &arguments.verb
+        && sync.watch
+    {
+        return follow::run(arguments, sync, session);
+    }
     let place = place(arguments, session)?;
     match &arguments.verb {
         Verb::Init => files::init(&place, session),
@@ -62,8 +70,8 @@ pub(crate) fn run(arguments: &Drop, session: &Session<'_>) -> Result<Exit, Ended
 
 fn place(arguments: &Drop, session: &Session<'_>) -> Result<Place, Ended> {
     let machine = session.machine;
-    let (written, folder) = match &arguments.store {
-        Some(store) => (store.clone(), None),
+    let (written, folder, watch) = match &arguments.store {
+        Some(store) => (store.clone(), None, false),
         None => {
             let config = session.config()?;
             let of_kind = |layer: &&config::Layer| matches!(layer.kind, config::Kind::Drop { .. });
@@ -74,12 +82,12 @@ fn place(arguments: &Drop, session: &Session<'_>) -> Result<Place, Ended> {
             let layer = layer.filter(of_kind).ok_or(Error::Unsupported {
                 what: "the configuration has no such layer of kind `drop`: add one, or name a store with `--store`",
             })?;
-            let config::Kind::Drop { folder } = &layer.kind else {
+            let config::Kind::Drop { folder, watch } = &layer.kind else {
                 return Err(Ended::Drop(Error::Unsupported {
                     what: "the layer is not of kind `drop`",
                 }));
             };
-            (layer.store.clone(), folder.clone())
+            (layer.store.clone(), folder.clone(), *watch)
         }
     };
     let expanded = machine.places.expand(&written);
@@ -96,6 +104,7 @@ fn place(arguments: &Drop, session: &Session<'_>) -> Result<Place, Ended> {
         location,
         written,
         folder,
+        watch,
         environment: session.machine.store_environment(),
         device: Device::new(&machine.host),
         state: machine.places.state.join("drop"),
