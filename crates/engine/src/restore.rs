@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tree::{Action, RestoreOptions, RestorePlan, Restorer, TreePath};
+use tree::{Action, Entry, RestoreOptions, RestorePlan, Restorer, TreePath};
 
 use crate::event::{Event, PathRecord, ProblemRecord, Verb, Watch, chain};
 use crate::explain::{Explanation, explain, explain_layer};
@@ -74,6 +74,15 @@ pub struct PlannedEntry {
     pub path: PathRecord,
     /// Where it would stand, below the target.
     pub destination: PathRecord,
+}
+
+/// What a restore would change below its target.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// Where something stands that would be replaced.
+    pub(crate) replaced: Vec<TreePath>,
+    /// What would be created, with the path that it would get.
+    pub(crate) created: Vec<Entry>,
 }
 
 /// What came of a restore.
@@ -220,16 +229,56 @@ impl PlannedRestore {
     ///
     /// [`Error::Layer`] when it cannot be read again.
     pub fn each(&mut self, mut receive: impl FnMut(PlannedEntry)) -> Result<(), Error> {
+        self.go_through(|action, entry, destination| {
+            receive(PlannedEntry {
+                action: name(action),
+                path: PathRecord::from(&entry.path),
+                destination: PathRecord::from(destination),
+            });
+        })
+    }
+
+    /// What would change below the target; `None` when that is more than `entries_max` objects.
+    pub(crate) fn changes(&mut self, entries_max: usize) -> Result<Option<Changes>, Error> {
+        let mut changes = Changes::default();
+        let mut count = 0;
+        self.go_through(|action, entry, destination| {
+            let is_replaced = action == Action::Replace;
+            if !is_replaced && !matches!(action, Action::Create | Action::KeepBoth) {
+                return;
+            }
+            count += 1;
+            if count > entries_max {
+                return;
+            }
+            if is_replaced {
+                changes.replaced.push(destination.clone());
+            } else {
+                let mut entry = entry.clone();
+                entry.path = destination.clone();
+                changes.created.push(entry);
+            }
+        })?;
+        Ok((count <= entries_max).then_some(changes))
+    }
+
+    /// The layer that it would come from.
+    pub(crate) fn layer(&self) -> &str {
+        &self.request.layer.name
+    }
+
+    /// Goes through the entries once more: what would be done, the entry, and its path below the target.
+    fn go_through(
+        &mut self,
+        mut receive: impl FnMut(Action, &Entry, &TreePath),
+    ) -> Result<(), Error> {
         let mut admission = self.request.selection.admission();
         let mut number = 0;
         let listed = self.layer.entries(&self.request.snapshot, &mut |found| {
             let entry = found.ok().and_then(|item| admission.admit(item.entry));
             if let Some(entry) = entry {
-                receive(PlannedEntry {
-                    action: name(self.plan.action(number)),
-                    path: PathRecord::from(&entry.path),
-                    destination: PathRecord::from(&*self.plan.destination(number, &entry.path)),
-                });
+                let destination = self.plan.destination(number, &entry.path);
+                receive(self.plan.action(number), &entry, &destination);
                 number += 1;
             }
             ControlFlow::Continue(())

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use engine::event::ProblemRecord;
-use engine::{Code, Event, Explanation, Outcome, RestoreReport, Stop, Watch};
+use engine::{Code, Event, Explanation, Outcome, RestoreReport, Stop, Undoable, Watch};
 use jiff::Timestamp;
 
 use crate::Page;
@@ -29,6 +29,7 @@ pub(crate) enum Kind {
     Verify,
     Drill,
     Restore,
+    Undo,
 }
 
 impl Kind {
@@ -41,6 +42,7 @@ impl Kind {
             Self::Verify => "verify",
             Self::Drill => "drill",
             Self::Restore => "restore",
+            Self::Undo => "undo",
         }
     }
 }
@@ -93,6 +95,10 @@ pub(crate) struct Ended {
     pub(crate) failure: Option<Explanation>,
     /// What a restore did.
     pub(crate) restored: Option<Box<RestoreReport>>,
+    /// What undoes it.
+    pub(crate) undo: Option<String>,
+    /// How many files an undo has taken away, and how many it has not.
+    pub(crate) removed: (u64, u64),
     /// Why nothing runs on its own from now on.
     pub(crate) unscheduled: Option<Explanation>,
 }
@@ -101,7 +107,20 @@ pub(crate) struct Ended {
 pub(crate) struct Made {
     pub(crate) outcome: Outcome,
     pub(crate) restored: Option<Box<RestoreReport>>,
+    pub(crate) undo: Option<String>,
+    pub(crate) removed: (u64, u64),
     pub(crate) unscheduled: Option<Explanation>,
+}
+
+impl From<Undoable> for Made {
+    fn from(done: Undoable) -> Self {
+        Self {
+            undo: done.undo,
+            removed: (done.removed, done.left),
+            restored: Some(Box::new(done.report.clone())),
+            ..Self::from(done.report.outcome)
+        }
+    }
 }
 
 impl From<Outcome> for Made {
@@ -109,6 +128,8 @@ impl From<Outcome> for Made {
         Self {
             outcome,
             restored: None,
+            undo: None,
+            removed: (0, 0),
             unscheduled: None,
         }
     }
@@ -261,6 +282,8 @@ impl Jobs {
                 outcome: made.outcome,
                 failure,
                 restored: made.restored,
+                undo: made.undo,
+                removed: made.removed,
                 unscheduled: made.unscheduled,
             });
         };

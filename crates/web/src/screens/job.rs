@@ -98,7 +98,7 @@ fn sentence(say: Say, job: &Job, progress: &Progress) -> String {
             say.put(key, &[("layer", layer)])
         }
         _ if progress.files > 0 => say.t("job.reading").to_owned(),
-        _ if job.kind == Kind::Restore => say.t("job.looking").to_owned(),
+        _ if matches!(job.kind, Kind::Restore | Kind::Undo) => say.t("job.looking").to_owned(),
         _ => say.t("job.beginning").to_owned(),
     }
 }
@@ -124,7 +124,7 @@ fn after(ask: &Ask, job: &Job, progress: &Progress, ended: &Ended) -> Markup {
                 p.dim {
                     (time(ask, ended.at)) ", "
                     (say.duration(ended.at.duration_since(job.started)))
-                    @if progress.files > 0 && job.kind != Kind::Restore {
+                    @if progress.files > 0 && !matches!(job.kind, Kind::Restore | Kind::Undo) {
                         ", " (say.count(progress.files, "count.files")) ", " (say.size(progress.bytes))
                     }
                 }
@@ -144,7 +144,13 @@ fn after(ask: &Ask, job: &Job, progress: &Progress, ended: &Ended) -> Markup {
                 p { (ticked(&say.put("job.passphrase-text", &[("layer", layer)]))) }
                 p { a.button href="/sheet" { (icon("sheet")) (say.t("nav.sheet")) } } }
         }
-        @if let Some(report) = &ended.restored { (restored(ask, report)) }
+        @if let Some(report) = &ended.restored { (restored(ask, report, ended.removed)) }
+        @if let Some(undo) = &ended.undo {
+            div.card.row {
+                p { (say.t("restore.kept")) }
+                (crate::screens::restore::undo_button(ask, undo))
+            }
+        }
         @if !progress.problems.is_empty() {
             div.card {
                 h2 { (say.t("activity.problems")) }
@@ -157,7 +163,7 @@ fn after(ask: &Ask, job: &Job, progress: &Progress, ended: &Ended) -> Markup {
 }
 
 /// What a restore did.
-fn restored(ask: &Ask, report: &RestoreReport) -> Markup {
+fn restored(ask: &Ask, report: &RestoreReport, (removed, left): (u64, u64)) -> Markup {
     let say = ask.say;
     html! {
         div.card {
@@ -168,6 +174,8 @@ fn restored(ask: &Ask, report: &RestoreReport) -> Markup {
                     dt { (say.t(&format!("action.{}", count.action))) }
                     dd { (say.count(count.entries, "count.objects")) @if count.bytes > 0 { ", " (say.size(count.bytes)) } }
                 }
+                @if removed > 0 { dt { (say.t("restored.removed")) } dd { (say.count(removed, "count.files")) } }
+                @if left > 0 { dt { (say.t("restored.left")) } dd { (say.count(left, "count.files")) } }
             }
             @if !report.renamed.is_empty() {
                 p { (say.t("restored.renamed")) }

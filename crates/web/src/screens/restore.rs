@@ -23,7 +23,7 @@ use crate::Page;
 use crate::ask::{Pairs, quoted};
 use crate::fault::Fault;
 
-pub(crate) use act::{begin, plan};
+pub(crate) use act::{begin, plan, undo, undo_button};
 pub(crate) use browse::browse;
 pub(crate) use download::{Pieces, attachment, download, send};
 pub(crate) use find::{show, versions};

@@ -208,3 +208,148 @@ fn a_name_that_is_markup_is_text_wherever_it_is_shown() {
     assert!(reply.headers.get("x-evil").is_none());
     assert!(reply.header("content-disposition").is_ascii());
 }
+
+#[test]
+fn what_a_restore_has_replaced_comes_back_and_that_can_be_undone_too() {
+    let (house, visitor) = protected();
+    let report = house.home().join("Documents/report.txt");
+    let ann = house.home().join("Documents/letters/ann.txt");
+    fs::write(&report, "a week of work").unwrap();
+    fs::set_permissions(&report, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+    let modified = fs::metadata(&report).unwrap().modified().unwrap();
+    fs::remove_file(&ann).unwrap();
+    std::os::unix::fs::symlink("elsewhere", &ann).unwrap();
+    let documents = key(&house.home().join("Documents"));
+    let wish = [
+        ("layer", "disk"),
+        ("snapshot", "latest"),
+        ("path", documents.as_str()),
+        ("where", "back"),
+        ("conflict", "overwrite"),
+        ("sure", "yes"),
+    ];
+    let undo_of = |page: &str| {
+        let rest = page.split("name=\"undo\" value=\"").nth(1).unwrap();
+        rest.split('"').next().unwrap().to_owned()
+    };
+    let done = visitor.do_and_wait("/restore", &wish);
+    done.must_say("This can be undone for a week");
+    assert_eq!(fs::read_to_string(&report).unwrap(), "the first report");
+    assert_eq!(fs::read_to_string(&ann).unwrap(), "dear Ann");
+
+    visitor
+        .get("/restore")
+        .must_say("Restores that can be undone")
+        .must_say("(+1)");
+    let undo = undo_of(&done.text());
+    let undone = visitor.do_and_wait("/restore/undo", &[("undo", &undo)]);
+    undone.must_say("Undone");
+    assert_eq!(fs::read_to_string(&report).unwrap(), "a week of work");
+    let found = fs::metadata(&report).unwrap();
+    assert_eq!(found.modified().unwrap(), modified);
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o777,
+        0o640
+    );
+    assert_eq!(fs::read_link(&ann).unwrap(), Path::new("elsewhere"));
+
+    // The one that was used is over, and what it replaced is kept in turn.
+    let reply = visitor.post("/restore/undo", &[("undo", &undo)]);
+    assert_eq!(reply.status, StatusCode::NOT_FOUND);
+    let again = undo_of(&undone.text());
+    visitor.do_and_wait("/restore/undo", &[("undo", &again)]);
+    assert_eq!(fs::read_to_string(&report).unwrap(), "the first report");
+    assert_eq!(fs::read_to_string(&ann).unwrap(), "dear Ann");
+
+    for id in ["../../x", "", "0123"] {
+        let reply = visitor.post("/restore/undo", &[("undo", id)]);
+        assert_eq!(reply.status, StatusCode::NOT_FOUND, "{id}");
+    }
+    // After a week nothing is left of it.
+    house.wait(jiff::SignedDuration::from_hours(8 * 24));
+    assert_eq!(
+        fs::read_dir(house.home().join(".local/state/ravelin/undo"))
+            .unwrap()
+            .count(),
+        1
+    );
+    let visitor = house.visitor();
+    assert!(!visitor.get("/restore").text().contains("can be undone"));
+    assert_eq!(
+        fs::read_dir(house.home().join(".local/state/ravelin/undo"))
+            .unwrap()
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn what_a_restore_has_created_goes_again_unless_it_was_changed_since() {
+    let (house, visitor) = protected();
+    let documents = house.home().join("Documents");
+    fs::remove_dir_all(&documents).unwrap();
+    let wish = [
+        ("layer", "disk"),
+        ("snapshot", "latest"),
+        ("path", &*key(&documents)),
+    ];
+    let done = visitor.do_and_wait("/restore", &wish);
+    let (report, ann) = (
+        documents.join("report.txt"),
+        documents.join("letters/ann.txt"),
+    );
+    assert_eq!(fs::read_to_string(&ann).unwrap(), "dear Ann");
+    // Written by hand since, and as long as before.
+    let modified = fs::metadata(&report).unwrap().modified().unwrap();
+    fs::write(&report, "the worst report").unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&report)
+        .unwrap()
+        .set_modified(modified)
+        .unwrap();
+    let id = done.text();
+    let id = id.split("name=\"undo\" value=\"").nth(1).unwrap();
+    let id = id.split('"').next().unwrap();
+    let undone = visitor.do_and_wait("/restore/undo", &[("undo", id)]);
+    undone
+        .must_say("Taken away again")
+        .must_say("Left, because it was changed since");
+    assert_eq!(fs::read_to_string(&report).unwrap(), "the worst report");
+    assert!(!documents.join("letters").exists());
+    // What was taken away comes back, should that have been wrong.
+    let id = undone.text();
+    let id = id.split("name=\"undo\" value=\"").nth(1).unwrap();
+    let id = id.split('"').next().unwrap();
+    visitor.do_and_wait("/restore/undo", &[("undo", id)]);
+    assert_eq!(fs::read_to_string(&ann).unwrap(), "dear Ann");
+    assert_eq!(fs::read_to_string(&report).unwrap(), "the worst report");
+}
+
+#[test]
+fn nothing_is_taken_away_through_a_link_and_nothing_that_took_its_place() {
+    let (house, visitor) = protected();
+    let documents = house.home().join("Documents");
+    let letters = documents.join("letters");
+    fs::remove_dir_all(&letters).unwrap();
+    let wish = [
+        ("layer", "disk"),
+        ("snapshot", "latest"),
+        ("path", &*key(&letters)),
+    ];
+    let done = visitor.do_and_wait("/restore", &wish);
+    // The folder stands elsewhere now, and a link to it in its place.
+    let elsewhere = house.home().join("elsewhere");
+    fs::rename(&letters, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &letters).unwrap();
+    let id = done.text();
+    let id = id.split("name=\"undo\" value=\"").nth(1).unwrap();
+    let id = id.split('"').next().unwrap();
+    visitor
+        .do_and_wait("/restore/undo", &[("undo", id)])
+        .must_say("Left, because it was changed since");
+    assert_eq!(
+        fs::read_to_string(elsewhere.join("ann.txt")).unwrap(),
+        "dear Ann"
+    );
+}

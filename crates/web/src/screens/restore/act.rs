@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::response::Response;
-use engine::{PlannedRestore, RestoreRequest, Selection, config};
+use engine::{PlannedRestore, RestoreRequest, Selection, Undo, config};
 use maud::{Markup, html};
 use tree::{Conflict, RestoreOptions, TreePath};
 
@@ -18,7 +18,7 @@ use crate::ask::{Ask, Pairs, go, quoted};
 use crate::fault::Fault;
 use crate::icon::icon;
 use crate::job::{Kind, Made};
-use crate::layout::{Screen, exact_time, token};
+use crate::layout::{Screen, exact_time, time, token};
 
 /// Paths that one form may name.
 const PATHS_MAX: usize = 2000;
@@ -110,6 +110,7 @@ pub(crate) fn plan(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
             entries.push(entry);
         }
     })?;
+    let can_be_undone = engine::can_be_undone(&mut planned)?;
     let is_elsewhere = query.get("where") == "elsewhere";
     let conflict = if query.has("conflict") {
         query.get("conflict")
@@ -134,6 +135,8 @@ pub(crate) fn plan(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
                 }
             }
             @if is_harmless(&planned) { p.dim { (say.t("restore.harmless")) } }
+            @if can_be_undone { p.dim { (say.t("restore.undos-text")) } }
+            @else { div.note.warn { p { (say.t("restore.no-undo")) } } }
             (each(ask, &entries, planned.refusals()))
         }
         form.card action="/restore/plan" {
@@ -256,12 +259,72 @@ pub(crate) fn begin(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
     let job = page
         .jobs
         .begin(page, Kind::Restore, &what, move |page, watch| {
-            let report = page.with(&config, |context| engine::restore(planned, context, watch))?;
-            Ok(Made {
-                restored: Some(Box::new(report.clone())),
-                ..Made::from(report.outcome)
-            })
+            let done = page.with(&config, |context| {
+                engine::restore_undoably(planned, context, watch)
+            });
+            Ok(Made::from(done?))
         })?;
     page.audit.note(ask.at(), "restore", &what);
     Ok(go(&format!("/job?id={}", job.id)))
+}
+
+/// Brings back what a restore has replaced.
+pub(crate) fn undo(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
+    let id = ask.form.get("undo").to_owned();
+    let undos = engine::undos(&page.machine)?;
+    let undo = undos.iter().find(|undo| undo.id == id);
+    let what = what(ask, undo.ok_or(Fault::NotFound)?);
+    let config = page.config()?;
+    let job = page
+        .jobs
+        .begin(page, Kind::Undo, &what, move |page, watch| {
+            let done = page.with(&config, |context| engine::undo(&id, context, watch));
+            Ok(Made::from(done?))
+        })?;
+    page.audit.note(ask.at(), "undo", &what);
+    Ok(go(&format!("/job?id={}", job.id)))
+}
+
+/// What an undo is about, in a few words.
+fn what(ask: &Ask, undo: &Undo) -> String {
+    let first = undo.first().unwrap_or_default();
+    let first = TreePath::from_local(&first).unwrap_or_default();
+    match undo.files() {
+        0 | 1 => ask.shown(&first),
+        count => format!("{} (+{})", ask.shown(&first), count - 1),
+    }
+}
+
+/// The button that undoes a restore.
+pub(crate) fn undo_button(ask: &Ask, id: &str) -> Markup {
+    html! {
+        form method="post" action="/restore/undo" {
+            (token(ask))
+            input type="hidden" name="undo" value=(id);
+            button { (icon("restore")) (ask.say.t("restore.undo")) }
+        }
+    }
+}
+
+/// The restores that can be undone.
+pub(super) fn undos(page: &Page, ask: &Ask) -> Markup {
+    let say = ask.say;
+    let undos = engine::undos(&page.machine).unwrap_or_default();
+    html! {
+        @if !undos.is_empty() {
+            section.card aria-labelledby="undos" {
+                h2 #undos { (say.t("restore.undos")) }
+                p.dim { (say.t("restore.undos-text")) }
+                ul.rows { @for undo in &undos {
+                    li.row {
+                        div {
+                            div.path.named { (icon("file")) span { bdi { (what(ask, undo)) } } }
+                            div.dim.small { (say.t("restore.replaced-at")) " " (time(ask, undo.at)) }
+                        }
+                        (undo_button(ask, &undo.id))
+                    }
+                } }
+            }
+        }
+    }
 }

@@ -132,6 +132,7 @@ pub(crate) fn show(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
         }
         @if let Some(results) = &results { (found(ask, typed, results)) }
         (places(ask, &config))
+        (super::act::undos(page, ask))
     };
     Ok(Screen::new(ask, "/restore", title).answer(&middle))
 }
