@@ -25,6 +25,7 @@ pub fn app(page: Arc<Page>) -> Router {
         .route("/restore/browse", shown(restore::browse))
         .route("/restore/plan", shown(restore::plan))
         .route("/restore/download", shown(restore::download))
+        .route("/restore/pack", shown(restore::pack))
         .route("/restore/undo", done(restore::undo))
         .route(
             "/sources",

@@ -25,7 +25,7 @@ use crate::fault::Fault;
 
 pub(crate) use act::{begin, plan, undo, undo_button};
 pub(crate) use browse::browse;
-pub(crate) use download::{Pieces, attachment, download, send};
+pub(crate) use download::{Pieces, attachment, download, pack, send};
 pub(crate) use find::{show, versions};
 
 /// A path as a part of an address.

@@ -209,6 +209,92 @@ fn a_name_that_is_markup_is_text_wherever_it_is_shown() {
     assert!(reply.header("content-disposition").is_ascii());
 }
 
+/// The files of a tar file and what is in them.
+fn unpacked(bytes: &[u8]) -> Vec<(String, String)> {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("x.tar"), bytes).unwrap();
+    let mut tar = std::process::Command::new("tar");
+    let _ = testkit::run(tar.current_dir(folder.path()).args(["-xf", "x.tar"]));
+    fs::remove_file(folder.path().join("x.tar")).unwrap();
+    let mut find = std::process::Command::new("find");
+    let find = find.current_dir(folder.path());
+    let found = testkit::run(find.args([".", "-type", "f", "-printf", "%P\n"]));
+    let mut files: Vec<(String, String)> = found
+        .lines()
+        .map(|path| {
+            let content = fs::read_to_string(folder.path().join(path)).unwrap();
+            (path.to_owned(), content)
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn folders_and_what_is_ticked_come_as_one_tar_file() {
+    let (house, visitor) = protected();
+    let (documents, report, letters) = (
+        key(&house.home().join("Documents")),
+        key(&house.home().join("Documents/report.txt")),
+        key(&house.home().join("Documents/letters")),
+    );
+    let ask = |paths: &[&str]| {
+        let paths: Vec<String> = paths.iter().map(|path| format!("&path={path}")).collect();
+        visitor.get(&format!("/restore/pack?layer=disk{}", paths.concat()))
+    };
+    let listed = visitor.get(&format!("/restore/browse?layer=disk&path={documents}"));
+    listed
+        .must_say("Download this folder as a tar file")
+        .must_say("Download what is ticked as a tar file");
+    let folder = ask(&[&documents]);
+    let name = folder.header("content-disposition");
+    assert!(name.starts_with("attachment; filename*=UTF-8''Documents%20"));
+    assert!(name.ends_with("%2Etar"), "{name}");
+    let pair = |path: &str, content: &str| (path.to_owned(), content.to_owned());
+    assert_eq!(
+        unpacked(&folder.bytes),
+        [
+            pair("Documents/letters/ann.txt", "dear Ann"),
+            pair("Documents/report.txt", "the first report"),
+        ]
+    );
+    assert_eq!(
+        unpacked(&ask(&[&report, &letters]).bytes),
+        [
+            pair("letters/ann.txt", "dear Ann"),
+            pair("report.txt", "the first report"),
+        ]
+    );
+    ask(&[]).must_say("Nothing was ticked");
+    let reply = ask(&[&report, &key(Path::new("/etc/passwd"))]);
+    assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(!reply.text().contains("root:"));
+}
+
+#[test]
+fn a_layer_that_writes_no_tar_file_gives_one_by_way_of_a_scratch_folder() {
+    let house = House::new();
+    house.configure_simply();
+    let text = fs::read_to_string(house.config_file()).unwrap();
+    let store = house.folder.path().join("drop");
+    fs::create_dir_all(&store).unwrap();
+    house.configure(&format!(
+        "{text}\n[layer.drop]\nkind = \"drop\"\nstore = \"{}\"\nfolder = \"~/Drop\"\n",
+        store.display()
+    ));
+    let visitor = house.visitor();
+    visitor.post("/drop/create", &[]);
+    crate::dropping::put(&visitor, "trip/plan.txt", "by train");
+    let trip = key(&house.home().join("Drop/trip"));
+    let reply = visitor.get(&format!("/restore/pack?layer=drop&path={trip}"));
+    assert_eq!(
+        unpacked(&reply.bytes),
+        [("trip/plan.txt".to_owned(), "by train".to_owned())]
+    );
+    let left = house.home().join(".cache/ravelin/pack");
+    assert_eq!(fs::read_dir(left).unwrap().count(), 0);
+}
+
 #[test]
 fn what_a_restore_has_replaced_comes_back_and_that_can_be_undone_too() {
     let (house, visitor) = protected();

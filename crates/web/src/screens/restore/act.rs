@@ -179,6 +179,10 @@ pub(crate) fn plan(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
                 @if is_elsewhere { (say.t("restore.do-elsewhere")) } @else { (say.t("restore.do-back")) }
             }
         }
+        form action="/restore/pack" {
+            (hidden(&wish))
+            button { (icon("download")) (say.t("restore.download-tar")) }
+        }
     };
     Ok(Screen::new(ask, "/restore", title).answer(&middle))
 }

@@ -48,6 +48,11 @@ pub(crate) fn browse(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
         }
         section.card {
             (crumbs(ask, &layer.name, &snapshot.name, &path))
+            @if !path.is_root() && !items.is_empty() {
+                p { a href=(address("pack", &layer.name, &snapshot.name, &path)) {
+                    (icon("download")) (say.t("restore.folder-tar"))
+                } }
+            }
             @if listing.damage.is_some() { div.note.bad { (icon("bad")) " " (say.t("restore.damaged")) } }
             @if items.is_empty() { p.dim { (say.t("restore.empty")) } }
             @else {
@@ -83,7 +88,10 @@ pub(crate) fn browse(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
                         }
                     }
                     @if items.len() > ROWS { p.dim { (say.t("restore.has-more")) } }
-                    div.actions { button.main { (icon("restore")) (say.t("restore.chosen")) } }
+                    div.actions {
+                        button.main { (icon("restore")) (say.t("restore.chosen")) }
+                        button formaction="/restore/pack" { (icon("download")) (say.t("restore.chosen-tar")) }
+                    }
                 }
             }
         }

@@ -275,6 +275,10 @@ pub(crate) fn versions(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
                             a.button.quiet href=(address("download", &one.layer, snapshot, &path)) {
                                 (icon("download")) (say.t("restore.download"))
                             }
+                        } @else if matches!(entry.kind, EntryKind::Directory) {
+                            a.button.quiet href=(address("pack", &one.layer, snapshot, &path)) {
+                                (icon("download")) (say.t("restore.download-tar"))
+                            }
                         }
                     }
                 }
