@@ -1,11 +1,12 @@
-//! The same over real servers: SFTP, WebDAV and S3.
+//! The same over real servers (SFTP, WebDAV, S3), and over what stands for B2 and Google Drive.
 //!
 //! Fewer operations than in memory, as each asks a real program over a real connection.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use store::{Environment, Location, Store};
+use store::{Client, Environment, Location, Provider, Secret, SignIn, Store};
+use testkit::emulator::{B2Emulator, DriveEmulator};
 use testkit::servers;
 
 use crate::bench::{Machine, at, environment};
@@ -143,4 +144,41 @@ fn over_s3_devices_stay_the_same_and_lose_nothing() {
     };
     journey(&place("journey"), true);
     chaos::run(&place("two"), 2, 2 * OPERATIONS);
+}
+
+#[test]
+fn over_b2_devices_stay_the_same_and_lose_nothing() {
+    let emulator = B2Emulator::start();
+    let mut environment = environment();
+    environment.endpoints.b2 = emulator.url();
+    let place = |name: &str| {
+        let location = format!("b2://key:secret@bucket/{name}");
+        OnStore::new(open(&location, &environment), CUT_EVERY)
+    };
+    journey(&place("journey"), true);
+    chaos::run(&place("two"), 2, 2 * OPERATIONS);
+}
+
+#[test]
+fn over_google_drive_devices_stay_the_same_and_lose_nothing() {
+    let emulator = DriveEmulator::start();
+    let state = tempfile::tempdir().unwrap();
+    let mut environment = environment();
+    environment.state = Some(state.path().into());
+    environment.endpoints.drive = emulator.url();
+    environment.endpoints.google_authorize = format!("{}/authorize", emulator.url());
+    environment.endpoints.google_token = format!("{}/token", emulator.url());
+    let client = Client {
+        id: "app".into(),
+        secret: Some(Secret::new("app secret")),
+    };
+    let sign_in = SignIn::with_code(Provider::Drive, client, &environment);
+    let code = servers::fetch(sign_in.url());
+    sign_in.finish(None, &code).unwrap();
+    let place = |name: &str| {
+        let location = format!("gdrive:/{name}");
+        OnStore::new(open(&location, &environment), CUT_EVERY)
+    };
+    journey(&place("journey"), true);
+    chaos::run(&place("two"), 2, OPERATIONS);
 }
