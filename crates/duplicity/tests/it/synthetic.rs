@@ -3,6 +3,7 @@
 use std::fs;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::{Duration, UNIX_EPOCH};
 
 use duplicity::{Passphrase, Protection, Wanted};
@@ -203,9 +204,10 @@ fn the_store_copies_the_volumes_in_which_nothing_changed() {
         content[2_000_000] ^= 1;
         place.write("f", content);
         // Without what this machine remembers, nothing tells apart two states of one second.
-        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(10);
         let file = fs::File::options().write(true).open(place.path("source/f"));
-        file.unwrap().set_modified(later).unwrap();
+        let file = file.unwrap();
+        let before = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(before + Duration::from_secs(10)).unwrap();
         let summary = place.back_up(&archive, Wanted::Increment, 11);
         assert!(summary.delta_bytes < 100_000, "{summary:?}");
         let (found, _) = in_archive_at(&archive, at(11), "");
