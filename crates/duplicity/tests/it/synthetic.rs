@@ -3,7 +3,6 @@
 use std::fs;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 use std::time::{Duration, UNIX_EPOCH};
 
 use duplicity::{Passphrase, Protection, Wanted};
