@@ -41,3 +41,10 @@ impl From<engine::Error> for Fault {
         Self::Explained(Box::new(engine::explain(&error)))
     }
 }
+
+/// Whether a backup that is there did not open with what a person has typed; nothing at all is not
+/// its passphrase either.
+pub(crate) fn is_about_the_passphrase(error: &engine::Error) -> bool {
+    use engine::Code::{SecretMissing, WrongPassphrase};
+    matches!(engine::explain(error).code, WrongPassphrase | SecretMissing)
+}

@@ -14,7 +14,7 @@ use maud::{Markup, html};
 
 use crate::Page;
 use crate::ask::{Ask, go};
-use crate::fault::Fault;
+use crate::fault::{Fault, is_about_the_passphrase};
 use crate::icon::icon;
 use crate::job::{Kind, Made};
 use crate::layout::{Screen, token};
@@ -246,9 +246,7 @@ fn adopt(
     let passphrase = Secret::new(ask.form.exact("passphrase").to_owned());
     match first.adopt(&passphrase, &page.machine) {
         Ok(config) => Ok(Ok(config)),
-        Err(error) if engine::explain(&error).code == engine::Code::WrongPassphrase => {
-            Ok(Err("welcome.wrong-passphrase"))
-        }
+        Err(error) if is_about_the_passphrase(&error) => Ok(Err("welcome.wrong-passphrase")),
         Err(error) => Err(error.into()),
     }
 }

@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use axum::response::Response;
 use engine::config::{self, Edit, EditError, NewLayer};
-use engine::{Code, Config, Explanation, Outcome, Schedule, Secret, Standing};
+use engine::{Config, Explanation, Outcome, Schedule, Secret, Standing};
 use maud::{Markup, html};
 use store::{Location, Patience, Server, Space};
 
 use super::{SCHEDULES, fault_of};
 use crate::Page;
 use crate::ask::{Ask, go};
-use crate::fault::Fault;
+use crate::fault::{Fault, is_about_the_passphrase};
 use crate::icon::icon;
 use crate::job::{Kind, Made};
 use crate::layout::{Screen, explained, ticked, token};
@@ -359,7 +359,7 @@ pub(crate) fn act(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
         };
         if is_adopted && let Err(error) = opened() {
             let _ = std::fs::remove_file(file);
-            if engine::explain(&error).code == Code::WrongPassphrase {
+            if is_about_the_passphrase(&error) {
                 return again(&Tried::Wrong("welcome.wrong-passphrase"));
             }
             return Err(error.into());
