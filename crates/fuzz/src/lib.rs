@@ -9,6 +9,7 @@
 //! - `bash crates/fuzz/fuzz.sh NAME 600`: ten minutes with the fuzzer of LLVM, which looks for bytes
 //!   that lead to code not seen before, and keeps them.
 
+pub mod answers;
 mod repository;
 
 use std::path::{Path, PathBuf};
@@ -73,6 +74,11 @@ const OPEN: &[borg::fuzz::Parser] = &[
     ("engine-schedule", |bytes| {
         let _ = Schedule::parse(&text(bytes));
     }),
+    ("store-b2", |bytes| answer(0, bytes)),
+    ("store-dropbox", |bytes| answer(1, bytes)),
+    ("store-drive", |bytes| answer(2, bytes)),
+    ("store-s3", |bytes| answer(3, bytes)),
+    ("store-webdav", |bytes| answer(4, bytes)),
     ("tree-acl", |bytes| drop(Acl::decode(bytes, &mut ()))),
     ("tree-path", |bytes| drop(TreePath::new(bytes))),
     ("tree-pattern", pattern),
@@ -102,6 +108,13 @@ pub fn corpus(name: &str) -> PathBuf {
 
 fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(bytes)
+}
+
+/// Answers to one of [`answers::LOCATIONS`].
+fn answer(index: usize, bytes: &[u8]) {
+    if let Some((_, location)) = answers::LOCATIONS.get(index) {
+        let _ = answers::read(location, bytes);
+    }
 }
 
 /// A stream in two pieces, so that an item lies across the cut.

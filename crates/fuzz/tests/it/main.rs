@@ -7,6 +7,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use ravelin_fuzz::answers::{LOCATIONS, read};
 use ravelin_fuzz::{Parser, corpus, parsers};
 use testkit::Changes;
 
@@ -79,6 +80,20 @@ fn every_parser_has_a_name_of_its_own_and_every_example_a_parser() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     assert_eq!(found, known);
+}
+
+#[test]
+fn the_examples_of_services_answer_nearly_all_that_they_are_asked() {
+    for (name, location) in LOCATIONS {
+        let parser = parsers().find(|parser| parser.name == name).unwrap();
+        let answered: BTreeSet<usize> = examples(parser)
+            .iter()
+            .flat_map(|bytes| read(location, bytes))
+            .collect();
+        // Of twelve questions to any store; some rename nothing, some cannot create. Dropbox has eight more.
+        let least = if name == "store-dropbox" { 18 } else { 9 };
+        assert!(answered.len() >= least, "{name}: {answered:?}");
+    }
 }
 
 #[test]
