@@ -355,6 +355,8 @@ pub enum ChangeKind {
         before: u64,
         /// Bytes after.
         after: u64,
+        /// What else changed, as for [`Metadata`](Self::Metadata).
+        metadata: Vec<&'static str>,
     },
     /// Only what is known about it changed: these of mode, owner, times, attributes, ACL, flags.
     Metadata(Vec<&'static str>),
@@ -413,6 +415,7 @@ fn changed(old: Option<Item>, new: Item) -> Option<Change> {
             ChangeKind::Content {
                 before: old.entry.size,
                 after: new.entry.size,
+                metadata: changed_metadata(&old.entry, &new.entry),
             }
         }
         Some(old) => match changed_metadata(&old.entry, &new.entry) {

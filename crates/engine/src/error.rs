@@ -41,7 +41,7 @@ pub enum Error {
         source: layer::Error,
     },
     /// No path of any source exists.
-    #[error("nothing to back up: none of the paths of the sources exists")]
+    #[error("nothing to back up: {}", absent(paths))]
     NoSource {
         /// The paths.
         paths: Vec<PathBuf>,
@@ -75,6 +75,26 @@ pub enum Error {
         path: TreePath,
         /// What the system says.
         source: io::Error,
+    },
+    /// A file that a person named cannot be used.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// What stands at a path of a snapshot has no content.
+    #[error("{path} is {what} in snapshot `{snapshot}`")]
+    NotAFile {
+        /// Which path.
+        path: TreePath,
+        /// What it is, with its article.
+        what: &'static str,
+        /// Which snapshot.
+        snapshot: String,
     },
     /// The program's own files cannot be written or read.
     #[error("cannot {action} {}", path.display())]
@@ -135,4 +155,20 @@ impl Error {
         let layer = layer.to_owned();
         move |source| Self::Layer { layer, source }
     }
+}
+
+/// Names paths that do not exist, as far as a person reads on.
+fn absent(paths: &[PathBuf]) -> String {
+    const NAMED: usize = 3;
+    let named: Vec<String> = paths
+        .iter()
+        .take(NAMED)
+        .map(|path| path.display().to_string())
+        .collect();
+    let more = match paths.len() {
+        0 => return "none of the paths of the sources exists".to_owned(),
+        1..=NAMED => "",
+        _ => " …",
+    };
+    format!("there is no {}{more}", named.join(", no "))
 }

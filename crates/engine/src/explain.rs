@@ -29,6 +29,8 @@ pub enum Code {
     SnapshotName,
     NoSuchPath,
     BadPath,
+    NotAFile,
+    FileUnusable,
     NothingToBackUp,
     KindNotRunnable,
     StoreNotRunnable,
@@ -77,7 +79,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of docs/errors.md.
-    pub const ALL: [Self; 55] = [
+    pub const ALL: [Self; 57] = [
         Self::ConfigMissing,
         Self::ConfigUnreadable,
         Self::ConfigOpen,
@@ -89,6 +91,8 @@ impl Code {
         Self::SnapshotName,
         Self::NoSuchPath,
         Self::BadPath,
+        Self::NotAFile,
+        Self::FileUnusable,
         Self::NothingToBackUp,
         Self::KindNotRunnable,
         Self::StoreNotRunnable,
@@ -163,7 +167,7 @@ impl Code {
             Self::ConfigUnreadable => (
                 "config-unreadable",
                 "The configuration file cannot be read.",
-                "See the cause; the file must be readable by the user who runs ravelin.",
+                "Make it a file that the user who runs ravelin can read (`ls -l` shows whose it is), or name another with `--config`.",
             ),
             Self::ConfigOpen => (
                 "config-open",
@@ -198,7 +202,7 @@ impl Code {
             Self::SnapshotExists => (
                 "snapshot-exists",
                 "The layer has a snapshot of this name already.",
-                "Choose another name; `ravelin snapshots` lists those that are taken.",
+                "Choose another name; `ravelin snapshots` lists those that are taken. One that is made of the time is free a second later.",
             ),
             Self::NoSuchPath => (
                 "no-such-path",
@@ -210,10 +214,20 @@ impl Code {
                 "What was typed cannot be a path inside a snapshot.",
                 "Leave out `..`; a leading `/` may stay.",
             ),
+            Self::NotAFile => (
+                "not-a-file",
+                "What stands at this path of the snapshot is no regular file, so it has no content to be shown.",
+                "`ravelin ls SNAPSHOT PATH` lists a folder, `ravelin restore` brings anything back.",
+            ),
+            Self::FileUnusable => (
+                "file-unusable",
+                "A file that was named on the command line cannot be read or written.",
+                "Check its name, and who may read or write it: `ls -l`.",
+            ),
             Self::NothingToBackUp => (
                 "nothing-to-back-up",
                 "None of the paths of the sources exists. A snapshot of nothing would look like a success, so none is made.",
-                "Check the paths in the configuration, and whether a drive is missing.",
+                "Check how the paths are written, here and in the configuration, and whether a drive is missing.",
             ),
             Self::KindNotRunnable => (
                 "kind-not-runnable",
@@ -262,8 +276,8 @@ impl Code {
             ),
             Self::NotAllowed => (
                 "not-allowed",
-                "The repository only allows to add.",
-                "Do it where the repository is kept, without that restriction.",
+                "The repository only allows to add, or was opened for reading alone.",
+                "An append-only repository is made smaller where it is kept: `borg config REPOSITORY append_only 0` there, or a key without `--append-only`. Look through its snapshots first: what was deleted meanwhile goes for good.",
             ),
             Self::RepositoryDamaged => (
                 "repository-damaged",
@@ -288,7 +302,7 @@ impl Code {
             Self::ServerRefuses => (
                 "server-refuses",
                 "The server with the repository does not do what it was asked for.",
-                "See the cause. What a key may do stands in `authorized_keys` on the server.",
+                "What a key may do stands in `authorized_keys` on the server: `--restrict-to-path`, `--append-only` and `--storage-quota` hold it to a folder, to adding, to a size.",
             ),
             Self::OtherSource => (
                 "other-source",
@@ -328,7 +342,7 @@ impl Code {
             Self::StateUnwritable => (
                 "state-unwritable",
                 "The program's own files cannot be read or written.",
-                "See the cause; the folder must belong to the user who runs ravelin.",
+                "The folder must belong to the user who runs ravelin, and have space: `ls -ld` and `df` say so. After a run with `sudo`, `chown` gives it back.",
             ),
             Self::StoreLocation => (
                 "store-location",
@@ -383,7 +397,7 @@ impl Code {
             Self::StoreRefused => (
                 "store-refused",
                 "The store does not understand what it was asked, or its answer makes no sense.",
-                "See the cause. Check the address: host, port, and whether it is `https` or not.",
+                "Check the address: host, port, and whether it is `https` or not. `ravelin store test LOCATION` tries each thing on its own.",
             ),
             Self::AlreadyRunning => (
                 "already-running",
@@ -418,7 +432,7 @@ impl Code {
             Self::Io => (
                 "io",
                 "The system refused something that was needed.",
-                "See the cause.",
+                "The last line of the cause is what the system said. Mend that, then run the same command again.",
             ),
             Self::Bug => (
                 "bug",
@@ -428,7 +442,7 @@ impl Code {
             Self::Unexpected => (
                 "unexpected",
                 "Something went wrong for which there is no page yet.",
-                "See the cause.",
+                "The cause is all that is known. If it does not say what to do, report it with the command that was run.",
             ),
         }
     }
@@ -539,6 +553,11 @@ pub fn explain(error: &Error) -> Explanation {
         }
         Error::Restore { source } => (of_restore(source), None),
         Error::Proof { .. } => (Code::NotProved, None),
+        Error::File { source, .. } => (Code::FileUnusable, of_file(source)),
+        Error::NotAFile { path, snapshot, .. } => {
+            let path = path.to_string();
+            (Code::NotAFile, Some(run(&["ls", snapshot, &path])))
+        }
         Error::State { .. } => (Code::StateUnwritable, None),
         Error::BadStore(_) => (Code::StoreLocation, None),
         Error::Store(error) => of_store(error),
@@ -556,6 +575,45 @@ pub fn explain(error: &Error) -> Explanation {
     finish(code, chain(error), next)
 }
 
+/// What to do about a file that a person named.
+fn of_file(error: &io::Error) -> Option<Next> {
+    let text = match error.kind() {
+        io::ErrorKind::NotFound => {
+            "Check the name: one without a leading `/` is looked for in the present folder."
+        }
+        io::ErrorKind::AlreadyExists => {
+            "Name another file, or move this one away: what is there is never replaced."
+        }
+        io::ErrorKind::PermissionDenied => {
+            "`ls -l` shows whose it is and who may read or write it."
+        }
+        io::ErrorKind::InvalidData => {
+            "See what is in it: another file may be meant, or what made it did not end well."
+        }
+        _ => return None,
+    };
+    let text = text.to_owned();
+    Some(Next::Advice { text })
+}
+
+/// What to do about a refusal of the system, where that can be told.
+fn of_refusal(error: &io::Error) -> Option<Next> {
+    let text = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "`ls -ld` shows whose it is. Run ravelin as that user, or give it to yours with `chown -R`."
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "The file system takes no writes: it was mounted so, or went so after errors of the disk, which `dmesg` tells: then look after the disk first. `mount -o remount,rw` makes it writable again."
+        }
+        io::ErrorKind::NotFound => {
+            "Check whether the drive is mounted, then run the same command again."
+        }
+        _ => return None,
+    };
+    let text = text.to_owned();
+    Some(Next::Advice { text })
+}
+
 /// Explains what kept a layer from doing its part.
 #[must_use]
 pub fn explain_layer(error: &layer::Error, layer: &str) -> Explanation {
@@ -570,7 +628,11 @@ pub fn explain_layer(error: &layer::Error, layer: &str) -> Explanation {
 }
 
 fn of_named_layer(error: &layer::Error, layer: Option<&str>) -> Explanation {
-    let (code, next) = of_layer(error);
+    let (code, mut next) = of_layer(error);
+    // Without a name, the first layer would be shown.
+    if let (Code::NoSuchSnapshot, Some(layer)) = (code, layer) {
+        next = Some(run(&["snapshots", "--layer", layer]));
+    }
     let mut because = chain(error);
     if let Some(layer) = layer {
         because.insert(0, format!("layer `{layer}`"));
@@ -628,7 +690,7 @@ fn of_config(error: &config::Error) -> (Code, Option<Next>) {
 fn of_layer(error: &layer::Error) -> (Code, Option<Next>) {
     match error {
         layer::Error::Unsupported { .. } => {
-            let text = "Use a layer of another kind for it: `ravelin status` names them all.";
+            let text = "Layers of another kind may: `ravelin status` names them all, docs/guide/layers.md says what each is for.";
             let text = text.to_owned();
             (Code::KindNotRunnable, Some(Next::Advice { text }))
         }
@@ -638,19 +700,21 @@ fn of_layer(error: &layer::Error) -> (Code, Option<Next>) {
         layer::Error::NotCreated { .. } => (Code::LayerNotCreated, None),
         layer::Error::NotEncrypted { .. } => (Code::RepositoryUnknown, None),
         layer::Error::Secret(error) => of_secret(error),
-        layer::Error::NoSnapshot { .. } => (Code::NoSuchSnapshot, Some(run(&["snapshots"]))),
+        layer::Error::NoSnapshot { .. } | layer::Error::NoneSoOld { .. } => {
+            (Code::NoSuchSnapshot, Some(run(&["snapshots"])))
+        }
         layer::Error::NoFile { path, .. } => {
             let name = path.name().map(String::from_utf8_lossy);
             (Code::NoSuchPath, name.map(|name| run(&["find", &name])))
         }
-        layer::Error::Borg(error) => (of_borg(error), None),
+        layer::Error::Borg(error) => (of_borg(error), next_of_borg(error)),
         layer::Error::Duplicity(error) => of_duplicity(error),
         layer::Error::Drop(error) => of_drop(error),
         layer::Error::Store(error) => of_store(error),
         layer::Error::Location(_) => (Code::StoreLocation, None),
         layer::Error::Restore(error) => (of_restore(error), None),
         layer::Error::Io { source, .. } if is_full(source) => (Code::DiskFull, None),
-        layer::Error::Io { .. } => (Code::Io, None),
+        layer::Error::Io { source, .. } => (Code::Io, of_refusal(source)),
         layer::Error::Panicked => (Code::Bug, None),
     }
 }
@@ -778,6 +842,32 @@ fn of_borg(error: &borg::Error) -> Code {
     }
 }
 
+/// What to do, where a case has more to say than its code.
+fn next_of_borg(error: &borg::Error) -> Option<Next> {
+    use borg::Error as E;
+    match error {
+        E::Io { source, .. } | E::LocalState { source, .. } if !is_full(source) => {
+            of_refusal(source)
+        }
+        E::Tar { source } if !is_full(source) && source.kind() != io::ErrorKind::BrokenPipe => {
+            let text = "`tar -tf FILE` says what other programs find in it; `--compress` names the compression that its name does not tell. Nothing was added to the layer.";
+            let text = text.to_owned();
+            Some(Next::Advice { text })
+        }
+        E::Mount { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            let text = "The folder to mount at has to be there (`mkdir` makes it), and `fusermount3` has to be installed: Debian's package is fuse3.";
+            let text = text.to_owned();
+            Some(Next::Advice { text })
+        }
+        E::Mount { .. } => {
+            let text = "`ls -l /dev/fuse` and `fusermount3 --version` say whether this machine can mount; without it, `ravelin ls`, `cat` and `restore` show the same files.";
+            let text = text.to_owned();
+            Some(Next::Advice { text })
+        }
+        _ => None,
+    }
+}
+
 fn of_store(error: &store::Error) -> (Code, Option<Next>) {
     use store::ErrorKind as K;
     let code = match error.kind {
@@ -813,7 +903,7 @@ fn of_duplicity(error: &duplicity::Error) -> (Code, Option<Next>) {
     match error {
         E::Store(error) => of_store(error),
         E::Io { source, .. } if is_full(source) => (Code::DiskFull, None),
-        E::Io { .. } => (Code::Io, None),
+        E::Io { source, .. } => (Code::Io, of_refusal(source)),
         E::Locked => (
             Code::RepositoryLocked,
             advice("wait until the other run is done; its lock goes with it"),
@@ -943,6 +1033,30 @@ mod tests {
             explanation.next.to_string(),
             "run `ravelin store login dropbox --account me@example.org`"
         );
+    }
+
+    #[test]
+    fn a_refusal_of_the_system_says_what_mends_it() {
+        let refused = |kind: io::ErrorKind| {
+            let source = layer::Error::Borg(borg::Error::Io {
+                action: "create",
+                path: "/mnt/disk/lock".into(),
+                source: kind.into(),
+            });
+            let layer = "disk".to_owned();
+            let explanation = explain(&Error::Layer { layer, source });
+            (explanation.code, explanation.next.to_string())
+        };
+        for (kind, code, part) in [
+            (io::ErrorKind::ReadOnlyFilesystem, Code::Io, "remount,rw"),
+            (io::ErrorKind::PermissionDenied, Code::Io, "ls -ld"),
+            (io::ErrorKind::NotFound, Code::Io, "drive is mounted"),
+            (io::ErrorKind::StorageFull, Code::DiskFull, "Make space"),
+        ] {
+            let (said, next) = refused(kind);
+            assert_eq!(said, code);
+            assert!(next.contains(part), "{next}");
+        }
     }
 
     #[test]

@@ -362,7 +362,7 @@ pub fn keys(layer: &config::Layer, machine: &Machine) -> Result<Box<dyn Keys>, E
             ..
         } if layer.is_runnable() => borg::keys(layer, *encryption, *lock_wait, machine),
         _ => Err(Error::Unsupported {
-            what: "have a key of their own",
+            what: "have a key of their own: the passphrase alone opens them, so keep copies of that",
         }),
     }
 }
@@ -571,6 +571,12 @@ pub enum Error {
     NoSnapshot {
         /// What was asked for.
         name: String,
+    },
+    /// No snapshot is that old.
+    #[error("no snapshot is from {until} or before")]
+    NoneSoOld {
+        /// The time that was asked for, on this machine's calendar.
+        until: String,
     },
     /// No regular file of this path is in the snapshot.
     #[error("no file {path} stands in snapshot `{snapshot}`")]

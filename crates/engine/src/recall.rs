@@ -161,8 +161,10 @@ fn plan_from(
     let snapshots = open.snapshots().map_err(of_layer())?;
     let snapshot = newest_until(&snapshots, layer, recall.at, &context.machine.host);
     let snapshot = snapshot.cloned().ok_or_else(|| {
-        let name = format!("until {}", recall.at);
-        of_layer()(layer::Error::NoSnapshot { name })
+        let zone = context.machine.now().time_zone().clone();
+        let until = recall.at.to_zoned_datetime(zone).strftime("%Y-%m-%d %H:%M");
+        let until = until.to_string();
+        of_layer()(layer::Error::NoneSoOld { until })
     })?;
     let selection = match selection {
         Some(selection) => selection,

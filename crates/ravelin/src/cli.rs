@@ -7,6 +7,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// Of so many commands, those of the first hour.
+const BEGIN: &str = "To begin: `ravelin quickstart ~/Documents`. Day by day: status, snapshots, find, restore. \
+                     To be left alone: schedule install, drill. For the worst day: runbook.";
+
 /// Backups in several independent layers, each of which a stock tool can restore.
 #[derive(Debug, Parser)]
 #[command(
@@ -16,6 +20,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     subcommand_required = true
 )]
 #[command(arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(after_help = BEGIN)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -25,6 +30,7 @@ pub(crate) struct Cli {
 
 /// What every command understands.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "With every command")]
 pub(crate) struct Common {
     /// The configuration file [default: ravelin/ravelin.toml in the configuration home]
     #[arg(

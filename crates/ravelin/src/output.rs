@@ -17,6 +17,8 @@ pub(crate) struct Output {
     pub(crate) talkative: bool,
     /// A person watches: progress is drawn.
     pub(crate) draws: bool,
+    /// A person looks at the data, and no program reads them.
+    pub(crate) is_looked_at: bool,
     /// Data get colours.
     pub(crate) colours: bool,
     /// What a person has to know gets colours.
@@ -32,6 +34,7 @@ impl Output {
             json,
             talkative: !quiet && (verbose || watched),
             draws: !quiet && watched,
+            is_looked_at: io::stdout().is_terminal(),
             colours: paint::wanted(io::stdout().is_terminal()),
             colours_of_news: paint::wanted(watched),
         }

@@ -242,6 +242,11 @@ impl<'r> Section<'r> {
         expected: &'static str,
         read: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
+        let item = self.item(key)?;
+        if item.as_str().is_none() {
+            self.wrong_type(key, expected, item);
+            return None;
+        }
         let text = self.string(key)?;
         let value = read(text);
         if value.is_none() {

@@ -27,8 +27,13 @@ pub fn duration(text: &str) -> Option<Duration> {
 /// powers of 1000; a bare number or `B` is bytes. `None` for anything else.
 #[must_use]
 pub fn size(text: &str) -> Option<u64> {
-    let (number, unit) = number_and_unit(text)?;
+    let (whole, rest) = number_and_unit(text)?;
+    let (tenths, unit) = match rest.strip_prefix('.') {
+        Some(rest) => fraction(rest)?,
+        None => ((0, 1), rest),
+    };
     let factor: u64 = match unit {
+        "" | "B" | "bytes" if rest.starts_with('.') => return None,
         "" | "B" | "bytes" => 1,
         "k" | "K" | "kB" | "KB" => 1000,
         "M" | "MB" => 1000_u64.pow(2),
@@ -40,7 +45,20 @@ pub fn size(text: &str) -> Option<u64> {
         "TiB" | "Ti" => 1 << 40,
         _ => return None,
     };
-    number.checked_mul(factor)
+    let (part, of) = tenths;
+    let part = u64::try_from(u128::from(factor) * u128::from(part) / u128::from(of)).ok()?;
+    whole.checked_mul(factor)?.checked_add(part)
+}
+
+/// What stands behind the point of a number, as a part of how many, and the unit behind it.
+fn fraction(text: &str) -> Option<((u64, u64), &str)> {
+    let (part, unit) = number_and_unit(text)?;
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    if digits == 0 {
+        return None;
+    }
+    let of = 10_u64.checked_pow(u32::try_from(digits).ok()?)?;
+    Some(((part, of), unit))
 }
 
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {
@@ -83,7 +101,21 @@ mod tests {
         assert_eq!(size("10G"), Some(10_000_000_000));
         assert_eq!(size("0"), Some(0));
         assert_eq!(size("3 kB"), Some(3000));
-        for wrong in ["", "MiB", "10 XB", "1.5 G", "-1", "99999999 TiB"] {
+        assert_eq!(size("1.5 G"), Some(1_500_000_000));
+        assert_eq!(size("0.25MiB"), Some(1 << 18));
+        for wrong in [
+            "",
+            "MiB",
+            "10 XB",
+            "1.5",
+            "1. G",
+            "1. 5 G",
+            ".5 G",
+            "1.5.5 G",
+            "1.00000000000000000000005 G",
+            "-1",
+            "99999999 TiB",
+        ] {
             assert_eq!(size(wrong), None, "{wrong}");
         }
     }

@@ -76,7 +76,8 @@ fn a_difference_names_what_happened() {
                 b"a".to_vec(),
                 ChangeKind::Content {
                     before: 3,
-                    after: 5
+                    after: 5,
+                    metadata: vec!["modified"],
                 }
             ),
             (b"folder".to_vec(), ChangeKind::Metadata(vec!["modified"])),

@@ -207,7 +207,7 @@ fn one_mistake_each() {
         ),
         (
             "lock-wait = 5",
-            "8: layer.disk.lock-wait: expected a string, found a whole number",
+            "8: layer.disk.lock-wait: expected a duration like `30 s`, found a whole number",
         ),
         (
             "lock-wait = \"\"",

@@ -29,7 +29,14 @@ impl From<&Change> for ChangeRecord {
         let (word, size_before, size_after, metadata) = match &change.kind {
             ChangeKind::Added { size } => ("added", None, Some(*size), None),
             ChangeKind::Removed { size } => ("removed", Some(*size), None, None),
-            ChangeKind::Content { before, after } => ("content", Some(*before), Some(*after), None),
+            ChangeKind::Content {
+                before,
+                after,
+                metadata,
+            } => {
+                let metadata = (!metadata.is_empty()).then(|| metadata.clone());
+                ("content", Some(*before), Some(*after), metadata)
+            }
             ChangeKind::Metadata(list) => ("metadata", None, None, Some(list.clone())),
         };
         Self {
@@ -94,7 +101,21 @@ fn line(change: &Change) -> String {
     match &change.kind {
         ChangeKind::Added { size } => format!("+ {:>8}  {path}\n", human::size(*size)),
         ChangeKind::Removed { size } => format!("- {:>8}  {path}\n", human::size(*size)),
-        ChangeKind::Content { after, .. } => format!("~ {:>8}  {path}\n", human::size(*after)),
+        ChangeKind::Content {
+            after, metadata, ..
+        } => {
+            // A new content has a new time: that is no news.
+            let list: Vec<&str> = metadata
+                .iter()
+                .copied()
+                .filter(|it| *it != "modified")
+                .collect();
+            let also = match list.is_empty() {
+                true => String::new(),
+                false => format!(" ({})", list.join(", ")),
+            };
+            format!("~ {:>8}  {path}{also}\n", human::size(*after))
+        }
         ChangeKind::Metadata(list) => format!("· {:>8}  {path} ({})\n", "", list.join(", ")),
     }
 }

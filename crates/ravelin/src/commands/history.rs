@@ -95,7 +95,8 @@ pub(super) fn curves(backups: &[Moment]) -> Option<[String; 3]> {
     ])
 }
 
-fn curve(name: &str, numbers: &[u64], shown: fn(u64) -> String) -> String {
+/// A line that is looked at, with what its ends are.
+pub(super) fn curve(name: &str, numbers: &[u64], shown: fn(u64) -> String) -> String {
     let least = shown(numbers.iter().min().copied().unwrap_or(0));
     let most = shown(numbers.iter().max().copied().unwrap_or(0));
     let range = if least == most {

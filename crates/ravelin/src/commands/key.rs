@@ -129,7 +129,7 @@ fn reading(path: &Path, source: io::Error) -> Ended {
 }
 
 fn failed(action: &'static str, path: &Path, source: io::Error) -> Ended {
-    Ended::Engine(engine::Error::State {
+    Ended::Engine(engine::Error::File {
         action,
         path: path.into(),
         source,

@@ -69,11 +69,16 @@ pub(crate) fn unmount(arguments: &Umount, session: &Session<'_>) -> Result<Exit,
                 "error: cannot unmount {}: {error}",
                 mount_point.display()
             ));
-            if error.kind() == io::ErrorKind::ResourceBusy {
-                output.say(
-                    "next: Close what uses it, also shells whose folder it is, then say it again.",
-                );
-            }
+            let next = match error.kind() {
+                io::ErrorKind::ResourceBusy => {
+                    "Close what uses it, also shells whose folder it is, then say it again."
+                }
+                io::ErrorKind::NotFound => "Install `fusermount3`: Debian's package is fuse3.",
+                _ => {
+                    "`findmnt -t fuse.ravelin` lists what is mounted; only who mounted it can end it."
+                }
+            };
+            output.say(&format!("  next: {next}"));
             Ok(Exit::Failed)
         }
     }

@@ -25,6 +25,12 @@ struct QuickstartRecord<'a> {
 pub(crate) fn run(arguments: &cli::Quickstart, session: &Session<'_>) -> Result<Exit, Ended> {
     let file = &session.config_file;
     let is_first = file.symlink_metadata().is_err();
+    if is_first && arguments.paths.is_empty() {
+        let output = session.output;
+        output.say("error: the first time, quickstart has to be told what to protect");
+        output.say("  next: run `ravelin quickstart ~/Documents`, or name any other folders");
+        return Ok(Exit::Usage);
+    }
     let mut paths = Vec::new();
     for typed in &arguments.paths {
         paths.push(path::absolute(typed)?);
@@ -58,7 +64,7 @@ pub(crate) fn run(arguments: &cli::Quickstart, session: &Session<'_>) -> Result<
 }
 
 fn write_config(paths: Vec<PathBuf>, session: &Session<'_>) -> Result<Config, Ended> {
-    if paths.is_empty() || paths.iter().all(|path| path.symlink_metadata().is_err()) {
+    if paths.iter().all(|path| path.symlink_metadata().is_err()) {
         return Err(engine::Error::NoSource { paths }.into());
     }
     let first = FirstConfig::new(session.config_file.clone(), paths, session.machine);

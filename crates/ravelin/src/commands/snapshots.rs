@@ -3,6 +3,7 @@
 use engine::layer::Details;
 use serde::Serialize;
 
+use super::history::{DRAWN, curve};
 use super::{Ended, Session};
 use crate::cli::OfLayer;
 use crate::exit::Exit;
@@ -75,7 +76,32 @@ pub(crate) fn run(of: &OfLayer, session: &Session<'_>) -> Result<Exit, Ended> {
                 ]
             })
             .collect();
-        session.output.data(table(&columns, &rows).as_bytes())?;
+        let mut text = table(&columns, &rows);
+        // What a program reads stays a table.
+        if session.output.is_looked_at {
+            text.push_str(&curves(&listed));
+        }
+        session.output.data(text.as_bytes())?;
         opened.check(ended(damage))
     })
+}
+
+/// How what the newest snapshots hold grew and shrank, as lines to be looked at.
+fn curves(listed: &[Listed]) -> String {
+    let known: Vec<&Details> = listed
+        .iter()
+        .filter_map(|listed| listed.details.as_ref())
+        .collect();
+    let newest = known.get(known.len().saturating_sub(DRAWN)..);
+    let newest = newest.unwrap_or_default();
+    if newest.len() < 2 {
+        return String::new();
+    }
+    let of = |number: fn(&Details) -> u64| -> Vec<u64> {
+        newest.iter().map(|details| number(details)).collect()
+    };
+    let size = curve("size  ", &of(|it| it.bytes), human::size);
+    let files = curve("files ", &of(|it| it.files), human::grouped);
+    let count = newest.len();
+    format!("\nthe last {count} snapshots\n  {size}\n  {files}\n")
 }

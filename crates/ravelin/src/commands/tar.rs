@@ -1,7 +1,7 @@
 //! `ravelin tar export` and `ravelin tar import`
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use engine::Selection;
@@ -85,10 +85,8 @@ fn export(arguments: &TarExport, session: &Session<'_>) -> Result<Exit, Ended> {
             work(&mut output)
         } else {
             // A file that is there is somebody's.
-            let file = File::create_new(&arguments.file).map_err(|error| {
-                let what = format!("cannot create {}: {error}", arguments.file.display());
-                io::Error::new(error.kind(), what)
-            })?;
+            let file = File::create_new(&arguments.file)
+                .map_err(|source| named("create", &arguments.file, source))?;
             let mut output = BufWriter::with_capacity(BUFFER_SIZE, file);
             let exported = work(&mut output).and_then(|exported| {
                 let synced = output.flush().and_then(|()| output.get_ref().sync_all());
@@ -165,12 +163,24 @@ fn import(arguments: &TarImport, session: &Session<'_>) -> Result<Exit, Ended> {
     let filter = filter_of(arguments.compress, &arguments.file);
     let input: Box<dyn Read> = match arguments.file == Path::new("-") {
         true => Box::new(io::stdin()),
-        false => Box::new(File::open(&arguments.file).map_err(|error| {
-            let what = format!("cannot open {}: {error}", arguments.file.display());
-            io::Error::new(error.kind(), what)
-        })?),
+        false => Box::new(
+            File::open(&arguments.file).map_err(|source| named("open", &arguments.file, source))?,
+        ),
     };
-    let mut input = filter.decompress(BufReader::with_capacity(BUFFER_SIZE, input))?;
+    let input = filter.decompress(BufReader::with_capacity(BUFFER_SIZE, input))?;
+    let mut input = BufReader::new(input);
+    // A snapshot of nothing would look like a success. An error is told now: what decompresses says it
+    // once, and that the input has ended from then on.
+    match input.fill_buf() {
+        Ok([]) => {
+            let source = io::Error::new(io::ErrorKind::InvalidData, "it is empty");
+            return Err(named("import", &arguments.file, source).into());
+        }
+        Ok(_) => {}
+        Err(source) => {
+            return Err(failed(engine::layer::Error::Borg(borg::Error::Tar { source })).into());
+        }
+    }
     let made = engine::layer::open(layer, Access::Write, machine)
         .and_then(|mut layer| layer.import_tar(&new, &mut input));
     let (statistics, left_out) = made.map_err(failed)?;
@@ -193,6 +203,15 @@ fn import(arguments: &TarImport, session: &Session<'_>) -> Result<Exit, Ended> {
         true => Exit::Good,
         false => Exit::Skipped,
     })
+}
+
+/// An error of the tar file.
+fn named(action: &'static str, path: &Path, source: io::Error) -> engine::Error {
+    engine::Error::File {
+        action,
+        path: path.into(),
+        source,
+    }
 }
 
 fn filter_of(asked: Filter, file: &Path) -> TarFilter {

@@ -38,6 +38,7 @@ mod schema;
 mod ssh;
 mod stock_borg;
 mod stores;
+mod stumbling;
 mod tar;
 mod terminal;
 mod together;

@@ -101,6 +101,31 @@ fn the_past_is_a_table_and_curves_that_fit_eighty_columns() {
 }
 
 #[test]
+fn snapshots_are_drawn_for_who_looks_and_plain_for_who_reads() {
+    let bench = lived_in();
+    let Some(shown) = at_a_terminal(&bench, "snapshots", Some("1")) else {
+        return;
+    };
+    let shown = shown.replace('\r', "");
+    assert!(
+        shown.ends_with(
+            "\nthe last 3 snapshots\n  size  ▁▃█  1.1 kB to 6.1 kB\n  files ▁▄█  2 to 4\n"
+        ),
+        "{shown}"
+    );
+    assert!(
+        shown.lines().all(|line| line.chars().count() <= 80) && !shown.contains('\u{1b}'),
+        "{shown}"
+    );
+    let piped = bench.ravelin(["snapshots"]).assert().success();
+    let piped = String::from_utf8_lossy(&piped.get_output().stdout).into_owned();
+    assert_eq!(piped.lines().count(), 4, "{piped}");
+    let json = at_a_terminal(&bench, "snapshots --json", None).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["snapshots"].as_array().unwrap().len(), 3);
+}
+
+#[test]
 fn an_error_is_red_where_it_is_seen() {
     let bench = Bench::new();
     let Some(script) = testkit::require("script") else {
