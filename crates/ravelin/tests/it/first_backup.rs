@@ -153,7 +153,7 @@ drwxr-xr-x  [..]  20[..]  [HOME_IN_SNAPSHOTS]/Documents/letters/
         .assert()
         .success()
         .stdout_eq(str![[r#"
-[{"path":"[HOME_IN_SNAPSHOTS]/Documents","change":"metadata","metadata":["modified"]},{"path":"[HOME_IN_SNAPSHOTS]/Documents/letters","change":"metadata","metadata":["modified"]},{"path":"[HOME_IN_SNAPSHOTS]/Documents/letters/ada.txt","change":"removed","size_before":10},{"path":"[HOME_IN_SNAPSHOTS]/Documents/new","change":"added","size_after":0},{"path":"[HOME_IN_SNAPSHOTS]/Documents/numbers","change":"content","size_before":15,"size_after":18}]
+[{"path":"[HOME_IN_SNAPSHOTS]/Documents","change":"metadata","metadata":["modified"]},{"path":"[HOME_IN_SNAPSHOTS]/Documents/letters","change":"metadata","metadata":["modified"]},{"path":"[HOME_IN_SNAPSHOTS]/Documents/letters/ada.txt","change":"removed","size_before":10},{"path":"[HOME_IN_SNAPSHOTS]/Documents/new","change":"added","size_after":0},{"path":"[HOME_IN_SNAPSHOTS]/Documents/numbers","change":"content","size_before":15,"size_after":18,"metadata":["modified"]}]
 
 "#]]);
     bench
