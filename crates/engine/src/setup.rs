@@ -4,7 +4,8 @@
 //! passphrase is written, and synced, before the repository that needs it is created; a crash in
 //! between leaves an unused passphrase, never a repository that nobody can open.
 
-use std::io;
+use std::io::{self, Read as _};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -72,11 +73,7 @@ impl FirstConfig {
     pub fn adopt(&self, passphrase: &Secret, machine: &Machine) -> Result<Config, Error> {
         let before = self.passphrase.symlink_metadata().is_ok();
         let config = self.write_with(Some(passphrase), machine)?;
-        let opened = config.layers.first().map(|first| {
-            let opened = layer::open(first, Access::Read, machine);
-            let listed = opened.and_then(|mut opened| opened.snapshots().map(|_| ()));
-            listed.map_err(Error::of_layer(&first.name))
-        });
+        let opened = config.layers.first().map(|first| opens(first, machine));
         if let Some(Err(error)) = opened {
             // Ours, and a moment old.
             let _ = std::fs::remove_file(&self.file);
@@ -166,6 +163,40 @@ schedule = "{schedule}"
     }
 }
 
+/// Opens a layer that is there already, and reads a little of what its newest snapshot holds: the list
+/// of snapshots of a duplicity archive can be seen without any passphrase.
+///
+/// # Errors
+///
+/// [`Error::Layer`] when it cannot be read with what the configuration says.
+pub fn opens(layer: &config::Layer, machine: &Machine) -> Result<(), Error> {
+    read_a_little(layer, machine).map_err(Error::of_layer(&layer.name))
+}
+
+fn read_a_little(layer: &config::Layer, machine: &Machine) -> Result<(), layer::Error> {
+    let mut opened = layer::open(layer, Access::Read, machine)?;
+    let newest = opened.snapshots()?.into_iter().max_by_key(|one| one.time);
+    let Some(newest) = newest else { return Ok(()) };
+    let mut first = None;
+    opened.entries(&newest, &mut |found| match found {
+        Ok(item) if item.entry.is_file() && item.entry.size > 0 => {
+            first = Some(item.entry.path);
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    })?;
+    // The lists may have been read before, and kept on this machine.
+    if let Some(path) = first {
+        let mut content = opened.content(&newest, &path)?;
+        let read = content.read(&mut [0]);
+        read.map_err(|source| layer::Error::Io {
+            action: format!("read {path}"),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
 /// Writes a new passphrase, for a layer that is not there yet.
 ///
 /// # Errors
@@ -175,7 +206,12 @@ pub fn create_passphrase(file: &Path, random: Random) -> io::Result<()> {
     keep_passphrase(file, &secret::generate(random)?)
 }
 
-fn keep_passphrase(file: &Path, passphrase: &Secret) -> io::Result<()> {
+/// Writes the passphrase of a layer that is there already.
+///
+/// # Errors
+///
+/// As [`create_passphrase`].
+pub fn keep_passphrase(file: &Path, passphrase: &Secret) -> io::Result<()> {
     let line = zeroize::Zeroizing::new(format!("{}\n", passphrase.expose()));
     create_private_file(file, line.as_bytes())
 }

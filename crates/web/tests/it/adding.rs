@@ -119,3 +119,97 @@ fn no_place_runs_a_program_holds_a_secret_or_breaks_the_file() {
     let secrets = fs::read_dir(house.home().join(".config/ravelin")).unwrap();
     assert_eq!(secrets.count(), 1, "nothing but the configuration");
 }
+
+#[test]
+fn a_duplicity_archive_is_adopted_with_its_own_passphrase_and_no_other() {
+    let (first, visitor) = house();
+    let place = first.folder.path().join("other/away");
+    let place = place.to_str().unwrap();
+    fs::create_dir_all(first.folder.path().join("other")).unwrap();
+    visitor
+        .do_and_wait("/layers/add", &fields("duplicity", place, "away"))
+        .must_say("one file restored as proof");
+
+    // On a new machine its list of snapshots can be seen without any passphrase.
+    let other = House::new();
+    other.write("Documents/report.txt", "a report");
+    let stranger = other.visitor();
+    let documents = other.home().join("Documents").display().to_string();
+    let adopt = |passphrase| {
+        let fields = [
+            ("folder", documents.as_str()),
+            ("often", "daily"),
+            ("where", "there"),
+            ("place", place),
+            ("do", "adopt"),
+            ("adopt", place),
+            ("passphrase", passphrase),
+        ];
+        stranger.post("/welcome", &fields)
+    };
+    for wrong in ["a guess", ""] {
+        adopt(wrong).must_say("not the passphrase of this backup");
+        assert!(!other.config_file().exists());
+        let kept = other.home().join(".config/ravelin/disk.passphrase");
+        assert!(!kept.exists());
+    }
+    let known = first.home().join(".config/ravelin/away.passphrase");
+    let known = fs::read_to_string(known).unwrap();
+    let adopted = adopt(known.trim());
+    assert_eq!(adopted.status, StatusCode::SEE_OTHER, "{}", adopted.text());
+    assert!(other.config_file().exists());
+}
+
+#[test]
+fn a_backup_that_stands_at_the_place_becomes_a_layer_if_it_opens() {
+    let (first, visitor) = house();
+    for (kind, name) in [("borg", "second"), ("duplicity", "away")] {
+        let place = first.folder.path().join(name);
+        let place = place.to_str().unwrap();
+        visitor
+            .do_and_wait("/layers/add", &fields(kind, place, name))
+            .must_say("one file restored as proof");
+        let known = format!(".config/ravelin/{name}.passphrase");
+        let known = fs::read_to_string(first.home().join(known)).unwrap();
+
+        let (other, stranger) = house();
+        let before = fs::read_to_string(other.config_file()).unwrap();
+        let asked = stranger.post("/layers/add", &fields(kind, place, "old"));
+        asked.must_say("stands at this place. It can become this layer");
+        let mut adopt = fields(kind, place, "old");
+        adopt[0] = ("do", "adopt");
+        adopt.push(("passphrase", "a wrong one"));
+        let refused = stranger.post("/layers/add", &adopt);
+        refused.must_say("not the passphrase of this backup");
+        assert!(!refused.text().contains("a wrong one"));
+        assert_eq!(fs::read_to_string(other.config_file()).unwrap(), before);
+        let kept = other.home().join(".config/ravelin/old.passphrase");
+        assert!(!kept.exists());
+        // It is opened as what it is, and a place where nothing is has nothing to go on with.
+        let mut wrong = adopt.clone();
+        wrong[1].1 = if kind == "borg" { "duplicity" } else { "borg" };
+        stranger
+            .post("/layers/add", &wrong)
+            .must_say("Something stands at this place");
+        let nowhere = other.folder.path().join("nothing");
+        wrong[2].1 = nowhere.to_str().unwrap();
+        let reply = stranger.post("/layers/add", &wrong);
+        assert!(reply.text().contains("role=\"alert\""));
+
+        adopt.pop();
+        adopt.push(("passphrase", known.trim()));
+        if kind == "borg" {
+            let done = stranger.do_and_wait("/layers/add", &adopt);
+            done.must_say("one file restored as proof");
+            let browsed = stranger.get("/restore/browse?layer=old").text();
+            assert_eq!(browsed.matches("<option").count(), 2, "{browsed}");
+        } else {
+            // The archive is of another machine's files: it can be looked into, and nothing is added.
+            stranger.post("/layers/add", &adopt);
+            stranger
+                .get("/restore/browse?layer=old")
+                .must_say("<option");
+        }
+        assert_eq!(fs::read_to_string(kept).unwrap(), known);
+    }
+}

@@ -2,7 +2,8 @@
 //!
 //! The place is tried before anything is written. Then, in this order, each step of which leaves at
 //! worst something unused: the passphrase is written and synced, the configuration names the layer,
-//! the layer is made, backed up to and read back. What runs programs (`rclone:` remotes, hooks,
+//! the layer is made, backed up to and read back. A backup of Borg or duplicity that stands at the place
+//! already becomes the layer after it was opened with its passphrase. What runs programs (`rclone:` remotes, hooks,
 //! commands) and what would put a password into the file is refused here: those stand in the file
 //! only, by hand.
 
@@ -11,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::Response;
-use engine::config::{Edit, EditError, NewLayer};
-use engine::{Config, Explanation, Outcome, Schedule, Standing};
+use engine::config::{self, Edit, EditError, NewLayer};
+use engine::{Code, Config, Explanation, Outcome, Schedule, Secret, Standing};
 use maud::{Markup, html};
 use store::{Location, Patience, Server, Space};
 
@@ -60,6 +61,8 @@ enum Tried {
     Works(Option<Space>),
     /// It does not.
     Fails(Box<Explanation>),
+    /// A backup stands there that the layer can go on with; made by whom.
+    Standing(&'static str),
 }
 
 pub(crate) fn show(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
@@ -118,6 +121,15 @@ fn answer(ask: &Ask, tried: Option<&Tried>) -> Response {
                     }
                 }
                 div.actions { button name="do" value="test" { (icon("search")) (say.t("add.test")) } }
+                @if matches!(tried, Some(Tried::Standing(_))) {
+                    div.field {
+                        label for="passphrase" { (say.t("welcome.its-passphrase")) }
+                        input #passphrase type="password" name="passphrase" autocomplete="off"
+                            aria-describedby="passphrase-help";
+                        p.dim #passphrase-help { (say.t("welcome.its-passphrase-text")) }
+                    }
+                    div.actions { button.main name="do" value="adopt" { (say.t("welcome.adopt")) } }
+                }
             }
             fieldset.card {
                 legend { (say.t("add.rest")) }
@@ -168,6 +180,9 @@ fn result(ask: &Ask, tried: &Tried) -> Markup {
             }
         },
         Tried::Fails(why) => html! { div.note.bad role="alert" { (explained(say, why)) } },
+        Tried::Standing(program) => html! {
+            div.note role="status" { (say.put("add.standing", &[("program", program)])) }
+        },
     }
 }
 
@@ -270,14 +285,28 @@ pub(crate) fn act(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
     };
     let tried = try_place(page, &place);
     let is_for_now = matches!(tried, Tried::Works(_)) || place.is_borg_server;
-    if form.get("do") != "add" || !is_for_now {
+    if form.get("do") == "test" || !is_for_now {
         return again(&tried);
     }
+    let is_adopted = form.get("do") == "adopt";
+    let mut standing = Standing::Nothing;
     if *kind != "drop"
         && let Location::Disk(path) = &place.location
-        && Standing::at(path) != Standing::Nothing
     {
-        return again(&Tried::Wrong("add.occupied"));
+        standing = Standing::at(path);
+        let config = page.config()?;
+        let is_ours = |layer: &config::Layer| layer.local_store().as_ref() == Some(path);
+        if standing != Standing::Nothing && config.layers.iter().any(is_ours) {
+            return again(&Tried::Wrong("add.occupied"));
+        }
+    }
+    match (*kind, standing) {
+        (_, Standing::Nothing) if is_adopted => return again(&Tried::Wrong("welcome.wrong-adopt")),
+        (_, Standing::Nothing) => {}
+        ("borg", Standing::Borg) | ("duplicity", Standing::Duplicity) if is_adopted => {}
+        ("borg", Standing::Borg) => return again(&Tried::Standing("Borg")),
+        ("duplicity", Standing::Duplicity) => return again(&Tried::Standing("duplicity")),
+        _ => return again(&Tried::Wrong("add.occupied")),
     }
     let name = name(form.get("name"), kind);
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
@@ -317,12 +346,24 @@ pub(crate) fn act(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
         Err(EditError::Exists { .. }) => return again(&Tried::Wrong("add.exists")),
         added => added.map_err(fault_of)?,
     }
-    match edit.config(&page.machine.places) {
-        Err(_) => return again(&Tried::Wrong("add.wrong-name")),
-        Ok(config) => drop(config),
-    }
+    let Ok(config) = edit.config(&page.machine.places) else {
+        return again(&Tried::Wrong("add.wrong-name"));
+    };
     if let Some(file) = &passphrase {
-        write_passphrase(page, file)?;
+        let known = Secret::new(form.exact("passphrase").to_owned());
+        write_passphrase(page, file, is_adopted.then_some(&known))?;
+        // What does not open leaves nothing behind.
+        let opened = || {
+            let layer = engine::find_layer(&config, &name)?;
+            engine::setup::opens(layer, &page.machine)
+        };
+        if is_adopted && let Err(error) = opened() {
+            let _ = std::fs::remove_file(file);
+            if engine::explain(&error).code == Code::WrongPassphrase {
+                return again(&Tried::Wrong("welcome.wrong-passphrase"));
+            }
+            return Err(error.into());
+        }
     }
     let saved = edit.save(&mark, &page.machine.places);
     if saved.is_err()
@@ -375,12 +416,16 @@ fn folder(page: &Page, kind: &str, typed: &str) -> Result<Option<String>, &'stat
     Ok(Some(page.machine.places.shorten(&path)))
 }
 
-fn write_passphrase(page: &Page, file: &Path) -> Result<(), Fault> {
+/// Writes a passphrase: a new one, or the one that is known.
+fn write_passphrase(page: &Page, file: &Path, known: Option<&Secret>) -> Result<(), Fault> {
     let failed = |source| engine::Error::State {
         action: "write",
         path: file.to_owned(),
         source,
     };
-    let written = engine::setup::create_passphrase(file, page.machine.random);
+    let written = match known {
+        Some(known) => engine::setup::keep_passphrase(file, known),
+        None => engine::setup::create_passphrase(file, page.machine.random),
+    };
     Ok(written.map_err(failed)?)
 }
