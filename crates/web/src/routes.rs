@@ -53,6 +53,7 @@ pub fn app(page: Arc<Page>) -> Router {
         .route("/drop/create", done(drop::create))
         .route("/drop/file", shown(drop::file))
         .route("/drop/history", shown(drop::history))
+        .route("/drop/then", shown(drop::then))
         .route("/drop/restore", done(drop::restore))
         .route("/drop/delete", done(drop::delete))
         .route("/drop/links", shown(drop::links))

@@ -3,6 +3,7 @@
 
 mod guest;
 mod links;
+mod then;
 mod upload;
 
 use std::collections::BTreeSet;
@@ -24,6 +25,7 @@ use crate::screens::restore::{Pieces, attachment, send};
 
 pub(crate) use guest::{ask_for_files, look, open};
 pub(crate) use links::{accept, close, links, reject, request, revoke, revoke_all, share};
+pub(crate) use then::then;
 pub(crate) use upload::{finish, forms, give, have, part};
 
 /// Rows of a folder.
@@ -139,9 +141,12 @@ pub(crate) fn show(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
         section.card aria-labelledby="files" {
             div.top {
                 h2 #files { (say.t("drop.files")) }
-                a.button href="/drop/links" { (icon("link")) (say.t("drop.links")) }
+                div.actions {
+                    a.button href={ "/drop/then?in=" (quoted(&inside)) } { (icon("wait")) (say.t("drop.then-link")) }
+                    a.button href="/drop/links" { (icon("link")) (say.t("drop.links")) }
+                }
             }
-            (crumbs(ask, &inside))
+            (crumbs(ask, &inside, &|inside| format!("/drop?in={}", quoted(inside))))
             @if folders.is_empty() && here.is_empty() { p.dim { (say.t("drop.empty")) } }
             ul.rows {
                 @for name in folders.iter().take(ROWS) { li { div.path.named { (icon("folder"))
@@ -215,17 +220,17 @@ fn below(inside: &str, name: &str) -> String {
     }
 }
 
-fn crumbs(ask: &Ask, inside: &str) -> Markup {
+fn crumbs(ask: &Ask, inside: &str, address: &dyn Fn(&str) -> String) -> Markup {
     let parts: Vec<&str> = inside.split('/').filter(|part| !part.is_empty()).collect();
     html! {
         @if !parts.is_empty() {
             nav aria-label=(ask.say.t("restore.way")) {
                 ol.crumbs {
-                    li { a href="/drop" { (ask.say.t("drop.top")) } }
+                    li { a href=(address("")) { (ask.say.t("drop.top")) } }
                     @for (index, part) in parts.iter().enumerate() {
                         @let path = parts.get(..=index).unwrap_or_default().join("/");
                         li { @if index + 1 == parts.len() { span aria-current="page" { bdi { (part) } } }
-                            @else { a href={ "/drop?in=" (quoted(&path)) } { bdi { (part) } } } }
+                            @else { a href=(address(&path)) { bdi { (part) } } } }
                     }
                 }
             }

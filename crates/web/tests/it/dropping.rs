@@ -293,3 +293,51 @@ fn on_dropbox_files_versions_links_and_requests_are_dropboxs_own() {
     let address = format!("/s/{}", "A".repeat(64));
     assert_eq!(guest.get(&address).status, StatusCode::NOT_FOUND);
 }
+
+#[test]
+fn the_folder_is_shown_as_it_was_and_a_file_of_then_comes_back() {
+    let (house, visitor) = house();
+    put(&visitor, "a/report.txt", "draft");
+    put(&visitor, "a/gone.txt", "gone");
+    put(&visitor, "a/same.txt", "same");
+    let minute = |ahead: i64| {
+        let at = engine::clock::system() + jiff::SignedDuration::from_mins(ahead);
+        let at = at.strftime("%Y-%m-%dT%H:%M").to_string();
+        at.replace(':', "%3A")
+    };
+    house.wait(jiff::SignedDuration::from_hours(2));
+    put(&visitor, "a/report.txt", "final");
+    put(&visitor, "a/new.txt", "new");
+    visitor.post("/drop/delete", &[("path", "a/gone.txt")]);
+    visitor.get("/drop").must_say("As of a time");
+    let now = visitor.get("/drop/then?in=a");
+    now.must_say("new.txt").must_say("the same today");
+    assert!(!now.text().contains("gone.txt"));
+    visitor
+        .get(&format!("/drop/then?at={}", minute(1)))
+        .must_say("in=a");
+    let then = visitor.get(&format!("/drop/then?at={}&in=a", minute(1)));
+    then.must_say("report.txt")
+        .must_say("changed since")
+        .must_say("gone.txt")
+        .must_say("deleted since");
+    let then = then.text();
+    assert!(!then.contains("new.txt"));
+    let version = then.split("value=\"a/report.txt\"").nth(1).unwrap();
+    let version = version.split("name=\"version\" value=\"").nth(1).unwrap();
+    let version = version.split('"').next().unwrap();
+    let old = visitor.get(&format!(
+        "/drop/file?path=a/report.txt&version={}",
+        version.replace('.', "%2E")
+    ));
+    assert_eq!(old.text(), "draft");
+    visitor.post(
+        "/drop/restore",
+        &[("path", "a/report.txt"), ("version", version)],
+    );
+    assert_eq!(visitor.get("/drop/file?path=a/report.txt").text(), "draft");
+    let reply = visitor.get("/drop/then?at=yesterday");
+    assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let before = visitor.get("/drop/then?at=2001-01-01T00%3A00");
+    before.must_say("Nothing stands here");
+}
