@@ -802,6 +802,20 @@ pub(crate) struct Ui {
     /// `https://NAME`. Takes a password
     #[arg(long, value_name = "URL")]
     pub(crate) proxy: Option<String>,
+    /// Speak TLS, for browsers on other machines, with a certificate of our own making, whose
+    /// fingerprint is printed. Takes a password
+    #[arg(long, conflicts_with = "proxy")]
+    pub(crate) tls: bool,
+    /// Speak TLS with this certificate: PEM, with those between it and its authority behind it
+    #[arg(long, value_name = "FILE", requires = "key", conflicts_with = "proxy")]
+    pub(crate) certificate: Option<PathBuf>,
+    /// The private key of the certificate: PEM, not readable by others
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    pub(crate) key: Option<PathBuf>,
+    /// A name or address of this machine that browsers reach it by through TLS; all others are
+    /// refused [default: what this machine is called, and its addresses]
+    #[arg(long, value_name = "NAME", conflicts_with = "proxy")]
+    pub(crate) name: Vec<String>,
     /// Set the password for visitors from other machines: a file readable by its owner only
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,

@@ -5,15 +5,17 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use crate::Page;
 use crate::routes::app;
+use crate::{Page, Tls};
 
 /// Connections at a time; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 256;
@@ -35,6 +37,19 @@ const PATIENCE: Duration = Duration::from_secs(2);
 ///
 /// When the runtime or the listener cannot be had.
 pub fn serve(listener: TcpListener, page: &Arc<Page>) -> io::Result<()> {
+    serve_with(listener, page, None)
+}
+
+/// The same, through TLS alone.
+///
+/// # Errors
+///
+/// As [`serve`].
+pub fn serve_tls(listener: TcpListener, page: &Arc<Page>, tls: Tls) -> io::Result<()> {
+    serve_with(listener, page, Some(tls))
+}
+
+fn serve_with(listener: TcpListener, page: &Arc<Page>, tls: Option<Tls>) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -44,14 +59,14 @@ pub fn serve(listener: TcpListener, page: &Arc<Page>) -> io::Result<()> {
     // Who opens the page does not wait for a year of history to be read.
     let there = Arc::clone(page);
     runtime.spawn_blocking(move || there.outlines());
-    let served = runtime.block_on(accept(listener, page));
+    let served = runtime.block_on(accept(listener, page, tls));
     page.jobs.end();
     // A screen that waits for a dead store does not hold up the end.
     runtime.shutdown_timeout(PATIENCE);
     served
 }
 
-async fn accept(listener: TcpListener, page: &Arc<Page>) -> io::Result<()> {
+async fn accept(listener: TcpListener, page: &Arc<Page>, tls: Option<Tls>) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let service = TowerToHyperService::new(app(Arc::clone(page)));
     let graceful = GracefulShutdown::new();
@@ -69,18 +84,36 @@ async fn accept(listener: TcpListener, page: &Arc<Page>) -> io::Result<()> {
             // Full: closed at once, so that nobody hangs.
             continue;
         };
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIME)
-            .max_buf_size(HEADER_SIZE_MAX)
-            .serve_connection(TokioIo::new(stream), service.clone());
-        let connection = graceful.watch(connection);
+        let (service, watcher) = (service.clone(), graceful.watcher());
+        let acceptor = tls.as_ref().map(|tls| tls.acceptor.clone());
         tokio::spawn(async move {
-            // A guest who hangs up is no fault of ours.
-            let _ = connection.await;
+            match acceptor {
+                None => converse(stream, service, watcher).await,
+                Some(acceptor) => {
+                    // Who does not come to terms with us in time is no guest.
+                    if let Ok(Ok(stream)) = timeout(HEADER_TIME, acceptor.accept(stream)).await {
+                        converse(stream, service, watcher).await;
+                    }
+                }
+            }
             drop(place);
         });
     }
     let _ = timeout(PATIENCE, graceful.shutdown()).await;
     Ok(())
+}
+
+/// Answers the requests of one connection.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    service: TowerToHyperService<Router>,
+    watcher: Watcher,
+) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_buf_size(HEADER_SIZE_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    // A guest who hangs up is no fault of ours.
+    let _ = watcher.watch(connection).await;
 }

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::io;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use engine::Machine;
 use engine::secret::Reference;
 use engine::timer::Tools;
-use web::{Address, Page, Setup};
+use web::{Address, Page, Setup, Tls};
 
 use super::Ended;
 use crate::cli::Ui;
@@ -45,11 +45,33 @@ pub(crate) fn run(
     let listener = TcpListener::bind(arguments.listen).map_err(in_use)?;
     let listen = listener.local_addr()?;
     let has_password = web::has_password(&machine);
-    let address = Address::new(listen, arguments.proxy.as_deref(), has_password);
+    let names = match arguments.name.as_slice() {
+        [] => names(listen.ip(), &machine.host),
+        given => given.to_vec(),
+    };
+    let speaks_tls = arguments.tls || arguments.certificate.is_some();
+    let address = if speaks_tls {
+        Address::with_tls(listen, &names, has_password)
+    } else {
+        Address::new(listen, arguments.proxy.as_deref(), has_password)
+    };
     let address = match address {
         Ok(address) => address,
         Err(error) => {
             output.say(&format!("error: {error}"));
+            return Ok(Exit::Usage);
+        }
+    };
+    let tls = match (&arguments.certificate, &arguments.key) {
+        (Some(certificate), Some(key)) => Some(Tls::from_files(certificate, key)),
+        _ => speaks_tls.then(|| Tls::self_made(&names, &machine)),
+    };
+    let tls = match tls.transpose() {
+        Ok(tls) => tls,
+        Err(error) => {
+            let why = std::error::Error::source(&error);
+            let why = why.map_or_else(String::new, |why| format!(": {why}"));
+            output.say(&format!("error: {error}{why}"));
             return Ok(Exit::Usage);
         }
     };
@@ -66,13 +88,49 @@ pub(crate) fn run(
     }));
     let link = page.invite()?;
     output.say(&format!("sign in once: {link}"));
+    if let Some(tls) = tls.as_ref().filter(|_| arguments.certificate.is_none()) {
+        output.say(&format!(
+            "the browser will warn of a certificate that it does not know: go on only if its SHA-256 fingerprint is {}",
+            tls.fingerprint()
+        ));
+    }
     output.tell("Ctrl-C ends the page");
     if !arguments.no_browser && has_desktop() {
         // Without a browser there still is the link.
         let _ = open(&link, &state);
     }
-    web::serve(listener, &page)?;
+    match tls {
+        Some(tls) => web::serve_tls(listener, &page, tls)?,
+        None => web::serve(listener, &page)?,
+    }
     Ok(Exit::Good)
+}
+
+/// What this machine is called by browsers: where it listens at all its addresses, each of them that
+/// others can reach, then its name; else that address.
+fn names(listen: IpAddr, host: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    if listen.is_unspecified() {
+        let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
+        for address in interfaces.filter_map(|interface| interface.address) {
+            if let Some(address) = address.as_sockaddr_in() {
+                names.push(IpAddr::V4(address.ip()));
+            } else if let Some(address) = address.as_sockaddr_in6().filter(|_| listen.is_ipv6()) {
+                names.push(IpAddr::V6(address.ip()));
+            }
+        }
+        // Addresses of the link alone need the name of an interface, which no browser takes.
+        names.retain(|ip| !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()));
+        names.sort_by_key(|ip| (ip.is_loopback(), *ip));
+        names.dedup();
+    } else {
+        names.push(listen);
+    }
+    let mut names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
+    names.extend(host.bytes().all(is_name).then(|| host.to_owned()));
+    names.push("localhost".to_owned());
+    names
 }
 
 fn has_desktop() -> bool {

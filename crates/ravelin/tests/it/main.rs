@@ -27,6 +27,7 @@ mod keeping;
 mod killed;
 mod mount;
 mod package;
+mod page_tls;
 mod power_cut;
 mod real_tree;
 mod recalling;
