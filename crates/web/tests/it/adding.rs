@@ -147,7 +147,7 @@ fn a_duplicity_archive_is_adopted_with_its_own_passphrase_and_no_other() {
         ];
         stranger.post("/welcome", &fields)
     };
-    for wrong in ["a guess", ""] {
+    for wrong in ["a guess", "another"] {
         adopt(wrong).must_say("not the passphrase of this backup");
         assert!(!other.config_file().exists());
         let kept = other.home().join(".config/ravelin/disk.passphrase");
