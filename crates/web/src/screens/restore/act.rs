@@ -168,20 +168,22 @@ pub(crate) fn plan(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
             }
             div.actions { button { (say.t("restore.preview")) } }
         }
-        form method="post" action="/restore" {
-            (token(ask))
-            (hidden(&wish))
-            input type="hidden" name="where" value=(query.get("where"));
-            input type="hidden" name="to" value=(query.get("to"));
-            input type="hidden" name="conflict" value=(conflict);
-            input type="hidden" name="sure" value="yes";
-            button.main.large { (icon("restore"))
-                @if is_elsewhere { (say.t("restore.do-elsewhere")) } @else { (say.t("restore.do-back")) }
+        div.actions {
+            form method="post" action="/restore" {
+                (token(ask))
+                (hidden(&wish))
+                input type="hidden" name="where" value=(query.get("where"));
+                input type="hidden" name="to" value=(query.get("to"));
+                input type="hidden" name="conflict" value=(conflict);
+                input type="hidden" name="sure" value="yes";
+                button.main.large { (icon("restore"))
+                    @if is_elsewhere { (say.t("restore.do-elsewhere")) } @else { (say.t("restore.do-back")) }
+                }
             }
-        }
-        form action="/restore/pack" {
-            (hidden(&wish))
-            button { (icon("download")) (say.t("restore.download-tar")) }
+            form action="/restore/pack" {
+                (hidden(&wish))
+                button { (icon("download")) (say.t("restore.download-tar")) }
+            }
         }
     };
     Ok(Screen::new(ask, "/restore", title).answer(&middle))
