@@ -4,6 +4,7 @@
 //! *is* the history: see [`crate::history`].
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine as _;
@@ -14,7 +15,7 @@ use tree::{Problem, TreePath};
 
 use crate::drill::Drilled;
 use crate::explain::Explanation;
-use crate::layer::{Depth, Statistics};
+use crate::layer::{Depth, Statistics, VerifyStep};
 use crate::report::Outcome;
 
 /// One thing that happened.
@@ -327,6 +328,20 @@ impl Watch<'_> {
     /// Tells that something happened.
     pub fn tell(&self, event: Event) {
         (self.sink)(event);
+    }
+
+    /// Tells how far work on a layer came. Breaks when it is to end.
+    pub fn step(&self, layer: &str, step: VerifyStep) -> ControlFlow<()> {
+        self.tell(Event::Step {
+            layer: layer.to_owned(),
+            phase: step.phase.to_owned(),
+            done: step.done,
+            total: step.total,
+        });
+        match self.stop.is_requested() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
     }
 }
 

@@ -4,7 +4,6 @@
 //! commit is reported with its reason, and the others finish.
 
 use std::collections::HashMap;
-use std::ops::ControlFlow;
 
 use tree::Step;
 
@@ -228,18 +227,8 @@ fn feed(
                 user: context.machine.user.clone(),
                 configuration: configuration.clone(),
             };
-            layer.begin(&new, &mut |step| {
-                watch.tell(Event::Step {
-                    layer: plan.layers[index].name.clone(),
-                    phase: step.phase.to_owned(),
-                    done: step.done,
-                    total: step.total,
-                });
-                match watch.stop.is_requested() {
-                    true => ControlFlow::Break(()),
-                    false => ControlFlow::Continue(()),
-                }
-            })
+            let layer_name = &plan.layers[index].name;
+            layer.begin(&new, &mut |step| watch.step(layer_name, step))
         });
         match begun {
             Err(_) if watch.stop.is_requested() => results[index] = Some(LayerResult::Stopped),

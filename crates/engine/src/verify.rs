@@ -1,6 +1,5 @@
 //! Reading layers back: what the program says is verified was looked at just now.
 
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -99,12 +98,8 @@ pub fn verify_for(
     let failed = || Error::of_layer(&layer.name);
     let mut open = (context.open)(layer, Access::Write).map_err(failed())?;
     let found = open.verify_for(limit, &mut |step| {
-        watch.tell(Event::Step {
-            layer: layer.name.clone(),
-            phase: step.phase.to_owned(),
-            done: step.done,
-            total: step.total,
-        });
+        // It ends by its limit.
+        let _ = watch.step(&layer.name, step);
     });
     let found = found.map_err(failed())?;
     if !found.findings.is_empty() {
@@ -152,19 +147,7 @@ pub fn verify(
         if watch.stop.is_requested() {
             break;
         }
-        let on_step = &mut |step: VerifyStep| {
-            tell(Event::Step {
-                layer: layer.name.clone(),
-                phase: step.phase.to_owned(),
-                done: step.done,
-                total: step.total,
-            });
-            if watch.stop.is_requested() {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        };
+        let on_step = &mut |step: VerifyStep| watch.step(&layer.name, step);
         let verified =
             (context.open)(layer, Access::Read).and_then(|mut layer| layer.verify(depth, on_step));
         let result = match verified {

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::event::{Event, PathRecord, Watch};
+use crate::event::{PathRecord, Watch};
 use crate::layer::{Error as LayerError, VerifyStep};
 use crate::machine::Context;
 use crate::{Error, config};
@@ -123,18 +123,7 @@ pub fn repair(
     let failed = || Error::of_layer(&layer.name);
     let mut open = crate::layer::open_damaged(layer, !how.dry_run, how.trust, context.machine)
         .map_err(failed())?;
-    let on_step = &mut |step: VerifyStep| {
-        watch.tell(Event::Step {
-            layer: layer.name.clone(),
-            phase: step.phase.to_owned(),
-            done: step.done,
-            total: step.total,
-        });
-        match watch.stop.is_requested() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        }
-    };
+    let on_step = &mut |step: VerifyStep| watch.step(&layer.name, step);
     let found = match open.examine(how.data, on_step) {
         Err(_) if watch.stop.is_requested() => return Err(Error::Stopped),
         found => found.map_err(failed())?,

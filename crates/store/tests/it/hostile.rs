@@ -217,6 +217,18 @@ struct Line {
     dead: Arc<std::sync::atomic::AtomicBool>,
 }
 
+impl Line {
+    /// Writes the object `a` and reads it back, over a line that is cut once each way.
+    fn cut_both_ways(&self, store: &dyn Store, bytes: &Vec<u8>) {
+        *self.cut_up.lock().unwrap() = Some(9_000_000);
+        store.write(&name("a"), bytes, WriteMode::Replace).unwrap();
+        assert!(self.cut_up.lock().unwrap().is_none());
+        *self.cut_down.lock().unwrap() = Some(9_000_000);
+        assert!(read_all(store, &name("a"), 1 << 30).unwrap() == *bytes);
+        assert!(self.cut_down.lock().unwrap().is_none());
+    }
+}
+
 fn line_to(server: u16) -> Line {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let line = Line {
@@ -288,12 +300,7 @@ fn a_cut_line_loses_nothing_and_parts_survive_the_program() {
     };
     let store = at(&environment);
     let bytes: Vec<u8> = (0..5_000_000_u32).flat_map(u32::to_le_bytes).collect();
-    *line.cut_up.lock().unwrap() = Some(9_000_000);
-    store.write(&name("a"), &bytes, WriteMode::Replace).unwrap();
-    assert!(line.cut_up.lock().unwrap().is_none());
-    *line.cut_down.lock().unwrap() = Some(9_000_000);
-    assert!(read_all(&*store, &name("a"), 1 << 30).unwrap() == bytes);
-    assert!(line.cut_down.lock().unwrap().is_none());
+    line.cut_both_ways(&*store, &bytes);
 
     // The line dies in the fourth of five parts, for good; a later program goes on.
     environment.patience.total = Duration::ZERO;
@@ -343,12 +350,7 @@ fn a_cut_line_under_ssh_loses_nothing() {
     let at = |environment: &_| open(&location.parse().unwrap(), environment).unwrap();
     let store = at(&environment);
     let bytes: Vec<u8> = (0..5_000_000_u32).flat_map(u32::to_le_bytes).collect();
-    *line.cut_up.lock().unwrap() = Some(9_000_000);
-    store.write(&name("a"), &bytes, WriteMode::Replace).unwrap();
-    assert!(line.cut_up.lock().unwrap().is_none());
-    *line.cut_down.lock().unwrap() = Some(9_000_000);
-    assert!(read_all(&*store, &name("a"), 1 << 30).unwrap() == bytes);
-    assert!(line.cut_down.lock().unwrap().is_none());
+    line.cut_both_ways(&*store, &bytes);
 
     // Where nobody tries again, what was there stays whole, and what was begun is no object.
     environment.patience.total = Duration::ZERO;
