@@ -7,19 +7,29 @@
 //! is being filled holds back at most [`BATCH_BYTES_MAX`] and one block of it, which is less than
 //! that bound. A full queue stops the reading until its layer has caught up.
 //!
+//! Nobody waits for the slowest ship: a layer that has held the reading up for too long, while others had
+//! nothing to do, is left behind. It gets nothing more, the others go on and commit, also if it never ends
+//! what it is at, and then it alone gets the rest from another reading, from where it fell back
+//! ([`cross_from`]). It falls back between two objects only: one whose content was begun is handed on to
+//! its end. Sources are read in the order of paths, so the path that it was given last says where that is.
+//! What has become of the objects before it is not looked at again; a further name of a file among them is
+//! only taken if nothing was done to the file since, for else its first name may be one that the layer has
+//! never heard of.
+//!
 //! A layer that fails closes its queue. From then on it gets nothing, is not asked what it wants,
 //! and the others go on; when none is left, the reading ends.
 //!
 //! Nothing is committed before everything is read, so that a run that is stopped leaves each layer
 //! as it was. Commits run side by side.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 use jiff::Timestamp;
-use tree::{Body, Ending, Entry, Step};
+use tree::{Body, Ending, Entry, Problem, ProblemKind, Step, Time, TreePath};
 
 use crate::event::{Event, PathRecord, ProblemRecord, Totals, Watch};
 use crate::layer::{self, Committed, Intake};
@@ -33,6 +43,9 @@ const BATCH_BYTES_MAX: usize = 512 * 1024;
 
 /// Batches that a layer may lag behind.
 const QUEUE_BATCHES: usize = 4;
+
+/// How often a layer is looked at that holds the others up.
+const HELD_UP_LOOK: Duration = Duration::from_millis(10);
 
 /// How often progress is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -48,10 +61,83 @@ pub(crate) struct Passenger<'a> {
 /// An intake that took everything, or why it did not.
 type Landed<'a> = Result<Box<dyn Intake + 'a>, layer::Error>;
 
+/// A layer that was left behind, and is still at what it was handed.
+pub(crate) struct Straggler<'scope, 'a> {
+    aboard: Aboard<'a>,
+    taking: ScopedJoinHandle<'scope, Result<(), layer::Error>>,
+    pub(crate) fell_back: FellBack,
+}
+
+impl Straggler<'_, '_> {
+    /// Its place in the plan.
+    pub(crate) fn index(&self) -> usize {
+        self.aboard.index
+    }
+}
+
+/// A layer that is fed.
+struct Aboard<'a> {
+    index: usize,
+    intake: Arc<Box<dyn Intake + 'a>>,
+    /// Whether it gets nothing more: it has failed, or was left behind.
+    is_out: Arc<AtomicBool>,
+}
+
+impl<'a> Aboard<'a> {
+    /// What it came to; its thread has ended so.
+    fn land(self, result: Result<(), layer::Error>) -> Landed<'a> {
+        let intake = Arc::into_inner(self.intake);
+        match (result, intake) {
+            (Ok(()), Some(intake)) => Ok(intake),
+            (Err(layer::Error::Panicked), _) | (_, None) => Err(layer::Error::Panicked),
+            (Err(error), Some(intake)) => Err(intake.failure(error)),
+        }
+    }
+}
+
+/// Where and when a layer fell back.
+#[derive(Debug, Clone)]
+pub(crate) struct FellBack {
+    /// The last path that it was given.
+    pub(crate) after: TreePath,
+    /// When the first reading began.
+    pub(crate) since: Time,
+}
+
+impl FellBack {
+    /// Whether a path was not reached.
+    fn is_ahead(&self, path: &TreePath) -> bool {
+        *path > self.after
+    }
+
+    /// Lets through what the layer has not been given.
+    fn pass(&self, step: Step, passes: &mut bool) -> Option<Step> {
+        match &step {
+            Step::Entry { entry, .. } => {
+                *passes = self.is_ahead(&entry.path);
+                let first = entry.hard_link.as_ref();
+                let is_uncertain = entry.ctime.nanoseconds >= self.since.nanoseconds;
+                if *passes && is_uncertain && first.is_some_and(|first| !self.is_ahead(first)) {
+                    *passes = false;
+                    return Some(Step::Problem(Arc::new(Problem {
+                        path: entry.path.clone(),
+                        what: ProblemKind::Changed,
+                    })));
+                }
+            }
+            Step::Problem(problem) => return self.is_ahead(&problem.path).then_some(step),
+            Step::Data(_) | Step::Hole(_) | Step::End(_) => {}
+        }
+        passes.then_some(step)
+    }
+}
+
 /// What came of the reading.
-pub(crate) struct Crossing<'a> {
+pub(crate) struct Crossing<'scope, 'a> {
     /// The layers that took everything, and the reasons of those that did not.
     pub(crate) passengers: Vec<(usize, Landed<'a>)>,
+    /// The layers that were left behind. What they took is good.
+    pub(crate) behind: Vec<Straggler<'scope, 'a>>,
     /// What was found.
     pub(crate) totals: Totals,
     /// What could not be read.
@@ -60,11 +146,12 @@ pub(crate) struct Crossing<'a> {
     pub(crate) stopped: bool,
 }
 
-impl Crossing<'_> {
+impl Crossing<'_, '_> {
     /// Nothing was read, because no layer was there to take it.
     pub(crate) fn of_nobody() -> Self {
         Self {
             passengers: Vec::new(),
+            behind: Vec::new(),
             totals: Totals::default(),
             problems: Problems::default(),
             stopped: false,
@@ -74,86 +161,153 @@ impl Crossing<'_> {
 
 /// Answers for all layers whether the content of a file is wanted.
 pub(crate) struct Appetite<'p, 'a> {
-    passengers: &'p [Passenger<'a>],
-    failed: &'p [AtomicBool],
+    aboard: &'p [Aboard<'a>],
+    fell_back: Option<&'p FellBack>,
 }
 
 impl Appetite<'_, '_> {
     /// Whether any layer that is still in wants the content.
     pub(crate) fn wants(&self, entry: &Entry) -> bool {
-        self.passengers
+        if self.fell_back.is_some_and(|at| !at.is_ahead(&entry.path)) {
+            return false;
+        }
+        self.aboard
             .iter()
-            .zip(self.failed)
-            .any(|(passenger, failed)| {
-                !failed.load(Ordering::Relaxed) && passenger.intake.wants(entry)
-            })
+            .any(|layer| !layer.is_out.load(Ordering::Relaxed) && layer.intake.wants(entry))
     }
 }
 
-/// Reads the sources once and feeds every layer.
+/// How a reading is done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    /// How long a layer may hold up others, in sum.
+    pub(crate) patience: Duration,
+    /// When the reading began.
+    pub(crate) since: Time,
+}
+
+/// Reads the sources once and feeds every layer, each on a thread of the scope.
 ///
 /// `read` walks the sources: it asks the [`Appetite`] about each file and hands each step to the
 /// function it is given, until that says no.
-pub(crate) fn cross<'a>(
+pub(crate) fn cross<'scope, 'a: 'scope>(
+    scope: &'scope Scope<'scope, '_>,
     passengers: Vec<Passenger<'a>>,
+    rules: Rules,
     watch: Watch<'_>,
-    read: impl FnOnce(&Appetite<'_, 'a>, &mut dyn FnMut(Step) -> bool),
-) -> Crossing<'a> {
-    let failed: Vec<AtomicBool> = passengers.iter().map(|_| AtomicBool::new(false)).collect();
+    read: &mut impl FnMut(&Appetite<'_, 'a>, &mut dyn FnMut(Step) -> bool),
+) -> Crossing<'scope, 'a> {
+    lead(scope, passengers, rules, None, watch, read)
+}
+
+/// Reads the sources once more, for a layer that was left behind: when it has come to the end of what it
+/// was handed, it gets what it has not got yet.
+pub(crate) fn cross_from<'scope, 'a: 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    straggler: Straggler<'scope, 'a>,
+    watch: Watch<'_>,
+    read: &mut impl FnMut(&Appetite<'_, 'a>, &mut dyn FnMut(Step) -> bool),
+) -> Crossing<'scope, 'a> {
+    let Straggler {
+        aboard,
+        taking,
+        fell_back,
+    } = straggler;
+    let index = aboard.index;
+    let taken = taking.join().unwrap_or(Err(layer::Error::Panicked));
+    match aboard.land(taken) {
+        Ok(intake) => {
+            let rules = Rules {
+                patience: Duration::MAX,
+                since: fell_back.since,
+            };
+            let passengers = vec![Passenger { index, intake }];
+            lead(scope, passengers, rules, Some(&fell_back), watch, read)
+        }
+        Err(error) => Crossing {
+            passengers: vec![(index, Err(error))],
+            ..Crossing::of_nobody()
+        },
+    }
+}
+
+fn lead<'scope, 'a: 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    passengers: Vec<Passenger<'a>>,
+    rules: Rules,
+    fell_back: Option<&FellBack>,
+    watch: Watch<'_>,
+    read: &mut impl FnMut(&Appetite<'_, 'a>, &mut dyn FnMut(Step) -> bool),
+) -> Crossing<'scope, 'a> {
     let several = passengers.len() > 1;
     let mut tally = Tally::new(watch);
     let mut stopped = false;
-    let results: Vec<Result<(), layer::Error>> = thread::scope(|scope| {
-        let mut queues = Vec::new();
-        let mut threads = Vec::new();
-        for (passenger, failed) in passengers.iter().zip(&failed) {
-            let (sender, receiver) = bounded(QUEUE_BATCHES);
-            queues.push(Some(sender));
-            threads.push(scope.spawn(move || {
-                let result = take_all(&*passenger.intake, &receiver, several);
-                if result.is_err() {
-                    failed.store(true, Ordering::Relaxed);
-                }
-                result
-            }));
-        }
-        let mut loader = Loader::new(queues);
-        let appetite = Appetite {
-            passengers: &passengers,
-            failed: &failed,
-        };
-        read(&appetite, &mut |step| {
-            if watch.stop.is_requested() {
-                stopped = true;
-                return false;
+    let (mut aboard, mut queues, mut threads) = (Vec::new(), Vec::new(), Vec::new());
+    for Passenger { index, intake } in passengers {
+        let intake = Arc::new(intake);
+        let is_out: Arc<AtomicBool> = Arc::default();
+        let (sender, receiver) = bounded(QUEUE_BATCHES);
+        queues.push(Queue::new(sender, Arc::clone(&is_out)));
+        let (taker, taker_is_out) = (Arc::clone(&intake), Arc::clone(&is_out));
+        threads.push(scope.spawn(move || {
+            let result = take_all(&**taker, &receiver, several);
+            if result.is_err() {
+                taker_is_out.store(true, Ordering::Relaxed);
             }
-            tally.count(&step);
-            loader.load(step)
+            result
+        }));
+        aboard.push(Aboard {
+            index,
+            intake,
+            is_out,
         });
-        loader.finish();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or(Err(layer::Error::Panicked)))
-            .collect()
+    }
+    let mut loader = Loader::new(queues, rules.patience);
+    let appetite = Appetite {
+        aboard: &aboard,
+        fell_back,
+    };
+    let mut passes = true;
+    read(&appetite, &mut |step| {
+        if watch.stop.is_requested() {
+            stopped = true;
+            return false;
+        }
+        let step = match fell_back {
+            Some(at) => at.pass(step, &mut passes),
+            None => Some(step),
+        };
+        let Some(step) = step else {
+            return true;
+        };
+        tally.count(&step);
+        loader.load(step)
     });
-    let passengers = passengers
-        .into_iter()
-        .zip(results)
-        .map(|(passenger, result)| {
-            let landed = match result {
-                Ok(()) => Ok(passenger.intake),
-                Err(layer::Error::Panicked) => Err(layer::Error::Panicked),
-                Err(error) => Err(passenger.intake.failure(error)),
-            };
-            (passenger.index, landed)
-        })
-        .collect();
-    Crossing {
-        passengers,
+    let left = loader.finish();
+    let mut crossing = Crossing {
+        passengers: Vec::new(),
+        behind: Vec::new(),
         totals: tally.totals,
         problems: tally.problems,
         stopped,
+    };
+    for ((aboard, taking), left_after) in aboard.into_iter().zip(threads).zip(left) {
+        match left_after {
+            Some(after) => {
+                let since = rules.since;
+                crossing.behind.push(Straggler {
+                    aboard,
+                    taking,
+                    fell_back: FellBack { after, since },
+                });
+            }
+            None => {
+                let taken = taking.join().unwrap_or(Err(layer::Error::Panicked));
+                crossing.passengers.push((aboard.index, aboard.land(taken)));
+            }
+        }
     }
+    crossing
 }
 
 /// Commits the layers side by side.
@@ -211,31 +365,73 @@ fn take_all(
     Ok(())
 }
 
+/// What one layer is handed.
+struct Queue {
+    /// `None` when it gets nothing more.
+    sender: Option<Sender<Vec<Step>>>,
+    /// How long it has held the others up.
+    held_up: Duration,
+    /// The last path that it was given, when it was left behind.
+    left_after: Option<TreePath>,
+    /// Said when it was.
+    is_out: Arc<AtomicBool>,
+}
+
+impl Queue {
+    fn new(sender: Sender<Vec<Step>>, is_out: Arc<AtomicBool>) -> Self {
+        Self {
+            is_out,
+            sender: Some(sender),
+            held_up: Duration::ZERO,
+            left_after: None,
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.sender.is_some()
+    }
+}
+
 /// Gathers steps into batches and hands each to all queues that are still open.
 struct Loader {
-    queues: Vec<Option<Sender<Vec<Step>>>>,
+    queues: Vec<Queue>,
+    patience: Duration,
     batch: Vec<Step>,
     batch_bytes: usize,
+    /// The last object.
+    last: Option<Arc<Entry>>,
+    /// Whether more of its content comes.
+    is_within: bool,
+    /// The last object that was handed on whole; `None` within one.
+    reached: Option<Arc<Entry>>,
 }
 
 impl Loader {
-    fn new(queues: Vec<Option<Sender<Vec<Step>>>>) -> Self {
+    fn new(queues: Vec<Queue>, patience: Duration) -> Self {
         Self {
             queues,
+            patience,
             batch: Vec::with_capacity(BATCH_STEPS_MAX),
             batch_bytes: 0,
+            last: None,
+            is_within: false,
+            reached: None,
         }
     }
 
     /// Takes a step in. Says whether any layer is left to take more.
     fn load(&mut self, step: Step) -> bool {
-        if let Step::Entry {
-            body: Body::Whole(block),
-            ..
-        }
-        | Step::Data(block) = &step
-        {
-            self.batch_bytes += block.len();
+        match &step {
+            Step::Entry { entry, body } => {
+                self.last = Some(Arc::clone(entry));
+                self.is_within = matches!(body, Body::Blocks);
+                if let Body::Whole(block) = body {
+                    self.batch_bytes += block.len();
+                }
+            }
+            Step::Data(block) => self.batch_bytes += block.len(),
+            Step::End(_) => self.is_within = false,
+            Step::Hole(_) | Step::Problem(_) => {}
         }
         self.batch.push(step);
         if self.batch.len() < BATCH_STEPS_MAX && self.batch_bytes < BATCH_BYTES_MAX {
@@ -247,35 +443,61 @@ impl Loader {
     fn send(&mut self) -> bool {
         let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH_STEPS_MAX));
         self.batch_bytes = 0;
-        let mut open: Vec<&mut Option<_>> = self
-            .queues
-            .iter_mut()
-            .filter(|queue| queue.is_some())
+        let open: Vec<usize> = (0..self.queues.len())
+            .filter(|&index| self.queues.get(index).is_some_and(Queue::is_open))
             .collect();
-        let Some(last) = open.pop() else {
+        let Some((&last, others)) = open.split_last() else {
             return false;
         };
         // The last queue takes the batch itself, so that a single layer pays for no copy.
-        for queue in open {
-            hand_on(queue, batch.clone());
+        for &index in others {
+            self.hand_on(index, batch.clone());
         }
-        hand_on(last, batch);
-        self.queues.iter().any(Option::is_some)
+        self.hand_on(last, batch);
+        self.reached = self.last.clone().filter(|_| !self.is_within);
+        self.queues.iter().any(Queue::is_open)
     }
 
-    /// Hands on what is left and closes the queues.
-    fn finish(mut self) {
+    /// Waits for a free place in a queue. Closes it when its layer has failed, or when others have waited
+    /// for it too long.
+    fn hand_on(&mut self, index: usize, mut batch: Vec<Step>) {
+        loop {
+            let idle = self.queues.iter().enumerate().any(|(other, queue)| {
+                other != index && queue.sender.as_ref().is_some_and(Sender::is_empty)
+            });
+            let Some(queue) = self.queues.get_mut(index) else {
+                return;
+            };
+            let Some(sender) = &queue.sender else {
+                return;
+            };
+            batch = match sender.send_timeout(batch, HELD_UP_LOOK) {
+                Ok(()) => return,
+                Err(SendTimeoutError::Disconnected(_)) => {
+                    queue.sender = None;
+                    return;
+                }
+                Err(SendTimeoutError::Timeout(batch)) => batch,
+            };
+            if idle {
+                queue.held_up += HELD_UP_LOOK;
+            }
+            if queue.held_up >= self.patience
+                && let Some(reached) = &self.reached
+            {
+                queue.left_after = Some(reached.path.clone());
+                queue.is_out.store(true, Ordering::Relaxed);
+                queue.sender = None;
+                return;
+            }
+        }
+    }
+
+    /// Hands on what is left and closes the queues. Gives the last path of those that were left behind.
+    fn finish(mut self) -> Vec<Option<TreePath>> {
         self.send();
-    }
-}
-
-/// Waits for a free place in a queue. Closes it when its layer has failed.
-fn hand_on(queue: &mut Option<Sender<Vec<Step>>>, batch: Vec<Step>) {
-    let sent = queue
-        .as_ref()
-        .is_some_and(|sender| sender.send(batch).is_ok());
-    if !sent {
-        *queue = None;
+        let queues = self.queues.into_iter();
+        queues.map(|queue| queue.left_after).collect()
     }
 }
 
@@ -337,9 +559,9 @@ impl<'a> Tally<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
-    use tree::{Block, EntryKind, Problem, ProblemKind, Time, TreePath};
+    use tree::{Block, EntryKind};
 
     use super::*;
     use crate::Stop;
@@ -351,6 +573,8 @@ mod tests {
         declines: Vec<&'static str>,
         fails_at: Option<&'static str>,
         panics_at: Option<&'static str>,
+        /// At this step it waits until it may go on.
+        waits: Option<(&'static str, Arc<AtomicBool>)>,
     }
 
     impl Intake for &Recorder {
@@ -378,6 +602,11 @@ mod tests {
                     action: "write".to_owned(),
                     source: std::io::ErrorKind::StorageFull.into(),
                 });
+            }
+            if let Some((at, gate)) = &self.waits {
+                while *at == line && !gate.load(Ordering::Relaxed) {
+                    thread::sleep(Duration::from_millis(1));
+                }
             }
             self.taken.lock().unwrap().push(line);
             Ok(())
@@ -428,23 +657,49 @@ mod tests {
         steps
     }
 
-    fn cross_all<'a>(recorders: &'a [Recorder], count: usize, stop: &Stop) -> Crossing<'a> {
-        let passengers = recorders
-            .iter()
-            .enumerate()
-            .map(|(index, recorder)| Passenger {
-                index,
-                intake: Box::new(recorder) as Box<dyn Intake>,
-            })
-            .collect();
+    /// What became of each layer, and of the reading.
+    struct Crossed {
+        results: Vec<Option<layer::Error>>,
+        totals: Totals,
+        problems: Problems,
+        stopped: bool,
+    }
+
+    fn cross_all(recorders: &[Recorder], count: usize, stop: &Stop) -> Crossed {
         let watch = Watch {
             sink: &|_| {},
             stop,
         };
-        cross(passengers, watch, |appetite, take| {
-            steps(count, appetite).into_iter().all(take);
+        thread::scope(|scope| {
+            let passengers = passengers(recorders);
+            let crossing = cross(scope, passengers, RULES, watch, &mut |appetite, take| {
+                steps(count, appetite).into_iter().all(take);
+            });
+            let results = crossing.passengers.into_iter();
+            Crossed {
+                results: results.map(|(_, result)| result.err()).collect(),
+                totals: crossing.totals,
+                problems: crossing.problems,
+                stopped: crossing.stopped,
+            }
         })
     }
+
+    fn passengers(recorders: &[Recorder]) -> Vec<Passenger<'_>> {
+        let recorders = recorders.iter().enumerate();
+        let passengers = recorders.map(|(index, recorder)| Passenger {
+            index,
+            intake: Box::new(recorder) as Box<dyn Intake>,
+        });
+        passengers.collect()
+    }
+
+    const RULES: Rules = Rules {
+        patience: Duration::from_secs(600),
+        since: Time {
+            nanoseconds: i64::MAX,
+        },
+    };
 
     fn taken(recorder: &Recorder) -> Vec<String> {
         recorder.taken.lock().unwrap().clone()
@@ -476,7 +731,7 @@ mod tests {
         };
         assert_eq!(crossing.totals, expected);
         assert_eq!(crossing.problems.count, 1);
-        assert!(crossing.passengers.iter().all(|(_, result)| result.is_ok()));
+        assert!(crossing.results.iter().all(Option::is_none));
     }
 
     #[test]
@@ -519,11 +774,7 @@ mod tests {
         };
         let recorders = [full, Recorder::default(), buggy];
         let crossing = cross_all(&recorders, 100_000, &Stop::default());
-        let results: Vec<_> = crossing
-            .passengers
-            .into_iter()
-            .map(|(_, result)| result.err())
-            .collect();
+        let results = crossing.results;
         assert!(matches!(results[0], Some(layer::Error::Io { .. })));
         assert!(results[1].is_none());
         assert!(matches!(results[2], Some(layer::Error::Panicked)));
@@ -552,5 +803,95 @@ mod tests {
         let crossing = cross_all(&recorders, 1000, &stop);
         assert!(crossing.stopped);
         assert_eq!(crossing.totals.entries, 0);
+    }
+
+    #[test]
+    fn who_holds_the_others_up_is_left_behind_and_gets_the_rest_alone() {
+        let gate: Arc<AtomicBool> = Arc::default();
+        let slow = Recorder {
+            waits: Some(("x/000300=x", Arc::clone(&gate))),
+            ..Recorder::default()
+        };
+        let recorders = [slow, Recorder::default()];
+        let stop = Stop::default();
+        let watch = Watch {
+            sink: &|_| {},
+            stop: &stop,
+        };
+        let read = &mut |appetite: &Appetite<'_, '_>, take: &mut dyn FnMut(Step) -> bool| {
+            let mut steps = Vec::new();
+            for number in 0..9000 {
+                let entry = file(&format!("x/{number:06}"), 1);
+                let body = match appetite.wants(&entry) {
+                    true => Body::Whole(Block::new(b"x".to_vec())),
+                    false => Body::None,
+                };
+                steps.push(Step::Entry { entry, body });
+                if number == 2000 {
+                    let path = TreePath::new("x/002000-gone").unwrap();
+                    let what = ProblemKind::Vanished;
+                    steps.push(Step::Problem(Arc::new(Problem { path, what })));
+                }
+            }
+            steps.push(Step::Entry {
+                entry: file("z", 1),
+                body: Body::None,
+            });
+            steps.into_iter().all(take);
+        };
+        let rules = Rules {
+            patience: Duration::from_millis(50),
+            ..RULES
+        };
+        thread::scope(|scope| {
+            let mut crossing = cross(scope, passengers(&recorders), rules, watch, read);
+            // The other one has landed, and may commit, while this one is at its step.
+            let [(1, Ok(_))] = &crossing.passengers[..] else {
+                panic!("{}", crossing.passengers.len());
+            };
+            assert_eq!(taken(&recorders[0]).len(), 300);
+            gate.store(true, Ordering::Relaxed);
+            let straggler = crossing.behind.pop().unwrap();
+            assert_eq!(straggler.index(), 0);
+            let rest = cross_from(scope, straggler, watch, read);
+            assert!(matches!(&rest.passengers[..], [(0, Ok(_))]) && rest.behind.is_empty());
+        });
+        let whole = taken(&recorders[1]);
+        assert_eq!(whole.len(), 9002);
+        // Everything once, in order, wherever it fell back.
+        let all = taken(&recorders[0]);
+        let without_gone = |lines: &[String]| -> Vec<String> {
+            let lines = lines.iter().filter(|line| !line.contains("gone"));
+            lines.cloned().collect()
+        };
+        assert_eq!(without_gone(&all), without_gone(&whole));
+        assert_eq!(all.iter().filter(|line| line.contains("gone")).count(), 1);
+    }
+
+    #[test]
+    fn a_further_name_is_taken_later_only_if_nothing_was_done_to_the_file_since() {
+        let fell_back = FellBack {
+            after: TreePath::new("m").unwrap(),
+            since: Time::new(100, 0),
+        };
+        let step = |path: &str, first: &str, changed: i64| {
+            let first = TreePath::new(first).unwrap();
+            Step::Entry {
+                entry: Arc::new(Entry {
+                    hard_link: Some(Arc::new(first)),
+                    ctime: Time::new(changed, 0),
+                    ..Entry::clone(&file(path, 1))
+                }),
+                body: Body::None,
+            }
+        };
+        let pass = |step| fell_back.pass(step, &mut true);
+        assert!(pass(step("b", "a", 50)).is_none());
+        assert!(matches!(pass(step("z", "a", 50)), Some(Step::Entry { .. })));
+        assert!(matches!(
+            pass(step("z", "n", 150)),
+            Some(Step::Entry { .. })
+        ));
+        assert!(matches!(pass(step("z", "a", 150)), Some(Step::Problem(_))));
     }
 }

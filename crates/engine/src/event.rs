@@ -108,6 +108,16 @@ pub enum Event {
         /// What was found, one sentence each; empty when all is well.
         findings: Vec<String>,
     },
+    /// A layer has held the others up for too long: they go on, and it gets the rest alone.
+    LeftBehind {
+        /// Which layer.
+        layer: String,
+        /// When.
+        at: Timestamp,
+        /// The last object that it was given with them.
+        #[serde(flatten)]
+        path: PathRecord,
+    },
     /// Old snapshots of a layer were removed.
     Pruned {
         /// Which layer.
@@ -166,6 +176,7 @@ impl Event {
         match self {
             Self::LayerStarted { layer, .. }
             | Self::Step { layer, .. }
+            | Self::LeftBehind { layer, .. }
             | Self::LayerDone { layer, .. }
             | Self::LayerFailed { layer, .. }
             | Self::Verified { layer, .. }

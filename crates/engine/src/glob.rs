@@ -52,37 +52,110 @@ impl Glob {
         }
     }
 
+    /// What was typed; in small letters where it is a part of a name.
+    pub(crate) fn typed(&self) -> &[u8] {
+        &self.pattern
+    }
+
     /// Whether it is about the last name of a path alone.
     pub(crate) fn is_of_name(&self) -> bool {
         matches!(self.kind, Kind::Part | Kind::Name)
     }
 
-    /// The longest run of bytes that every match has within one name, in either case of letters.
-    pub(crate) fn literal(&self) -> &[u8] {
-        let mut longest: &[u8] = &[];
-        let (mut begin, mut at) = (0, 0);
-        let mut end_at = |begin: usize, end: usize| {
-            let run = self.pattern.get(begin..end).unwrap_or_default();
-            if run.len() > longest.len() {
-                longest = run;
+    /// What every match has in one of its names, in either case of letters.
+    pub(crate) fn anchor(&self) -> Anchor<'_> {
+        let runs = self.runs();
+        let longest = |of: &[Run]| -> Option<Run> {
+            let mut longest: Option<Run> = None;
+            for run in of {
+                if longest.is_none_or(|known| run.length() > known.length()) {
+                    longest = Some(*run);
+                }
             }
+            longest
         };
-        let has_wildcards = matches!(self.kind, Kind::Name | Kind::Path);
-        while let Some(&byte) = self.pattern.get(at) {
-            let length = match byte {
-                b'/' => 1,
-                b'*' | b'?' if has_wildcards => 1,
-                b'[' if has_wildcards => set_length(self.pattern.get(at..).unwrap_or_default()),
-                _ => 0,
-            };
-            if length > 0 {
-                end_at(begin, at);
-                begin = at + length;
-            }
-            at += length.max(1);
+        let last: Vec<Run> = runs.iter().copied().filter(|run| run.is_last).collect();
+        // Below three bytes an index of trigrams is of little use: a longer run further up is better.
+        let chosen = longest(&last)
+            .filter(|run| self.is_of_name() || run.length() >= 3)
+            .or_else(|| longest(&runs));
+        let literal = chosen.and_then(|run| self.pattern.get(run.begin..run.end));
+        Anchor {
+            literal: literal.unwrap_or_default(),
+            is_in_name: match self.kind {
+                Kind::Part | Kind::Name => true,
+                Kind::PathPart => false,
+                Kind::Path => chosen.is_some_and(|run| run.is_last),
+            },
         }
-        end_at(begin, self.pattern.len());
-        longest
+    }
+
+    /// How many names the paths of all matches have; `None` where they may have any number.
+    pub(crate) fn depth(&self) -> Option<usize> {
+        let is_bounded =
+            self.kind == Kind::Path && !self.pattern.windows(2).any(|two| two == b"**");
+        is_bounded.then(|| 1 + self.pattern.iter().filter(|&&byte| byte == b'/').count())
+    }
+
+    /// The pieces that every match has as they are.
+    fn runs(&self) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        let (mut begin, mut at) = (0, 0);
+        let has_wildcards = matches!(self.kind, Kind::Name | Kind::Path);
+        loop {
+            let rest = self.pattern.get(at..).unwrap_or_default();
+            let length = match rest.first() {
+                None => 0,
+                Some(b'/') => 1,
+                Some(b'*' | b'?') if has_wildcards => 1,
+                Some(b'[') if has_wildcards => set_length(rest),
+                Some(_) => {
+                    at += 1;
+                    continue;
+                }
+            };
+            if begin < at {
+                let (end, is_last) = (at, true);
+                runs.push(Run {
+                    begin,
+                    end,
+                    is_last,
+                });
+            }
+            if rest.starts_with(b"/") || has_wildcards && rest.starts_with(b"**") {
+                // What stands before it may be in a folder above.
+                runs.iter_mut().for_each(|run| run.is_last = false);
+            }
+            if length == 0 {
+                return runs;
+            }
+            at += length;
+            begin = at;
+        }
+    }
+}
+
+/// What every match has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Anchor<'a> {
+    /// A run of bytes of one name.
+    pub(crate) literal: &'a [u8],
+    /// Whether that is the last name of the path; it may be that of a folder above otherwise.
+    pub(crate) is_in_name: bool,
+}
+
+/// A piece of a pattern that stands for itself.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    begin: usize,
+    end: usize,
+    /// Whether it stands in the last name of every match, unless the pattern is a part of a path.
+    is_last: bool,
+}
+
+impl Run {
+    fn length(&self) -> usize {
+        self.end - self.begin
     }
 }
 
@@ -201,20 +274,41 @@ mod tests {
     fn every_match_has_the_literal_in_a_name() {
         let literal = |typed: &str| {
             let glob = Glob::new(typed.as_bytes());
-            String::from_utf8(glob.literal().to_owned()).unwrap()
+            String::from_utf8(glob.anchor().literal.to_owned()).unwrap()
         };
         for (typed, expected) in [
             ("Report", "report"),
             ("a/letters/b", "letters"),
+            ("some/where/pic", "pic"),
             ("*.tar.gz", ".tar.gz"),
             ("re[pq]ort?x", "ort"),
             ("[!abc]defg", "defg"),
             ("[]x]yz*", "yz"),
-            ("**/work/**/*.rs", "work"),
+            ("**/work/**/*.rs", ".rs"),
+            ("**/work/**/*.c", "work"),
+            ("a/bcd**", "bcd"),
             ("*", ""),
             ("a[bcd", "a"),
         ] {
             assert_eq!(literal(typed), expected, "{typed}");
+        }
+    }
+
+    #[test]
+    fn a_match_has_the_literal_in_its_last_name_only_where_nothing_can_come_between() {
+        for (typed, is_in_name, depth) in [
+            ("report", true, None),
+            ("*.odt", true, None),
+            ("home/report", false, None),
+            ("home/*/*.odt", true, Some(3)),
+            ("home/ada/*", false, Some(3)),
+            ("home/**/*.odt", true, None),
+            ("home/**.odt", true, None),
+            ("home/report**", false, None),
+        ] {
+            let glob = Glob::new(typed.as_bytes());
+            assert_eq!(glob.anchor().is_in_name, is_in_name, "{typed}");
+            assert_eq!(glob.depth(), depth, "{typed}");
         }
     }
 

@@ -1,10 +1,12 @@
 //! Where the program keeps what is not a backup: configuration, history, caches.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, open};
 
 /// The program's folders on this machine. None has to exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +91,14 @@ pub fn create_private_folder(path: &Path) -> io::Result<()> {
         .create(path)
 }
 
+/// A new file without a name in a folder, which is gone with its last descriptor.
+pub(crate) fn unnamed_file(folder: &Path) -> io::Result<File> {
+    create_private_folder(folder)?;
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR;
+    Ok(open(folder, flags, mode)?.into())
+}
+
 /// Creates a file that only its owner may read, private from its first byte, and syncs it.
 ///
 /// # Errors
@@ -126,7 +136,7 @@ pub fn replace_private_file(path: &Path, content: &[u8]) -> io::Result<()> {
     create_private_file(&beside, content)?;
     fs::rename(&beside, path)?;
     match path.parent() {
-        Some(folder) => fs::File::open(folder)?.sync_all(),
+        Some(folder) => File::open(folder)?.sync_all(),
         None => Ok(()),
     }
 }

@@ -1,6 +1,7 @@
 //! What a run would do, as a value that can be shown before it is done.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::ZonedDateTime;
 
@@ -46,7 +47,12 @@ pub struct Plan {
     pub snapshot: String,
     /// What the last run that read everything found.
     pub expected: Option<Totals>,
+    /// How long a layer may hold up the others, in sum, before it is left behind and finishes alone.
+    pub patience: Duration,
 }
+
+/// See [`Plan::patience`]: a minute.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A layer that is due and has to wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,6 +154,7 @@ pub fn plan(context: Context<'_>, wanted: &Wanted) -> Result<Plan, Error> {
         held,
         not_runnable,
         expected: past.totals,
+        patience: PATIENCE,
     })
 }
 

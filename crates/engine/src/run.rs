@@ -1,16 +1,18 @@
 //! A backup: one read of the sources, a snapshot in every layer of the plan.
 //!
 //! Layers fail alone: one that cannot be opened, that fails while it takes in or that cannot
-//! commit is reported with its reason, and the others finish.
+//! commit is reported with its reason, and the others finish. One that holds them up for too long is left
+//! behind: when they have committed, it gets the rest from another reading.
 
 use std::collections::HashMap;
+use std::thread;
 
 use tree::Step;
 
 use crate::catalogue::{self, Catalogue};
 use crate::convoy::{self, Appetite, Crossing, Passenger};
 use crate::dump::Dumps;
-use crate::event::{Event, Verb, Watch};
+use crate::event::{Event, PathRecord, Verb, Watch};
 use crate::explain::{explain, explain_layer};
 use crate::layer::{self, Access, Layer, NewSnapshot, Snapshot};
 use crate::machine::Context;
@@ -32,8 +34,14 @@ pub fn run(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Report
     let mut feed = catalogue::Feed::new(context.machine);
     let mut is_whole = true;
     let dumps = Dumps::make(context.config, watch.stop);
-    let mut known = Known::new();
-    let mut report = run_with(plan, context, watch, &mut known, |appetite, take| {
+    let mut known = Known::default();
+    let mut is_first = true;
+    let mut report = run_with(plan, context, watch, &mut known, &mut |appetite, take| {
+        if !std::mem::take(&mut is_first) {
+            // For a layer that was left behind: everybody else knows already.
+            let _ = plan.reading.read(&|entry| appetite.wants(entry), take);
+            return;
+        }
         let mut take = |step| {
             let goes_on = take(step);
             is_whole &= goes_on;
@@ -68,8 +76,14 @@ pub fn run(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Report
     Ok(report)
 }
 
-/// The snapshots that each layer had before it got another one.
-type Known = HashMap<String, Vec<Snapshot>>;
+/// What became known of layers.
+#[derive(Default)]
+pub(crate) struct Known {
+    /// The snapshots that each had before it got another one.
+    before: HashMap<String, Vec<Snapshot>>,
+    /// Those that were left behind: what they hold was read later.
+    behind: Vec<String>,
+}
 
 /// Tells the catalogue what stands in the layers now.
 fn add_to_catalogue(
@@ -84,7 +98,7 @@ fn add_to_catalogue(
     let (mut fed, mut not_fed) = (Vec::new(), Vec::new());
     for (layer, report) in plan.layers.iter().zip(&report.layers) {
         // One that could not be opened has said nothing.
-        let Some(mut snapshots) = known.remove(&layer.name) else {
+        let Some(mut snapshots) = known.before.remove(&layer.name) else {
             continue;
         };
         let made = match &report.result {
@@ -96,7 +110,9 @@ fn add_to_catalogue(
             _ => None,
         };
         // A drop folder holds other things than what was read.
-        let is_fed = feed.is_some() && !matches!(layer.kind, config::Kind::Drop { .. });
+        let is_fed = feed.is_some()
+            && !matches!(layer.kind, config::Kind::Drop { .. })
+            && !known.behind.contains(&layer.name);
         match made {
             Some(made) if is_fed => fed.push((layer, made)),
             Some(made) => {
@@ -153,7 +169,7 @@ pub(crate) fn run_with(
     context: Context<'_>,
     watch: Watch<'_>,
     known: &mut Known,
-    read: impl FnOnce(&Appetite<'_, '_>, &mut dyn FnMut(Step) -> bool),
+    read: &mut impl FnMut(&Appetite<'_, '_>, &mut dyn FnMut(Step) -> bool),
 ) -> Result<Report, Error> {
     let machine = context.machine;
     let started = plan.now.timestamp();
@@ -186,9 +202,10 @@ fn feed(
     watch: Watch<'_>,
     run: &str,
     known: &mut Known,
-    read: impl FnOnce(&Appetite<'_, '_>, &mut dyn FnMut(Step) -> bool),
+    read: &mut impl FnMut(&Appetite<'_, '_>, &mut dyn FnMut(Step) -> bool),
 ) -> Report {
     let clock = || context.machine.now();
+    let started = clock().timestamp();
     let mut results: Vec<Option<LayerResult>> = vec![None; plan.layers.len()];
     let mut names = vec![String::new(); plan.layers.len()];
     let mut damaged = vec![Vec::new(); plan.layers.len()];
@@ -219,7 +236,7 @@ fn feed(
         let index = *index;
         let begun = free_name(&mut **layer, &plan.snapshot).and_then(|(name, taken)| {
             names[index] = name;
-            known.insert(plan.layers[index].name.clone(), taken);
+            known.before.insert(plan.layers[index].name.clone(), taken);
             let new = NewSnapshot {
                 name: names[index].clone(),
                 time: plan.now.timestamp(),
@@ -247,23 +264,10 @@ fn feed(
         }
     }
 
-    let crossing = if passengers.is_empty() {
-        Crossing::of_nobody()
-    } else {
-        convoy::cross(passengers, watch, read)
+    let rules = convoy::Rules {
+        patience: plan.patience,
+        since: moment(started),
     };
-    let mut ready = Vec::new();
-    for (index, result) in crossing.passengers {
-        match result {
-            Ok(_) if crossing.stopped => results[index] = Some(LayerResult::Stopped),
-            Ok(intake) => ready.push((index, intake)),
-            Err(error) => results[index] = fail(index, &error),
-        }
-    }
-    if !ready.is_empty() {
-        let totals = crossing.totals;
-        watch.tell(Event::Committing { totals });
-    }
     let done = |index: usize, result: &Result<layer::Committed, layer::Error>| {
         if let (Ok(committed), Some(layer)) = (result, plan.layers.get(index)) {
             for problem in &committed.problems {
@@ -278,23 +282,67 @@ fn feed(
             });
         }
     };
-    let mut problems = crossing.problems;
-    for (index, result) in convoy::commit(ready, clock().timestamp(), &done) {
-        results[index] = match result {
-            Ok(committed) => {
-                committed
-                    .problems
-                    .into_iter()
-                    .for_each(|problem| problems.add(problem));
-                Some(LayerResult::Done {
-                    snapshot: committed.snapshot.unwrap_or_else(|| names[index].clone()),
-                    statistics: committed.statistics,
-                    damaged: std::mem::take(&mut damaged[index]),
-                })
-            }
-            Err(error) => fail(index, &error),
+    let (problems, totals) = thread::scope(|scope| {
+        let mut crossing = if passengers.is_empty() {
+            Crossing::of_nobody()
+        } else {
+            convoy::cross(scope, passengers, rules, watch, read)
         };
-    }
+        for straggler in &crossing.behind {
+            let name = &plan.layers[straggler.index()].name;
+            known.behind.push(name.clone());
+            watch.tell(Event::LeftBehind {
+                layer: name.clone(),
+                at: clock().timestamp(),
+                path: PathRecord::from(&straggler.fell_back.after),
+            });
+        }
+        let mut behind = std::mem::take(&mut crossing.behind).into_iter();
+        let totals = crossing.totals;
+        let mut problems = std::mem::take(&mut crossing.problems);
+        // Those that kept up first; then each that was left behind, alone.
+        let mut crossing = Some(crossing);
+        while let Some(crossed) = crossing.take() {
+            let mut ready = Vec::new();
+            for (index, result) in crossed.passengers {
+                match result {
+                    Ok(_) if crossed.stopped => results[index] = Some(LayerResult::Stopped),
+                    Ok(intake) => ready.push((index, intake)),
+                    Err(error) => results[index] = fail(index, &error),
+                }
+            }
+            for problem in crossed.problems.first {
+                if !problems.first.contains(&problem) {
+                    problems.add(problem);
+                }
+            }
+            if !ready.is_empty() {
+                watch.tell(Event::Committing { totals });
+            }
+            for (index, result) in convoy::commit(ready, clock().timestamp(), &done) {
+                results[index] = match result {
+                    Ok(committed) => {
+                        committed
+                            .problems
+                            .into_iter()
+                            .for_each(|problem| problems.add(problem));
+                        Some(LayerResult::Done {
+                            snapshot: committed.snapshot.unwrap_or_else(|| names[index].clone()),
+                            statistics: committed.statistics,
+                            damaged: std::mem::take(&mut damaged[index]),
+                        })
+                    }
+                    Err(error) => fail(index, &error),
+                };
+            }
+            // What is stopped stays as it was.
+            if !watch.stop.is_requested() {
+                let next = behind.next();
+                crossing = next.map(|straggler| convoy::cross_from(scope, straggler, watch, read));
+            }
+        }
+        (problems, totals)
+    });
 
     let layers = plan
         .layers
@@ -307,11 +355,17 @@ fn feed(
     finish(
         layers.collect(),
         problems,
-        crossing.totals,
+        totals,
         plan,
         clock().timestamp(),
         run,
     )
+}
+
+/// A moment as files have it.
+fn moment(at: jiff::Timestamp) -> tree::Time {
+    let nanoseconds = u32::try_from(at.subsec_nanosecond()).unwrap_or(0);
+    tree::Time::new(at.as_second(), nanoseconds)
 }
 
 fn finish(

@@ -14,11 +14,12 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, MemfdFlags, Mode, OFlags, linkat, memfd_create, open};
+use rustix::fs::{AtFlags, CWD, MemfdFlags, linkat, memfd_create};
 use tree::{Ending, Entry, Step};
 
 use super::fill::{Object, State};
-use crate::{Machine, create_private_folder};
+use crate::Machine;
+use crate::places::unnamed_file;
 
 /// How a spool that is kept begins; then come the mark, the checksum of the rest, and four bytes of
 /// nothing.
@@ -47,7 +48,7 @@ pub(crate) struct Feed {
 impl Feed {
     pub(crate) fn new(machine: &Machine) -> Self {
         // Where there is no room on the disk there may be some in memory.
-        let spool = unnamed(machine).or_else(|_| {
+        let spool = unnamed_file(&machine.places.cache).or_else(|_| {
             let memory = memfd_create("catalogue", MemfdFlags::CLOEXEC)?;
             Ok::<_, io::Error>(File::from(memory))
         });
@@ -150,14 +151,6 @@ pub(super) fn last(machine: &Machine) -> Option<(u64, File)> {
 
 fn last_file(machine: &Machine) -> PathBuf {
     machine.places.cache.join("catalogue.spool")
-}
-
-/// A new file without a name in the cache home.
-fn unnamed(machine: &Machine) -> io::Result<File> {
-    create_private_folder(&machine.places.cache)?;
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let mode = Mode::RUSR | Mode::WUSR;
-    Ok(open(&machine.places.cache, flags, mode)?.into())
 }
 
 /// A spool that is being read.

@@ -300,7 +300,8 @@ fn name_id(db: &Connection, name: &[u8]) -> Sql<i64> {
     let mut insert = db.prepare_cached("INSERT INTO name (text) VALUES (?1)")?;
     let id = insert.insert([name])?;
     let mut index = db.prepare_cached("INSERT INTO trigram (rowid, text) VALUES (?1, ?2)")?;
-    index.execute(params![id, String::from_utf8_lossy(name)])?;
+    // No name has a slash: with two behind it, a trigram begins at each of its letters.
+    index.execute(params![id, format!("{}//", String::from_utf8_lossy(name))])?;
     Ok(id)
 }
 

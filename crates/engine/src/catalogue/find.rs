@@ -1,17 +1,31 @@
 //! Finding names in the catalogue.
 //!
-//! A pattern gives the longest run of letters that every match has in one name. The trigrams of that run
-//! name few candidates, and only those are compared with the pattern. A run of one or two letters has no
-//! trigram: then all names are looked at, each once however many paths have it.
+//! A pattern gives a run of letters that every match has in one name. The trigrams of that run name few
+//! candidates, and only those are compared with the pattern. For a run of one or two letters, all trigrams
+//! that begin with it do: two slashes stand behind each name in the index, so that one begins at every
+//! letter.
+//!
+//! Candidates are taken one after the other, and a search that is limited ends as soon as it has enough:
+//! nobody reads a hundred thousand paths, and nobody waits for them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::ControlFlow;
 
 use jiff::Timestamp;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 use tree::TreePath;
 
 use super::{Catalogue, Sql, time_of};
 use crate::{Config, Error, Glob, Machine};
+
+/// What a search came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Search {
+    /// The paths, in their order.
+    pub found: Vec<Located>,
+    /// Whether there are more than it was limited to.
+    pub has_more: bool,
+}
 
 /// A path that was found, with its versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,21 +85,44 @@ impl Catalogue {
         config: &Config,
         machine: &Machine,
     ) -> Result<Vec<Located>, Error> {
+        Ok(self.search(pattern, None, config, machine)?.found)
+    }
+
+    /// The same; with a limit, some of the matches: those of exactly this name first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::State`] when the catalogue cannot be read.
+    pub fn search(
+        &mut self,
+        pattern: &Glob,
+        limit: Option<usize>,
+        config: &Config,
+        machine: &Machine,
+    ) -> Result<Search, Error> {
         self.with(machine, |db| {
             let held = held(db, config)?;
-            let mut found = Vec::new();
+            let mut search = Search::default();
             let mut paths = Paths::default();
-            for node in candidates(db, pattern)? {
-                let Some(path) = paths.of(db, node)?.filter(|path| pattern.matches(path)) else {
-                    continue;
-                };
-                let versions = versions(db, node, &held, config)?;
-                if !versions.is_empty() {
-                    found.push(Located { path, versions });
+            let mut on_candidate = |node, path: &TreePath| {
+                if !pattern.matches(path) {
+                    return Ok(ControlFlow::Continue(()));
                 }
-            }
-            found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-            Ok(found)
+                let versions = versions(db, node, &held, config)?;
+                if versions.is_empty() {
+                    return Ok(ControlFlow::Continue(()));
+                }
+                if limit.is_some_and(|limit| search.found.len() >= limit) {
+                    search.has_more = true;
+                    return Ok(ControlFlow::Break(()));
+                }
+                let path = path.clone();
+                search.found.push(Located { path, versions });
+                Ok(ControlFlow::Continue(()))
+            };
+            let _ = candidates(db, pattern, limit.is_some(), &mut paths, &mut on_candidate)?;
+            search.found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+            Ok(search)
         })
     }
 }
@@ -115,46 +152,121 @@ fn held(db: &Connection, config: &Config) -> Sql<HashMap<i64, Vec<Held>>> {
     Ok(held)
 }
 
-/// The nodes that may match.
-fn candidates(db: &Connection, pattern: &Glob) -> Sql<Vec<i64>> {
-    let literal = pattern.literal();
-    let names = names(db, literal, pattern)?;
-    let mut nodes = Vec::new();
-    {
-        let mut query = db.prepare_cached("SELECT id FROM node WHERE name = ?1")?;
-        for name in names {
-            let mut rows = query.query([name])?;
-            while let Some(row) = rows.next()? {
-                nodes.push(row.get(0)?);
+/// Hears of a node that may match, with its path.
+type OnNode<'a> = &'a mut dyn FnMut(i64, &TreePath) -> Sql<ControlFlow<()>>;
+
+/// Names the nodes that may match, until nobody wants more.
+fn candidates(
+    db: &Connection,
+    pattern: &Glob,
+    is_limited: bool,
+    paths: &mut Paths,
+    on_node: OnNode<'_>,
+) -> Sql<ControlFlow<()>> {
+    let mut nodes_of_name = db.prepare_cached("SELECT id FROM node WHERE name = ?1")?;
+    let is_in_name = pattern.anchor().is_in_name;
+    let mut below = Below {
+        depth: pattern.depth(),
+        known: HashSet::new(),
+    };
+    names(db, pattern, is_limited, &mut |name| {
+        let mut rows = nodes_of_name.query([name])?;
+        while let Some(row) = rows.next()? {
+            let node = row.get(0)?;
+            let Some(path) = paths.of(db, node)? else {
+                continue;
+            };
+            let ended = match is_in_name {
+                true => on_node(node, &path)?,
+                // The run may stand in a folder above: everything below it is a candidate.
+                false => below.walk(db, node, path, on_node)?,
+            };
+            if ended.is_break() {
+                return Ok(ended);
             }
         }
-    }
-    if pattern.is_of_name() {
-        return Ok(nodes);
-    }
-    // Of a path, the run may stand in a folder above: everything below it is a candidate.
-    let mut all = Vec::new();
-    let mut known = std::collections::HashSet::new();
-    let mut query = db.prepare_cached("SELECT id FROM node WHERE parent = ?1")?;
-    while let Some(node) = nodes.pop() {
-        if known.insert(node) {
-            all.push(node);
-            let mut rows = query.query([node])?;
-            while let Some(row) = rows.next()? {
-                nodes.push(row.get(0)?);
-            }
-        }
-    }
-    Ok(all)
+        Ok(ControlFlow::Continue(()))
+    })
 }
 
-/// The names that may be in a match.
-fn names(db: &Connection, literal: &[u8], pattern: &Glob) -> Sql<Vec<i64>> {
-    let fits = |text: &[u8]| match pattern.is_of_name() {
-        true => TreePath::new(text).is_ok_and(|name| pattern.matches(&name)),
-        false => contains(text, literal),
+/// Goes through folders.
+struct Below {
+    /// How many names a match has, where that is known.
+    depth: Option<usize>,
+    /// What was seen: a folder below another one comes twice.
+    known: HashSet<i64>,
+}
+
+impl Below {
+    fn walk(
+        &mut self,
+        db: &Connection,
+        top: i64,
+        path: TreePath,
+        on_node: OnNode<'_>,
+    ) -> Sql<ControlFlow<()>> {
+        let mut query = db.prepare_cached(
+            "SELECT node.id, text FROM node JOIN name ON name.id = node.name WHERE parent = ?1",
+        )?;
+        let mut stack = vec![(top, path)];
+        while let Some((node, path)) = stack.pop() {
+            let depth = path.components().count();
+            if self.depth.is_some_and(|deepest| depth > deepest) || !self.known.insert(node) {
+                continue;
+            }
+            if on_node(node, &path)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            if self.depth == Some(depth) {
+                continue;
+            }
+            let mut rows = query.query([node])?;
+            while let Some(row) = rows.next()? {
+                let mut child = path.as_bytes().to_vec();
+                child.push(b'/');
+                child.extend_from_slice(row.get_ref(1)?.as_blob()?);
+                if let Ok(child) = TreePath::new(&child) {
+                    stack.push((row.get(0)?, child));
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+/// Hands out the names that may be in a match, until nobody wants more.
+fn names(
+    db: &Connection,
+    pattern: &Glob,
+    is_limited: bool,
+    on_name: &mut dyn FnMut(i64) -> Sql<ControlFlow<()>>,
+) -> Sql<ControlFlow<()>> {
+    let literal = pattern.anchor().literal;
+    let mut first = None;
+    if pattern.is_of_name() && is_limited {
+        let mut query = db.prepare_cached("SELECT id FROM name WHERE text = ?1")?;
+        first = query
+            .query_row([pattern.typed()], |row| row.get(0))
+            .optional()?;
+        if let Some(name) = first
+            && on_name(name)?.is_break()
+        {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    let fits = |text: &[u8]| {
+        contains(text, literal)
+            && (!pattern.is_of_name()
+                || TreePath::new(text).is_ok_and(|name| pattern.matches(&name)))
     };
     let trigrams = std::str::from_utf8(literal).map_or_else(|_| String::new(), trigrams);
+    let is_short = matches!(literal.len(), 1 | 2) && literal.is_ascii();
+    if is_limited && is_short {
+        return names_with(db, literal, &mut |name, text| match fits(text) {
+            true if Some(name) != first => on_name(name),
+            _ => Ok(ControlFlow::Continue(())),
+        });
+    }
     let sql = match trigrams.is_empty() {
         true => "SELECT id, text FROM name WHERE ?1 = ''",
         false => {
@@ -164,13 +276,45 @@ fn names(db: &Connection, literal: &[u8], pattern: &Glob) -> Sql<Vec<i64>> {
     };
     let mut query = db.prepare_cached(sql)?;
     let mut rows = query.query([&trigrams])?;
-    let mut names = Vec::new();
     while let Some(row) = rows.next()? {
-        if fits(row.get_ref(1)?.as_blob()?) {
-            names.push(row.get(0)?);
+        let name = row.get(0)?;
+        if Some(name) != first && fits(row.get_ref(1)?.as_blob()?) && on_name(name)?.is_break() {
+            return Ok(ControlFlow::Break(()));
         }
     }
-    Ok(names)
+    Ok(ControlFlow::Continue(()))
+}
+
+/// Hears of a name that may be in a match.
+type OnName<'a> = &'a mut dyn FnMut(i64, &[u8]) -> Sql<ControlFlow<()>>;
+
+/// Hands out the names in which one or two letters are, by the trigrams that begin with these.
+fn names_with(db: &Connection, letters: &[u8], on_name: OnName<'_>) -> Sql<ControlFlow<()>> {
+    let from = String::from_utf8_lossy(letters).to_ascii_lowercase();
+    let mut end = from.clone().into_bytes();
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    let end = String::from_utf8_lossy(&end).into_owned();
+    let mut terms = db.prepare_cached("SELECT doc FROM term WHERE term >= ?1 AND term < ?2")?;
+    let mut query = db.prepare_cached("SELECT text FROM name WHERE id = ?1")?;
+    let mut known = HashSet::new();
+    let mut rows = terms.query([&from, &end])?;
+    while let Some(row) = rows.next()? {
+        let name: i64 = row.get(0)?;
+        if !known.insert(name) {
+            continue;
+        }
+        let mut texts = query.query([name])?;
+        // What was deleted may still stand in the index.
+        let Some(text) = texts.next()? else {
+            continue;
+        };
+        if on_name(name, text.get_ref(0)?.as_blob()?)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
 }
 
 /// In either case of letters.

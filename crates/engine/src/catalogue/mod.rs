@@ -46,11 +46,11 @@ use crate::{Error, Machine, create_private_folder};
 
 pub(crate) use feed::Feed;
 use fill::Filling;
-pub use find::{Located, Stand, StandsIn};
+pub use find::{Located, Search, Stand, StandsIn};
 
 /// Says that a file is one of ours, and of which form: others are thrown away.
 const APPLICATION: i32 = 0x5276_436c;
-const FORM: i32 = 1;
+const FORM: i32 = 2;
 
 /// How long another process that writes is waited for.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
@@ -90,6 +90,7 @@ CREATE TABLE version (
 CREATE VIRTUAL TABLE trigram USING fts5 (
     text, content = '', contentless_delete = 1, tokenize = 'trigram', detail = none
 );
+CREATE VIRTUAL TABLE term USING fts5vocab (trigram, 'instance');
 ";
 
 /// The catalogue of this machine.

@@ -149,12 +149,38 @@ fn what_runs_have_filled_is_what_the_layers_hold() {
             "ü",
             "[rR]eport*",
             "source/a",
+            "source/a/*",
+            "**/a/**",
+            "b",
+            "x",
+            "XT",
             "nothing",
+            "nothing/at/all",
         ] {
             let pattern = Glob::new(typed.as_bytes());
             let mut expected = filled.clone();
             expected.retain(|located| pattern.matches(&located.path));
             assert_eq!(find(&workshop, typed), expected, "seed {seed}: {typed}");
+            // A limited one finds some of them, and knows whether it left any out.
+            let mut catalogue = Catalogue::open(&workshop.machine).unwrap();
+            for limit in [0, 1, 3, 10_000] {
+                let (config, machine) = (&workshop.config, &workshop.machine);
+                let some = catalogue.search(&pattern, Some(limit), config, machine);
+                let some = some.unwrap();
+                assert_eq!(
+                    some.found.len(),
+                    expected.len().min(limit),
+                    "seed {seed}: {typed}"
+                );
+                assert_eq!(
+                    some.has_more,
+                    expected.len() > limit,
+                    "seed {seed}: {typed}"
+                );
+                for located in &some.found {
+                    assert!(expected.contains(located), "seed {seed}: {typed}");
+                }
+            }
         }
     }
 }

@@ -48,6 +48,8 @@ pub(crate) enum Fault {
 pub(crate) struct Memory {
     pub(crate) shelf: Shelf,
     pub(crate) fault: Fault,
+    /// At its three hundredth step it waits until something stands there.
+    pub(crate) waits_for: Option<Shelf>,
 }
 
 fn full(action: &str) -> Error {
@@ -259,6 +261,11 @@ impl Intake for Taking<'_> {
     fn take(&self, step: Step) -> Result<(), Error> {
         let mut taken = self.taken.lock().unwrap();
         taken.steps += 1;
+        if let Some(other) = self.layer.waits_for.as_ref().filter(|_| taken.steps == 300) {
+            while other.0.lock().unwrap().is_empty() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        }
         if self.layer.fault == Fault::Take(taken.steps) {
             return Err(full("take a step"));
         }

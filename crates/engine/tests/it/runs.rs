@@ -1,6 +1,7 @@
 //! Backups: one read, several layers, each on its own.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ravelin_engine::layer::{Error, Statistics};
 use ravelin_engine::status::State;
@@ -32,6 +33,36 @@ fn every_layer_holds_the_same_moment_after_one_read() {
         workshop.snapshots("disk")[0].name,
         "nas-2026-11-24T07:30:00"
     );
+}
+
+#[test]
+fn a_layer_that_holds_the_others_up_is_left_behind_and_finishes_alone() {
+    let mut workshop = Workshop::new(&["slow", "disk"]);
+    for number in 0..3000 {
+        workshop.write(&format!("folder/{number:05}"), "x");
+    }
+    // It goes on when the other one has committed, so nobody may wait for it.
+    workshop.waits.insert("slow".to_owned(), "disk".to_owned());
+    let report = workshop.with(|context, watch| {
+        let mut plan = ravelin_engine::plan(context, &Wanted::All).unwrap();
+        plan.patience = Duration::from_millis(50);
+        ravelin_engine::run(&plan, context, watch).unwrap()
+    });
+    assert_eq!(report.outcome, Outcome::Good, "{report:?}");
+    assert_eq!(report.totals.files, 3000);
+    assert_eq!(workshop.newest("disk").len(), 3000);
+    assert_eq!(workshop.newest("slow"), workshop.newest("disk"));
+    let events = workshop.events.lock().unwrap();
+    let layers: Vec<&str> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::LeftBehind { layer, .. } | Event::LayerDone { layer, .. } => {
+                Some(layer.as_str())
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(layers, ["slow", "disk", "slow"]);
 }
 
 #[test]

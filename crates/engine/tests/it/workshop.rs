@@ -64,6 +64,8 @@ pub(crate) struct Workshop {
     pub(crate) config: Config,
     pub(crate) shelves: HashMap<String, Shelf>,
     pub(crate) faults: HashMap<String, Fault>,
+    /// Layers that wait in the middle of a run until another one has a snapshot.
+    pub(crate) waits: HashMap<String, String>,
     pub(crate) stop: Stop,
     pub(crate) events: Mutex<Vec<Event>>,
 }
@@ -108,6 +110,7 @@ impl Workshop {
                 .map(|&name| (name.to_owned(), Shelf::default()))
                 .collect(),
             faults: HashMap::new(),
+            waits: HashMap::new(),
             stop: Stop::default(),
             events: Mutex::default(),
         }
@@ -161,6 +164,10 @@ impl Workshop {
         Memory {
             shelf: self.shelves[layer].clone(),
             fault: self.faults.get(layer).copied().unwrap_or_default(),
+            waits_for: self
+                .waits
+                .get(layer)
+                .map(|other| self.shelves[other].clone()),
         }
     }
 
