@@ -1,7 +1,7 @@
 //! An archive: a store's folder, and how it is protected.
 
 use std::fmt;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::manifest::{Hash, MANIFEST_SIZE_MAX, Manifest};
 use crate::name::{FileName, Part, Prefixes, Suffix};
 use crate::openpgp::program::Gpg;
-use crate::openpgp::{self, OpenError, Passphrase};
+use crate::openpgp::{self, Keys, OpenError, Passphrase, SessionKey};
 use crate::retention::RemovalPlan;
 use crate::spool::{Spool, SpoolReader};
 use crate::time::SetTime;
@@ -109,6 +109,9 @@ pub fn default_name(url: &str) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// How many bytes of signatures are decoded at a time.
+const SIGNATURES_AHEAD: usize = 128 << 10;
+
 /// How many other files are tried to see whether a passphrase is the archive's: one may be damaged,
 /// too.
 const OPENED_MAX: usize = 3;
@@ -119,6 +122,7 @@ pub struct Archive {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) folder: Folder,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) keys: Arc<Keys>,
 }
 
 impl Archive {
@@ -129,7 +133,20 @@ impl Archive {
             store,
             folder,
             settings: Arc::new(settings),
+            keys: Arc::default(),
         }
+    }
+
+    /// Begins to make keys of files that will be written.
+    pub(crate) fn prepare_keys(&self, count: usize) {
+        if let Protection::Passphrase(passphrase) = &self.settings.protection {
+            self.keys.prepare(count, passphrase, &self.settings.random);
+        }
+    }
+
+    /// The key of a new file.
+    pub(crate) fn key(&self, passphrase: &Passphrase) -> SessionKey {
+        self.keys.next(passphrase, &self.settings.random)
     }
 
     /// What the store holds. Reads the listing only.
@@ -206,7 +223,15 @@ impl Archive {
 
     /// The signatures of a set as a plain tar: from the archive directory, else from the store,
     /// from where they are put into the archive directory.
-    pub(crate) fn signatures(&self, set: &BackupSet) -> Result<Box<dyn Read + Send>, Error> {
+    pub(crate) fn signatures(&self, set: &BackupSet) -> Result<Box<dyn BufRead + Send>, Error> {
+        // They are read in small pieces, and a decoder is slow with those.
+        let buffered = |plain| -> Box<dyn BufRead + Send> {
+            Box::new(BufReader::with_capacity(SIGNATURES_AHEAD, plain))
+        };
+        self.plain_signatures(set).map(buffered)
+    }
+
+    fn plain_signatures(&self, set: &BackupSet) -> Result<Box<dyn Read + Send>, Error> {
         self.admit(set)?;
         let local = FileName {
             set: set.kind,

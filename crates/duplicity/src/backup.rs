@@ -46,6 +46,9 @@ const SLACK: u64 = 50 << 10;
 /// A delta of an unchanged file is at most a copy and its coordinates.
 const IDENTITY_MAX: usize = 4 + 1 + 16 + 1;
 
+/// Keys that are made before they are needed: those of the files that each set has.
+const KEYS_AHEAD: usize = 3;
+
 /// What kind of set is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
@@ -154,6 +157,7 @@ impl Archive {
     /// [`Error::Locked`]. That a chain is damaged is none: see [`Intake::given_up`].
     pub fn begin(&self, wanted: Wanted, now: SetTime) -> Result<Intake, Error> {
         let mut lock = self.lock()?;
+        self.prepare_keys(KEYS_AHEAD);
         let mut collection = self.collection(now)?;
         if self.put_manifests_back(&collection)? {
             collection = self.collection(now)?;
@@ -200,7 +204,13 @@ impl Archive {
             if !chain.has_signatures() {
                 return Ok(None);
             }
-            self.check_chain(chain.sets.last().unwrap_or(chain.full()))?;
+            let last = chain.sets.last().unwrap_or(chain.full());
+            // Whoever checks waits for the key, so the signatures are read meanwhile.
+            let (checked, base) = std::thread::scope(|scope| {
+                let base = scope.spawn(|| Base::load(self, &chain.sets));
+                (self.check_chain(last), base.join())
+            });
+            checked?;
             // The newest opens. If an older one does not, whatever the reason, that is damage.
             for set in &chain.sets {
                 match self.manifest(set) {
@@ -211,7 +221,7 @@ impl Archive {
                     Ok(_) => {}
                 }
             }
-            Base::load(self, &chain.sets).map(Some)
+            base.map_err(|_| Error::Worker)?.map(Some)
         };
         match read() {
             Err(error) if error.is_damage() => Ok(None),
@@ -448,13 +458,13 @@ impl Writer {
         let infos = Arc::new(Mutex::new(Vec::new()));
         let signature_file = Arc::new(RwLock::new(None));
         let volumes = {
-            let (uploader, infos, archive) = (uploads.uploader(), infos.clone(), archive.clone());
+            let (uploader, infos, sent) = (uploads.uploader(), infos.clone(), archive.clone());
             Stream::new(
                 &pool,
-                settings,
+                archive,
                 false,
                 move |volume: VolumeEnd, encoded: Encoded| {
-                    let name = archive.name_of(
+                    let name = sent.name_of(
                         set,
                         Part::Volume {
                             number: volume.number,
@@ -477,7 +487,7 @@ impl Writer {
         };
         let signatures = {
             let file = signature_file.clone();
-            Stream::new(&pool, settings, true, move |(), encoded| {
+            Stream::new(&pool, archive, true, move |(), encoded| {
                 *file.write().unwrap_or_else(PoisonError::into_inner) = Some(encoded);
                 Ok(())
             })
@@ -1070,7 +1080,7 @@ impl Writer {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         let local = file.ok_or(Error::Worker)?;
-        let sealed = seal_deflated(&local.spool, &archive.settings)?;
+        let sealed = seal_deflated(&local.spool, archive)?;
         let stored = sealed.as_ref().unwrap_or(&local);
         crate::volume::upload(
             &*archive.store,
@@ -1140,7 +1150,7 @@ impl Archive {
     /// When the store refuses.
     pub fn store_statistics(&self, set: SetKind, figures: &[u8]) -> Result<(), Error> {
         let name = self.name_of(set, Part::Statistics)?;
-        crate::volume::upload(&*self.store, &name, &seal_plain(figures, &self.settings)?)
+        crate::volume::upload(&*self.store, &name, &seal_plain(figures, self)?)
     }
 
     fn store_manifest(&self, set: SetKind, manifest: &Manifest) -> Result<(), Error> {
@@ -1152,7 +1162,7 @@ impl Archive {
                 Ok(())
             }
             _ => {
-                let sealed = seal_plain(&bytes, &self.settings)?;
+                let sealed = seal_plain(&bytes, self)?;
                 crate::volume::upload(&*self.store, &name, &sealed)
             }
         }

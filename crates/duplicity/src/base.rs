@@ -6,7 +6,7 @@
 //! a cache: without it duplicity's own comparison remains, and sizes that the signature rules out.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
 
 use sha1::Sha1;
@@ -304,7 +304,7 @@ fn merge(entries: Vec<BaseEntry>, changes: Vec<Change>) -> Vec<BaseEntry> {
 /// Gets signatures by their place; asked in order, it reads every signature file once.
 pub(crate) struct Signatures {
     archive: Archive,
-    open: HashMap<u32, (u64, TarReader<Box<dyn Read + Send>>)>,
+    open: HashMap<u32, (u64, TarReader<Box<dyn BufRead + Send>>)>,
 }
 
 impl Signatures {

@@ -1,7 +1,7 @@
 //! What stands in the archive at one moment, from the signatures alone: no volume is read.
 
 use std::cmp::Ordering;
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::iter::Peekable;
 
 use sha1::Sha1;
@@ -229,7 +229,7 @@ impl Iterator for Objects {
 
 /// What one set's signature file changes, in order; `None` for what is gone.
 struct Changes {
-    tar: TarReader<Box<dyn Read + Send>>,
+    tar: TarReader<Box<dyn BufRead + Send>>,
     object: String,
     last: Option<TreePath>,
     failed: bool,

@@ -11,7 +11,7 @@
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering as AtomicOrdering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -765,25 +765,41 @@ struct VolumeBytes {
 
 impl Read for VolumeBytes {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let count = self.block.read(buffer)?;
-            if count > 0 || buffer.is_empty() || self.ended {
-                return Ok(count);
-            }
-            match self.messages.recv() {
-                Ok(Message::Bytes(bytes)) => self.block = io::Cursor::new(bytes),
-                Ok(Message::End) => self.ended = true,
-                Ok(Message::Failed(error)) => {
-                    self.ended = true;
-                    let text = error.to_string();
-                    if let Ok(mut failure) = self.failure.lock() {
-                        *failure = Some(error);
-                    }
-                    return Err(io::Error::other(text));
+        let count = self.fill_buf()?.read(buffer)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl VolumeBytes {
+    fn next_block(&mut self) -> io::Result<()> {
+        match self.messages.recv() {
+            Ok(Message::Bytes(bytes)) => self.block = io::Cursor::new(bytes),
+            Ok(Message::End) => self.ended = true,
+            Ok(Message::Failed(error)) => {
+                self.ended = true;
+                let text = error.to_string();
+                if let Ok(mut failure) = self.failure.lock() {
+                    *failure = Some(error);
                 }
-                Ok(Message::Open) | Err(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                return Err(io::Error::other(text));
             }
+            Ok(Message::Open) | Err(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
         }
+        Ok(())
+    }
+}
+
+impl BufRead for VolumeBytes {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while !self.ended && self.block.fill_buf()?.is_empty() {
+            self.next_block()?;
+        }
+        self.block.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.block.consume(count);
     }
 }
 

@@ -14,7 +14,7 @@
 //! The new set is dated one second after the state that it holds, as two sets of one second are
 //! told apart by nobody.
 
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -288,7 +288,7 @@ fn is_no_copy(error: &store::Error) -> bool {
 
 /// Moves on to the member of a signature file about `path`.
 fn signature_of(
-    tar: &mut TarReader<Box<dyn Read + Send>>,
+    tar: &mut TarReader<Box<dyn BufRead + Send>>,
     path: &TreePath,
 ) -> Result<(TarHeader, Vec<u8>), Error> {
     let failed =

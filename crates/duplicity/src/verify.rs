@@ -3,7 +3,7 @@
 //! Everything is read from the store: the archive directory is not asked, since it is not what a
 //! restore on a new machine would have.
 
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::ops::ControlFlow;
 
 use tree::{Entry, TreePath};
@@ -261,7 +261,7 @@ impl Run<'_> {
 
 /// Reads a tar and everything behind it to the end.
 fn read_tar(plain: impl Read) -> io::Result<()> {
-    let mut tar = TarReader::new(plain);
+    let mut tar = TarReader::new(BufReader::with_capacity(128 << 10, plain));
     while tar.next().map_err(io::Error::other)?.is_some() {}
     Ok(())
 }

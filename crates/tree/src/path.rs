@@ -155,8 +155,26 @@ impl TreePath {
 
 impl Ord for TreePath {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.components().cmp(other.components())
+        // Component by component: where the paths part, the end of a component comes first.
+        let (one, two) = (self.as_bytes(), other.as_bytes());
+        let same = common_length(one, two);
+        let rank = |byte: Option<&u8>| match byte {
+            None => 0,
+            Some(b'/') => 1,
+            Some(&byte) => 2 + u16::from(byte),
+        };
+        rank(one.get(same)).cmp(&rank(two.get(same)))
     }
+}
+
+/// How many bytes both begin with.
+fn common_length(one: &[u8], two: &[u8]) -> usize {
+    const WORD: usize = size_of::<u64>();
+    let words = one.chunks_exact(WORD).zip(two.chunks_exact(WORD));
+    let same = WORD * words.take_while(|(one, two)| one == two).count();
+    let rests = one.get(same..).unwrap_or_default();
+    let rests = rests.iter().zip(two.get(same..).unwrap_or_default());
+    same + rests.take_while(|(one, two)| one == two).count()
 }
 
 impl PartialOrd for TreePath {
@@ -218,6 +236,28 @@ mod tests {
     fn order_is_by_component() {
         assert!(path(b"ord/x") < path(b"ord!"));
         assert!(path(b"") < path(b"a"));
+        let names: [&[u8]; 8] = [
+            b"a",
+            b"a!",
+            b"a0",
+            b"b",
+            b"\xff",
+            b"\x01",
+            b"longer-name",
+            b"longer-namf",
+        ];
+        let pairs = names.iter().flat_map(|one| names.map(|two| [*one, two]));
+        let mut paths: Vec<TreePath> = pairs
+            .flat_map(|[one, two]| [one.to_vec(), [one, b"/", two].concat()])
+            .map(|bytes| path(&bytes))
+            .collect();
+        paths.push(TreePath::root());
+        for one in &paths {
+            for two in &paths {
+                let by_component = one.components().cmp(two.components());
+                assert_eq!(one.cmp(two), by_component, "{one} and {two}");
+            }
+        }
     }
 
     #[test]

@@ -4,12 +4,16 @@
 //! into the nearest cache answers nearly all of them; only a hit there asks the table, and only
 //! a hit in the table pays for MD4.
 
-use super::md4::md4;
+use super::md4::{LANES, md4};
 use super::rollsum::Rollsum;
+use super::sums::{Sums, sums};
 use super::{DELTA_MAGIC, Signature};
 
 /// Literal bytes are written out when so many have gathered.
 const LITERAL_MAX: usize = 64 << 10;
+
+/// Largest block of which several are waited for: that of a file of 16 TiB.
+const FOLLOWED_MAX: usize = 4 << 20;
 
 /// How many blocks of one weak sum are tried at one place. More come only from a signature made to
 /// slow us down; a match that is missed costs space, not correctness.
@@ -57,7 +61,7 @@ impl DeltaWriter {
         // Pieces bound the buffer whatever the caller hands over.
         for piece in bytes.chunks(LITERAL_MAX.max(self.block_length)) {
             self.buffer.extend_from_slice(piece);
-            self.search(out);
+            self.search(false, out);
             if self.window - self.literal >= LITERAL_MAX {
                 self.write_literal(out);
             }
@@ -69,6 +73,7 @@ impl DeltaWriter {
 
     /// The file has ended; the rest goes to `out`.
     pub fn finish(mut self, out: &mut Vec<u8>) {
+        self.search(true, out);
         self.search_tail(out);
         self.window = self.buffer.len();
         self.write_literal(out);
@@ -76,9 +81,16 @@ impl DeltaWriter {
         out.push(0);
     }
 
-    fn search(&mut self, out: &mut Vec<u8>) {
+    fn search(&mut self, is_end: bool, out: &mut Vec<u8>) {
         let length = self.block_length;
-        while let Some(block) = self.buffer.get(self.window..self.window + length) {
+        loop {
+            if self.sum.is_none() && self.follow(out) && !is_end {
+                // More may come that goes on.
+                return;
+            }
+            let Some(block) = self.buffer.get(self.window..self.window + length) else {
+                return;
+            };
             let mut sum = self.sum.take().unwrap_or_else(|| Rollsum::of(block));
             let Some(index) = self.roll(&mut sum) else {
                 // The window stands at the end of the buffer, to be rolled on by what comes.
@@ -90,6 +102,40 @@ impl DeltaWriter {
             self.window += length;
             self.literal = self.window;
         }
+    }
+
+    /// Takes the blocks that go on where the copy ends, many at a time: most of a file is as it was.
+    /// Whether all that are there do.
+    fn follow(&mut self, out: &mut Vec<u8>) -> bool {
+        let length = self.block_length;
+        if length > FOLLOWED_MAX {
+            return false;
+        }
+        while let Some(expected) = self.expected() {
+            let ahead = self.buffer.get(self.window..).unwrap_or_default();
+            let Some(stretch) = ahead.get(..length * LANES) else {
+                return true;
+            };
+            let mut blocks: [&[u8]; LANES] = [&[]; LANES];
+            for (block, bytes) in blocks.iter_mut().zip(stretch.chunks(length)) {
+                *block = bytes;
+            }
+            let is_next = |&(index, (weak, strong)): &(usize, Sums)| {
+                let signature = &self.table.signature;
+                signature.weak(index) == Some(weak.digest()) && signature.is_strong(index, &strong)
+            };
+            let count = (expected..).zip(sums(blocks)).take_while(is_next).count();
+            if count > 0 {
+                let size = count * length;
+                self.add_copy(expected as u64 * length as u64, size as u64, out);
+                self.window += size;
+                self.literal = self.window;
+            }
+            if count < LANES {
+                return false;
+            }
+        }
+        false
     }
 
     /// Moves the window on until it is a known block or ends with the buffer.

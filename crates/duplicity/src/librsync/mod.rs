@@ -11,6 +11,7 @@ mod md4;
 mod patch;
 mod rollsum;
 mod signature;
+mod sums;
 
 pub use delta::DeltaWriter;
 pub use patch::{BadDelta, Command, DeltaReader, Source, Splice};

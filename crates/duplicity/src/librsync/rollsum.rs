@@ -3,6 +3,21 @@
 /// Added to every byte, so that zeros count. Source: `ROLLSUM_CHAR_OFFSET` in librsync.
 const OFFSET: u32 = 31;
 
+/// How many bytes are summed up at a time.
+const PIECE: usize = 32;
+const PIECE_U32: u32 = 32;
+
+/// How often each byte of a piece counts in the weighted sum.
+const WEIGHTS: [i16; PIECE] = {
+    let (mut weights, mut at, mut weight) = ([0; PIECE], PIECE, 1);
+    while at > 0 {
+        at -= 1;
+        weights[at] = weight;
+        weight += 1;
+    }
+    weights
+};
+
 /// rsync's rolling sum in librsync's variant.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Rollsum {
@@ -12,22 +27,30 @@ pub(super) struct Rollsum {
 
 impl Rollsum {
     /// The sum of a block.
+    #[inline(always)]
     pub(super) fn of(block: &[u8]) -> Self {
         let mut whole = Self::default();
-        for piece in block.chunks(16) {
+        let (pieces, rest) = block.as_chunks::<PIECE>();
+        for piece in pieces {
             // Within a piece nothing depends on the piece before, so the additions run side by side.
-            let count = u32::try_from(piece.len()).unwrap_or(0);
-            let (mut sum, mut weighted) = (0, 0);
-            for (weight, &byte) in (1..=count).rev().zip(piece) {
-                let byte = u32::from(byte) + OFFSET;
-                sum += byte;
-                weighted += weight * byte;
+            // Wrapping, as checks would keep them from it.
+            let (mut sum, mut weighted) = (0_i32, 0_i32);
+            for (weight, byte) in WEIGHTS.iter().zip(piece) {
+                let (weight, byte) = (i32::from(*weight), i32::from(*byte));
+                sum = sum.wrapping_add(byte);
+                weighted = weighted.wrapping_add(weight.wrapping_mul(byte));
             }
+            let [sum, weighted] = [sum, weighted].map(i32::cast_unsigned);
             whole.weighted = whole
                 .weighted
-                .wrapping_add(whole.sum.wrapping_mul(count))
-                .wrapping_add(weighted);
-            whole.sum = whole.sum.wrapping_add(sum);
+                .wrapping_add(whole.sum.wrapping_mul(PIECE_U32))
+                .wrapping_add(weighted)
+                .wrapping_add(OFFSET * (PIECE_U32 * (PIECE_U32 + 1) / 2));
+            whole.sum = whole.sum.wrapping_add(sum).wrapping_add(OFFSET * PIECE_U32);
+        }
+        for byte in rest {
+            whole.sum = whole.sum.wrapping_add(u32::from(*byte) + OFFSET);
+            whole.weighted = whole.weighted.wrapping_add(whole.sum);
         }
         whole
     }
@@ -78,7 +101,7 @@ mod tests {
         let bytes: Vec<u8> = (0..5000_u32)
             .map(|i| (i * i / 7).to_le_bytes()[0])
             .collect();
-        for length in [1, 15, 16, 17, 512] {
+        for length in [1, 15, 16, 17, 31, 32, 33, 512] {
             let mut sum = Rollsum::of(&bytes[..length]);
             for start in 0..bytes.len() - length {
                 assert_eq!(sum.digest(), plain(&bytes[start..start + length]));

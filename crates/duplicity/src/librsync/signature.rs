@@ -1,7 +1,7 @@
 //! Signatures: a weak and a strong checksum of every block of a file.
 
-use super::md4::{LANES, md4};
-use super::rollsum::Rollsum;
+use super::md4::LANES;
+use super::sums::sums;
 use super::{SIGNATURE_MAGIC, STRONG_LENGTH};
 
 /// Bytes before the first block: magic, block length, strong length.
@@ -55,43 +55,34 @@ impl SignatureWriter {
             if self.pending.len() < stretch {
                 return;
             }
-            sign_lanes(&self.pending, self.block_length, out);
+            sign(&self.pending, self.block_length, out);
             self.pending.clear();
         }
         let stretches = bytes.chunks_exact(stretch);
         self.pending.extend_from_slice(stretches.remainder());
         for blocks in stretches {
-            sign_lanes(blocks, self.block_length, out);
+            sign(blocks, self.block_length, out);
         }
     }
 
     /// The file has ended; what is left goes to `out`.
     pub fn finish(self, out: &mut Vec<u8>) {
-        for block in self.pending.chunks(self.block_length) {
-            let [strong] = md4([block]);
-            sign(block, strong, out);
-        }
+        sign(&self.pending, self.block_length, out);
     }
 }
 
-fn sign_lanes(blocks: &[u8], block_length: usize, out: &mut Vec<u8>) {
-    let lanes: [&[u8]; LANES] = std::array::from_fn(|lane| {
-        blocks
-            .get(lane * block_length..(lane + 1) * block_length)
-            .unwrap_or_default()
-    });
-    for (block, strong) in lanes.into_iter().zip(md4(lanes)) {
-        sign(block, strong, out);
+/// Signs at most [`LANES`] blocks, of which the last may be short.
+fn sign(bytes: &[u8], block_length: usize, out: &mut Vec<u8>) {
+    let mut blocks: [&[u8]; LANES] = [&[]; LANES];
+    for (block, bytes) in blocks.iter_mut().zip(bytes.chunks(block_length)) {
+        *block = bytes;
     }
-}
-
-fn sign(block: &[u8], strong: [u8; 16], out: &mut Vec<u8>) {
-    out.extend_from_slice(&Rollsum::of(block).digest().to_be_bytes());
-    out.extend_from_slice(
-        strong
-            .first_chunk::<STRONG_LENGTH>()
-            .unwrap_or(&[0; STRONG_LENGTH]),
-    );
+    let count = bytes.len().div_ceil(block_length);
+    for (weak, strong) in sums(blocks).into_iter().take(count) {
+        out.extend_from_slice(&weak.digest().to_be_bytes());
+        let strong = strong.first_chunk::<STRONG_LENGTH>();
+        out.extend_from_slice(strong.unwrap_or(&[0; STRONG_LENGTH]));
+    }
 }
 
 /// Why bytes are not a signature that a delta can be made from.

@@ -1,5 +1,8 @@
 //! From a passphrase to the key of one message.
 
+use std::sync::{Mutex, PoisonError};
+
+use crossbeam_channel::Receiver;
 use sha1::Sha1;
 use sha2::digest::Digest;
 use sha2::{Sha256, Sha512};
@@ -44,6 +47,39 @@ impl SessionKey {
         packets.extend_from_slice(&salt);
         packets.push(COUNT);
         Self { key, packets }
+    }
+}
+
+/// Session keys, some of them made ahead of their use, so that nobody waits for the hashing.
+#[derive(Default)]
+pub(crate) struct Keys(Mutex<Option<Receiver<SessionKey>>>);
+
+impl Keys {
+    /// Begins to make so many.
+    pub(crate) fn prepare(&self, count: usize, passphrase: &Passphrase, random: &Random) {
+        let (out, ready) = crossbeam_channel::bounded(count);
+        let (passphrase, random) = (passphrase.clone(), random.clone());
+        std::thread::spawn(move || {
+            for _ in 0..count {
+                // Nobody wants any more.
+                if out
+                    .send(SessionKey::from_passphrase(&passphrase, &random))
+                    .is_err()
+                {
+                    return;
+                }
+            }
+        });
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(ready);
+    }
+
+    /// A key that nobody had before.
+    pub(crate) fn next(&self, passphrase: &Passphrase, random: &Random) -> SessionKey {
+        let ready = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ready = ready.clone();
+        ready
+            .and_then(|ready| ready.recv().ok())
+            .unwrap_or_else(|| SessionKey::from_passphrase(passphrase, random))
     }
 }
 

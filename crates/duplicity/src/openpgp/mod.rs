@@ -10,7 +10,7 @@ pub(crate) mod read;
 mod write;
 
 pub use key::Passphrase;
-pub(crate) use key::SessionKey;
+pub(crate) use key::{Keys, SessionKey};
 pub use read::OpenError;
 pub(crate) use read::open;
 pub(crate) use write::{COMPRESSED_HEAD, LITERAL_HEAD, Sealer};

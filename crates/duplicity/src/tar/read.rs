@@ -1,6 +1,6 @@
 //! Reading a tar as a stream.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use super::{BLOCK_SIZE, TarHeader, TarKind, padding};
 
@@ -51,7 +51,7 @@ struct Extension {
     mtime: Option<i64>,
 }
 
-impl<R: Read> TarReader<R> {
+impl<R: BufRead> TarReader<R> {
     /// Nothing is read yet.
     pub fn new(input: R) -> Self {
         Self {
@@ -113,14 +113,23 @@ impl<R: Read> TarReader<R> {
     }
 
     fn skip(&mut self) -> Result<(), BadTar> {
-        let unread = self.left + self.padding as u64;
+        let mut unread = self.left + self.padding as u64;
         self.left = 0;
         self.padding = 0;
-        let skipped = io::copy(&mut self.input.by_ref().take(unread), &mut io::sink());
-        match skipped.map_err(BadTar::Read)? {
-            skipped if skipped == unread => Ok(()),
-            _ => Err(BadTar::CutOff),
+        while unread > 0 {
+            let ahead = match self.input.fill_buf() {
+                Ok(ahead) => ahead.len(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(BadTar::Read(error)),
+            };
+            if ahead == 0 {
+                return Err(BadTar::CutOff);
+            }
+            let passed = usize::try_from(unread).map_or(ahead, |unread| ahead.min(unread));
+            self.input.consume(passed);
+            unread -= passed as u64;
         }
+        Ok(())
     }
 
     /// The next block; `None` when it is the zeros of the end.
@@ -152,7 +161,7 @@ impl<R: Read> TarReader<R> {
 #[derive(Debug)]
 pub struct TarData<'a, R>(&'a mut TarReader<R>);
 
-impl<R: Read> Read for TarData<'_, R> {
+impl<R: BufRead> Read for TarData<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.0.left).unwrap_or(usize::MAX);
         let wanted = buffer.len().min(left);

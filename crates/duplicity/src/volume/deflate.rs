@@ -5,21 +5,20 @@
 //! stretch that does not compress is stored, which costs a tenth of a percent in size instead of
 //! the time that squeezing it takes.
 
-use flate2::{Compress, Compression, FlushCompress, Status};
+use libdeflater::{CompressionLvl, Compressor};
+
+use super::open_end::open_end;
 
 /// Bytes of input that are compressed together: eight times deflate's window, so that starting
 /// anew costs less than a percent.
 pub(crate) const PIECE_SIZE: usize = 256 << 10;
 
-/// Of the time that level 6 takes, gzip's and so duplicity's own, this takes two thirds, and the
-/// result is two to three percent larger.
-const LEVEL: u32 = 4;
+/// Of the time that gzip's and so duplicity's own level takes, this takes a quarter, and what
+/// compresses becomes seven percent larger.
+const LEVEL: i32 = 1;
 
-/// How much of a piece is tried before it is compressed…
+/// How much of a piece is tried before it is compressed.
 const SAMPLE_SIZE: usize = 16 << 10;
-
-/// … at this level.
-const SAMPLE_LEVEL: u32 = 1;
 
 /// Longest stored block of deflate.
 const STORED_MAX: usize = 65_535;
@@ -29,15 +28,16 @@ pub(crate) const END: [u8; 2] = [0x03, 0x00];
 
 /// Compresses pieces; one for every thread.
 pub(crate) struct Deflater {
-    full: Compress,
-    sample: Compress,
+    compressor: Compressor,
+    buffer: Vec<u8>,
 }
 
 impl Deflater {
     pub(crate) fn new() -> Self {
+        let level = CompressionLvl::new(LEVEL).unwrap_or_default();
         Self {
-            full: Compress::new(Compression::new(LEVEL), false),
-            sample: Compress::new(Compression::new(SAMPLE_LEVEL), false),
+            compressor: Compressor::new(level),
+            buffer: Vec::new(),
         }
     }
 
@@ -51,40 +51,31 @@ impl Deflater {
             ];
             let hopeless = samples.into_iter().flatten().all(|sample| {
                 // Less than three percent saved.
-                compress(&mut self.sample, sample).len() * 33 > sample.len() * 32
+                self.compress(sample).len() * 33 > sample.len() * 32
             });
             if hopeless {
                 return stored(bytes);
             }
         }
-        let squeezed = compress(&mut self.full, bytes);
-        if squeezed.len() < bytes.len() {
-            squeezed
-        } else {
-            stored(bytes)
+        let squeezed = self.compress(bytes);
+        // What cannot be followed is not used.
+        match open_end(squeezed) {
+            Some(stretch) if stretch.len() < bytes.len() => stretch,
+            _ => stored(bytes),
         }
     }
-}
 
-fn compress(deflate: &mut Compress, bytes: &[u8]) -> Vec<u8> {
-    deflate.reset();
-    let mut out = Vec::with_capacity(bytes.len() / 2 + 64);
-    loop {
-        let done = usize::try_from(deflate.total_in()).unwrap_or(usize::MAX);
-        let rest = bytes.get(done..).unwrap_or_default();
-        let status = deflate.compress_vec(rest, &mut out, FlushCompress::Sync);
-        // With room left over, everything is flushed up to a byte border.
-        let all_in = usize::try_from(deflate.total_in()).is_ok_and(|taken| taken == bytes.len());
-        match status {
-            Ok(Status::Ok | Status::BufError | Status::StreamEnd)
-                if all_in && out.len() < out.capacity() =>
-            {
-                return out;
-            }
-            Ok(_) => out.reserve(out.capacity().max(1024)),
-            // Raw deflate of a buffer has no way to fail; what is stored is right in any case.
-            Err(_) => return stored(bytes),
+    /// A whole deflate stream.
+    fn compress(&mut self, bytes: &[u8]) -> &[u8] {
+        let bound = self.compressor.deflate_compress_bound(bytes.len());
+        if self.buffer.len() < bound {
+            self.buffer.resize(bound, 0);
         }
+        let size = self
+            .compressor
+            .deflate_compress(bytes, &mut self.buffer)
+            .unwrap_or(0);
+        self.buffer.get(..size).unwrap_or_default()
     }
 }
 

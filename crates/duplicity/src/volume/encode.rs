@@ -7,7 +7,7 @@ use sha1::Sha1;
 use sha1::digest::Digest;
 
 use super::deflate::{END, stored};
-use crate::archive::{Protection, Settings};
+use crate::archive::{Archive, Protection, Settings};
 use crate::error::Error;
 use crate::openpgp::{COMPRESSED_HEAD, LITERAL_HEAD, Sealer, SessionKey};
 use crate::spool::Spool;
@@ -58,7 +58,8 @@ enum Form {
 }
 
 impl Encoder {
-    pub(crate) fn new(settings: &Settings) -> Result<Self, Error> {
+    pub(crate) fn new(archive: &Archive) -> Result<Self, Error> {
+        let settings = &archive.settings;
         let mut encoder = Self {
             spool: Spool::new(&settings.scratch),
             hash: Sha1::new(),
@@ -72,7 +73,7 @@ impl Encoder {
             Protection::None if settings.compress => encoder.out.extend_from_slice(&GZIP_HEAD),
             Protection::None => encoder.form = Form::Plain,
             Protection::Passphrase(passphrase) => {
-                let key = SessionKey::from_passphrase(passphrase, &settings.random);
+                let key = archive.key(passphrase);
                 encoder.form =
                     Form::Sealed(Box::new(begin_sealed(&key, settings, &mut encoder.out)));
             }
@@ -198,8 +199,8 @@ fn begin_sealed(key: &SessionKey, settings: &Settings, out: &mut Vec<u8>) -> Sea
 }
 
 /// Encrypts plain bytes that are few: a manifest.
-pub(crate) fn seal_plain(plain: &[u8], settings: &Settings) -> Result<Encoded, Error> {
-    let mut encoder = Encoder::new(settings)?;
+pub(crate) fn seal_plain(plain: &[u8], archive: &Archive) -> Result<Encoded, Error> {
+    let mut encoder = Encoder::new(archive)?;
     let bytes = match encoder.form {
         Form::Plain | Form::Program(..) => plain.to_vec(),
         _ => super::deflate::Deflater::new().piece(plain),
@@ -216,7 +217,8 @@ pub(crate) fn seal_plain(plain: &[u8], settings: &Settings) -> Result<Encoded, E
 
 /// Turns a gzip file into what the protection asks for, without compressing it again; `None` when
 /// it is that.
-pub(crate) fn seal_deflated(gzip: &Spool, settings: &Settings) -> Result<Option<Encoded>, Error> {
+pub(crate) fn seal_deflated(gzip: &Spool, archive: &Archive) -> Result<Option<Encoded>, Error> {
+    let settings = &archive.settings;
     let key = match &settings.protection {
         Protection::None if settings.compress => return Ok(None),
         Protection::None => {
@@ -233,9 +235,7 @@ pub(crate) fn seal_deflated(gzip: &Spool, settings: &Settings) -> Result<Option<
                 hash: plain.hash.finalize().into(),
             }));
         }
-        Protection::Passphrase(passphrase) => {
-            SessionKey::from_passphrase(passphrase, &settings.random)
-        }
+        Protection::Passphrase(passphrase) => archive.key(passphrase),
         Protection::Gpg(gpg) => {
             let mut sealed = Hashed {
                 spool: Spool::new(&settings.scratch),

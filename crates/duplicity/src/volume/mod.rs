@@ -3,6 +3,7 @@
 
 mod deflate;
 mod encode;
+mod open_end;
 mod pipeline;
 
 pub(crate) use encode::{Encoded, seal_deflated, seal_plain};

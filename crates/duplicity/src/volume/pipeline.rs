@@ -22,7 +22,7 @@ use store::{Name, Store, WriteMode};
 
 use super::deflate::{Deflater, PIECE_SIZE, stored};
 use super::encode::{Encoded, Encoder, Piece};
-use crate::archive::{Protection, Settings};
+use crate::archive::{Archive, Protection};
 use crate::error::Error;
 
 /// Threads that compress pieces.
@@ -114,13 +114,14 @@ impl<T: Send + 'static> Stream<T> {
     /// Starts a stream whose finished files go to `sink`, protected as the settings say.
     pub(crate) fn new(
         pool: &Pool,
-        settings: &Arc<Settings>,
+        archive: &Archive,
         is_local: bool,
         mut sink: impl FnMut(T, Encoded) -> Result<(), Error> + Send + 'static,
     ) -> Self {
         let (ordered, queue) = bounded::<Ordered<T>>(2 * pool.threads + 2);
         let encoded = Arc::new(Mutex::new(Progress::default()));
-        let settings = settings.clone();
+        let archive = archive.clone();
+        let settings = &archive.settings;
         let form = match settings.protection {
             _ if is_local => PieceForm::Deflated,
             Protection::Gpg(_) => PieceForm::Plain,
@@ -134,8 +135,8 @@ impl<T: Send + 'static> Stream<T> {
             for step in queue {
                 let mut encoder = match current.take() {
                     Some(encoder) => encoder,
-                    None if is_local => Encoder::gzip(&settings.scratch)?,
-                    None => Encoder::new(&settings)?,
+                    None if is_local => Encoder::gzip(&archive.settings.scratch)?,
+                    None => Encoder::new(&archive)?,
                 };
                 match step {
                     Ordered::Piece(piece) => {
