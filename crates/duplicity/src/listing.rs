@@ -52,6 +52,40 @@ impl Archive {
         changes.map(|change| Ok(change?.0)).collect()
     }
 
+    /// Those of `sets` that say something about `wanted` or what is below, and the first. For those
+    /// that are left out nothing has to be fetched.
+    pub(crate) fn sets_about(&self, sets: &[BackupSet], wanted: &[TreePath]) -> Vec<BackupSet> {
+        let is_about = |set: &BackupSet| {
+            for change in self.changes(set)? {
+                match place_among(wanted, &change?.0) {
+                    Among::Them => return Ok(true),
+                    Among::Before => {}
+                    Among::Behind => return Ok(false),
+                }
+            }
+            Ok::<bool, Error>(false)
+        };
+        let Some((first, others)) = sets.split_first() else {
+            return Vec::new();
+        };
+        let mut kept = vec![first.clone()];
+        for sets in others.chunks(self.settings.compressors.max(1)) {
+            kept.extend(std::thread::scope(|scope| {
+                let asked: Vec<_> = sets
+                    .iter()
+                    .map(|set| (set, scope.spawn(move || is_about(set))))
+                    .collect();
+                let about = asked.into_iter().filter_map(|(set, answer)| {
+                    // Where the signatures do not say it, the volumes do.
+                    let is_about = !matches!(answer.join(), Ok(Ok(false)));
+                    is_about.then(|| set.clone())
+                });
+                about.collect::<Vec<_>>()
+            }));
+        }
+        kept
+    }
+
     fn changes(&self, set: &BackupSet) -> Result<Changes, Error> {
         let object = set
             .signatures
@@ -139,6 +173,26 @@ impl Archive {
     }
 }
 
+/// Where a path stands.
+enum Among {
+    /// It is wanted, or below what is.
+    Them,
+    /// What is wanted may come.
+    Before,
+    /// Nothing that is wanted comes any more.
+    Behind,
+}
+
+fn place_among(wanted: &[TreePath], path: &TreePath) -> Among {
+    if wanted.iter().any(|wanted| path.starts_with(wanted)) {
+        Among::Them
+    } else if wanted.iter().any(|wanted| path < wanted) {
+        Among::Before
+    } else {
+        Among::Behind
+    }
+}
+
 impl Objects {
     /// What cannot be restored, as far as it was met: only volumes tell.
     pub fn take_problems(&mut self) -> Vec<Problem> {
@@ -211,8 +265,10 @@ impl Iterator for Objects {
                 Ok(listed) => {
                     let path = &listed.entry.path;
                     self.last = Some(path.clone());
-                    if self.wanted.iter().any(|wanted| path.starts_with(wanted)) {
-                        return Some(Ok(listed));
+                    match place_among(&self.wanted, path) {
+                        Among::Them => return Some(Ok(listed)),
+                        Among::Before => {}
+                        Among::Behind => self.listing = None,
                     }
                 }
                 Err(error) => {

@@ -4,11 +4,17 @@
 //! whose delta went wrong, or whose volume is damaged, is reported and not put in place of
 //! anything. Signatures and volumes have one order, so both are walked side by side. Where the
 //! signatures are lost, the volumes alone tell what there is.
+//!
+//! One thread walks; others write the files and make their signatures. They are some blocks behind
+//! it at most, of each of a few files.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use sha1::Sha1;
 use sha1::digest::Digest;
 use tree::{
@@ -28,6 +34,10 @@ const SIZE_MAX: u64 = i64::MAX.cast_unsigned();
 
 /// How much of a file is read at a time.
 const BLOCK: usize = 128 << 10;
+
+/// How many blocks of a file may wait to be written, and how many files.
+const BLOCKS_AHEAD: usize = 4;
+const FILES_AHEAD: usize = 16;
 
 /// What is to be restored, and where it goes below the target.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -148,9 +158,11 @@ impl Archive {
     ///
     /// When a manifest or the signatures cannot be read.
     pub fn delivery(&self, sets: &[BackupSet], wanted: &[TreePath]) -> Result<Delivery, Error> {
+        let snapshot = self.snapshot_of(&self.sets_about(sets, wanted), wanted)?;
         Ok(Delivery {
             objects: self.objects(sets, wanted)?,
-            snapshot: self.snapshot_of(sets, wanted)?,
+            snapshot,
+            threads: self.settings.compressors.max(1),
             ahead: None,
             problems: Vec::new(),
             missing: Vec::new(),
@@ -179,12 +191,15 @@ fn placed_entry(mut entry: Entry, selection: &Selection) -> Entry {
 pub struct Delivery {
     objects: Objects,
     snapshot: Snapshot,
-    /// The object that the snapshot stands at, when it is ahead of the signatures.
-    ahead: Option<TreePath>,
+    /// How many write.
+    threads: usize,
+    /// The object that the snapshot stands at, when it is ahead of the signatures, and how large
+    /// it is said to be.
+    ahead: Option<(TreePath, u64)>,
     problems: Vec<Problem>,
     missing: Vec<TreePath>,
     /// Why the last volume that could not be used could not.
-    last_volume_problem: Option<String>,
+    last_volume_problem: Option<Arc<str>>,
     /// Why single objects cannot be restored, by their printed path.
     reasons: HashMap<String, String>,
 }
@@ -210,7 +225,18 @@ impl Delivery {
         restore: &tree::Restore,
         on_bytes: &dyn Fn(u64) -> ControlFlow<()>,
     ) -> Delivered {
-        let stopped = self.place_all(admit, restore, on_bytes).err();
+        let failure = Mutex::new(None);
+        let placed = thread::scope(|scope| {
+            let (orders, queue) = bounded(FILES_AHEAD);
+            for _ in 0..self.threads {
+                let (queue, failure) = (queue.clone(), &failure);
+                scope.spawn(move || write_files(&queue, failure));
+            }
+            drop(queue);
+            self.place_all(admit, restore, on_bytes, &orders)
+        });
+        let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let stopped = failure.map(stop).or(placed.err());
         self.problems.extend(self.objects.take_problems());
         Delivered {
             problems: self.problems,
@@ -219,11 +245,12 @@ impl Delivery {
         }
     }
 
-    fn place_all(
+    fn place_all<'a>(
         &mut self,
         admit: &mut dyn FnMut(Entry) -> Option<Entry>,
-        restore: &tree::Restore,
+        restore: &'a tree::Restore,
         on_bytes: &dyn Fn(u64) -> ControlFlow<()>,
+        orders: &Sender<Order<'a>>,
     ) -> Result<(), Error> {
         let mut number = 0;
         while let Some(listed) = self.objects.next().transpose()? {
@@ -244,7 +271,14 @@ impl Delivery {
                     block_length: listed.block_length,
                 };
                 if self.find(&path)? {
-                    if self.content(&proof, file, on_bytes)?.is_break() {
+                    let (pieces, content) = bounded(BLOCKS_AHEAD);
+                    let order = Order {
+                        file,
+                        proof,
+                        content,
+                    };
+                    // When nobody writes any more, why is known already.
+                    if orders.send(order).is_err() || self.read(&pieces, on_bytes).is_break() {
                         return Ok(());
                     }
                 } else {
@@ -263,14 +297,14 @@ impl Delivery {
     fn find(&mut self, path: &TreePath) -> Result<bool, Error> {
         loop {
             match &self.ahead {
-                Some(ahead) if ahead == path => return Ok(true),
-                Some(ahead) if ahead > path => return Ok(false),
+                Some((ahead, _)) if ahead == path => return Ok(true),
+                Some((ahead, _)) if ahead > path => return Ok(false),
                 // What no signature knows was taken back, or its deletion was in a lost volume.
                 _ => {}
             }
             match self.snapshot.next()? {
                 None => return Ok(false),
-                Some(Item::Object(entry)) => self.ahead = Some(entry.path),
+                Some(Item::Object(entry)) => self.ahead = Some((entry.path, entry.size)),
                 Some(Item::Problem(problem)) => self.note(problem),
             }
         }
@@ -279,7 +313,7 @@ impl Delivery {
     fn note(&mut self, problem: Problem) {
         let reason = chain(&problem);
         if matches!(problem.source, SnapshotProblem::Volume(_)) {
-            self.last_volume_problem = Some(reason);
+            self.last_volume_problem = Some(reason.into());
         } else {
             self.reasons.insert(problem.name.clone(), reason);
         }
@@ -288,60 +322,100 @@ impl Delivery {
 
     /// Why the content of a file did not come.
     fn unreadable(&mut self, path: &TreePath) -> ProblemKind {
-        let reason = self
-            .reasons
-            .remove(&path.to_string())
-            .or_else(|| self.last_volume_problem.clone());
+        let reason = self.reasons.remove(&path.to_string());
+        let reason = reason.or_else(|| self.last_volume_problem.as_deref().map(str::to_owned));
         let reason = reason.unwrap_or_else(|| "it is in no volume".to_owned());
-        ProblemKind::Io {
-            action: "read its content in the archive",
-            source: io::Error::other(reason),
-        }
+        unread(io::Error::other(reason))
     }
 
-    fn content(
+    /// Reads the content of the file that the snapshot stands at.
+    fn read(
         &mut self,
-        proof: &Proof,
-        file: FileWriter<'_>,
+        pieces: &Sender<Piece>,
         on_bytes: &dyn Fn(u64) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, Error> {
-        let mut check = Checker::new(proof);
-        let mut buffer = vec![0; BLOCK];
-        let mut size = 0;
+    ) -> ControlFlow<()> {
+        let size = self.ahead.as_ref().map_or(0, |(_, size)| *size);
+        let capacity = usize::try_from(size).unwrap_or(BLOCK).min(BLOCK);
         loop {
-            let count = match self.snapshot.read(&mut buffer) {
-                Ok(count) => count,
-                Err(source) => {
-                    file.give_up(ProblemKind::Io {
-                        action: "read its content in the archive",
-                        source,
-                    });
-                    return Ok(ControlFlow::Continue(()));
-                }
+            let mut block = Vec::with_capacity(capacity);
+            let mut read = self.snapshot.by_ref().take(BLOCK as u64);
+            let (piece, count) = match read.read_to_end(&mut block) {
+                Ok(0) => (Piece::End(self.last_volume_problem.clone()), 0),
+                Ok(count) => (Piece::Bytes(block), count),
+                Err(error) => (Piece::Failed(error), 0),
             };
-            let bytes = buffer.get(..count).unwrap_or_default();
-            if bytes.is_empty() {
-                break;
+            // A file that cannot be written is told of where that shows.
+            if pieces.send(piece).is_err() || count == 0 {
+                return ControlFlow::Continue(());
             }
-            check.push(bytes);
-            file.write_at(size, bytes).map_err(stop)?;
-            size += count as u64;
-            if on_bytes(count as u64).is_break() {
-                // Nothing of an unfinished file stays.
-                return Ok(ControlFlow::Break(()));
+            on_bytes(count as u64)?;
+        }
+    }
+}
+
+/// A file that is to be written.
+struct Order<'a> {
+    file: FileWriter<'a>,
+    proof: Proof,
+    content: Receiver<Piece>,
+}
+
+/// What comes of the content of a file. Without an end or a failure nothing of the file stays.
+enum Piece {
+    Bytes(Vec<u8>),
+    /// It ended; why it may be another one than it should, if a reason is known.
+    End(Option<Arc<str>>),
+    Failed(io::Error),
+}
+
+/// Writes files until none come, or the target cannot be used any more.
+fn write_files(orders: &Receiver<Order<'_>>, failure: &Mutex<Option<RestoreError>>) {
+    for order in orders {
+        if let Err(error) = write_file(order) {
+            let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+            failure.get_or_insert(error);
+            return;
+        }
+    }
+}
+
+fn write_file(order: Order<'_>) -> Result<(), RestoreError> {
+    let Order {
+        file,
+        proof,
+        content,
+    } = order;
+    let mut check = Checker::new(&proof);
+    let mut size = 0;
+    for piece in content {
+        match piece {
+            Piece::Bytes(bytes) => {
+                check.push(&bytes);
+                file.write_at(size, &bytes)?;
+                size += bytes.len() as u64;
+            }
+            Piece::Failed(error) => {
+                file.give_up(unread(error));
+                return Ok(());
+            }
+            Piece::End(doubt) => {
+                if check.ends_right() {
+                    return file.finish_at(size).map(drop);
+                }
+                // Behind a lost volume this is an older state of the file.
+                let reason = doubt.as_deref().unwrap_or(NOT_THE_SAME);
+                file.give_up(unread(io::Error::other(reason)));
+                return Ok(());
             }
         }
-        if !check.ends_right() {
-            // Behind a lost volume this is an older state of the file.
-            let reason = self.last_volume_problem.clone();
-            file.give_up(ProblemKind::Io {
-                action: "read its content in the archive",
-                source: io::Error::other(reason.unwrap_or_else(|| NOT_THE_SAME.to_owned())),
-            });
-            return Ok(ControlFlow::Continue(()));
-        }
-        file.finish_at(size).map_err(stop)?;
-        Ok(ControlFlow::Continue(()))
+    }
+    Ok(())
+}
+
+fn unread(source: io::Error) -> ProblemKind {
+    ProblemKind::Io {
+        action: "read its content in the archive",
+        source,
     }
 }
 
@@ -415,7 +489,7 @@ impl Archive {
         if listed.entry.path != *path || !listed.entry.is_file() {
             return Ok(None);
         }
-        let mut snapshot = self.snapshot_of(sets, wanted)?;
+        let mut snapshot = self.snapshot_of(&self.sets_about(sets, wanted), wanted)?;
         let mut reason = None;
         while let Some(item) = snapshot.next()? {
             match item {

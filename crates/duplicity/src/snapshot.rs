@@ -5,9 +5,12 @@
 //! that can hold what is wanted are fetched, each is checked against its hash before a byte of it
 //! is looked at, and several are fetched and opened at a time.
 //!
-//! Memory is some 3 MiB a set of the chain; content that deltas are applied to, the literal bytes
-//! of those deltas, and the volumes that are worked on, four altogether but at least one a set, lie
-//! in temporary files.
+//! Deltas are read before the file that they are applied to, which then passes by as it is needed.
+//! Only where bytes have changed their order it has to be put aside.
+//!
+//! Memory is some 3 MiB a set of the chain; the literal bytes of deltas, files that were put aside,
+//! and the volumes that are worked on, four altogether but at least one a set, lie in temporary
+//! files.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -91,11 +94,18 @@ enum Current {
     /// Still in the stream of this set.
     Stream(usize),
     Spliced {
-        base: Spool,
+        base: Base,
         literals: Spool,
         pieces: std::vec::IntoIter<(Source, u64, u64)>,
         piece: (Source, u64, u64),
     },
+}
+
+/// The file that deltas are applied to.
+enum Base {
+    /// Still in the stream of this set, which has given so many bytes of it.
+    Stream(usize, u64),
+    Aside(Spool),
 }
 
 /// What comes next in a snapshot.
@@ -285,33 +295,35 @@ impl Snapshot {
     /// Folds the deltas of a chain into one description of the file; an error comes with the set whose
     /// delta it is.
     fn splice(&mut self, chain: &[usize]) -> Result<u64, (usize, BadDelta)> {
-        let mut base = Spool::new(&self.scratch);
+        let Some((&first, deltas)) = chain.split_first() else {
+            return Ok(0);
+        };
         let mut literals = Spool::new(&self.scratch);
         let mut literals_size = 0;
-        let mut splice: Option<Splice> = None;
-        for &index in chain {
+        // How large a base of several blocks is shows when it is read.
+        let base = self.sets.get(first);
+        let base_size = base
+            .filter(|set| set.going.is_none())
+            .and_then(|set| set.head.as_ref())
+            .map_or(FILE_SIZE_MAX, |head| head.header.size);
+        let mut splice = Splice::new(base_size, FILE_SIZE_MAX);
+        for &index in deltas {
             let Some(set) = self.sets.get_mut(index) else {
                 continue;
             };
-            match &mut splice {
-                None => {
-                    let copied = io::copy(&mut Data(set), &mut base);
-                    copied.map_err(|error| (index, error.into()))?;
-                    splice = Some(Splice::new(base.size(), FILE_SIZE_MAX));
-                }
-                Some(splice) => {
-                    let applied = splice.apply(Data(set), &mut literals, literals_size);
-                    literals_size = match applied {
-                        Ok(size) => size,
-                        Err(error) => {
-                            return Err((index, error));
-                        }
-                    };
-                }
-            }
+            let applied = splice.apply(Data(set), &mut literals, literals_size);
+            literals_size = applied.map_err(|error| (index, error))?;
         }
-        let splice = splice.unwrap_or(Splice::new(0, 0));
         let pieces: Vec<_> = splice.pieces().collect();
+        let base = match self.sets.get_mut(first) {
+            Some(set) if !is_in_order(&pieces) => {
+                let mut aside = Spool::new(&self.scratch);
+                let copied = io::copy(&mut Data(set), &mut aside);
+                copied.map_err(|error| (first, error.into()))?;
+                Base::Aside(aside)
+            }
+            _ => Base::Stream(first, 0),
+        };
         self.current = Current::Spliced {
             base,
             literals,
@@ -322,12 +334,22 @@ impl Snapshot {
     }
 }
 
+/// Whether the bytes of the base are wanted in their order.
+fn is_in_order(pieces: &[(Source, u64, u64)]) -> bool {
+    let of_base = pieces.iter().filter(|(source, ..)| *source == Source::Base);
+    let mut end = 0;
+    of_base
+        .map(|&(_, at, length)| std::mem::replace(&mut end, at + length) <= at)
+        .all(|in_order| in_order)
+}
+
 /// The content of the object that came last.
 impl Read for Snapshot {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match &mut self.current {
+        let Self { sets, current, .. } = self;
+        match current {
             Current::Nothing => Ok(0),
-            Current::Stream(index) => match self.sets.get_mut(*index) {
+            Current::Stream(index) => match sets.get_mut(*index) {
                 Some(set) => Data(set).read(buffer),
                 None => Ok(0),
             },
@@ -348,12 +370,52 @@ impl Read for Snapshot {
                     .len()
                     .min(usize::try_from(left).unwrap_or(usize::MAX));
                 let part = buffer.get_mut(..count).unwrap_or_default();
-                match source {
-                    Source::Base => base.read_exact_at(part, at)?,
-                    Source::Literals => literals.read_exact_at(part, at)?,
-                }
+                let count = match source {
+                    Source::Base => base.read_at(sets, part, at)?,
+                    Source::Literals => {
+                        literals.read_exact_at(part, at)?;
+                        count
+                    }
+                };
                 *piece = (source, at + count as u64, left - count as u64);
                 Ok(count)
+            }
+        }
+    }
+}
+
+impl Base {
+    /// Reads some bytes from `at`; it is an error if there are none.
+    fn read_at(&mut self, sets: &mut [SetStream], part: &mut [u8], at: u64) -> io::Result<usize> {
+        let range = |size| BadDelta::Range {
+            start: at,
+            length: part.len() as u64,
+            size,
+        };
+        match self {
+            Self::Aside(spool) if at + part.len() as u64 > spool.size() => {
+                Err(io::Error::other(range(spool.size())))
+            }
+            Self::Aside(spool) => spool.read_exact_at(part, at).map(|()| part.len()),
+            Self::Stream(index, position) => {
+                let bad = range(*position);
+                let Some(set) = sets.get_mut(*index) else {
+                    return Ok(0);
+                };
+                let mut data = Data(set);
+                loop {
+                    let before = usize::try_from(at - *position).unwrap_or(usize::MAX);
+                    let wanted = if before == 0 { part.len() } else { before };
+                    let wanted = wanted.min(part.len());
+                    let count = data.read(part.get_mut(..wanted).unwrap_or_default())?;
+                    if count == 0 && wanted > 0 {
+                        return Err(io::Error::other(bad));
+                    }
+                    *position += count as u64;
+                    if before == 0 {
+                        return Ok(count);
+                    }
+                }
             }
         }
     }
