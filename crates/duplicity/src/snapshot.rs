@@ -336,11 +336,9 @@ impl Snapshot {
 
 /// Whether the bytes of the base are wanted in their order.
 fn is_in_order(pieces: &[(Source, u64, u64)]) -> bool {
-    let of_base = pieces.iter().filter(|(source, ..)| *source == Source::Base);
+    let mut of_base = pieces.iter().filter(|(source, ..)| *source == Source::Base);
     let mut end = 0;
-    of_base
-        .map(|&(_, at, length)| std::mem::replace(&mut end, at + length) <= at)
-        .all(|in_order| in_order)
+    of_base.all(|&(_, at, length)| std::mem::replace(&mut end, at + length) <= at)
 }
 
 /// The content of the object that came last.

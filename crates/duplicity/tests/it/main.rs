@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod emergency;
+mod fetches;
 mod golden;
 mod hostile;
 mod interrupted;
