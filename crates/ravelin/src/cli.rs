@@ -76,6 +76,8 @@ pub(crate) enum Command {
     Diff(Diff),
     /// Bring files back
     Restore(Restore),
+    /// Take back a restore, within a week: what it replaced comes back, what it created goes
+    Undo(Undo),
     /// Read layers back and check them
     Verify(Verify),
     /// Restore some files as a new machine would, and compare them with what was backed up
@@ -432,6 +434,10 @@ pub(crate) struct Restore {
     /// capabilities, inode flags. For whole systems, from a layer that is trusted
     #[arg(long)]
     pub(crate) as_it_was: bool,
+    /// Keep what is replaced, and remember what is created, so that `ravelin undo` can take it back within a
+    /// week: at most 2 GiB and 200,000 objects
+    #[arg(long, conflicts_with_all = ["at", "dry_run"])]
+    pub(crate) undoable: bool,
     /// Only show what would be done
     #[arg(long, short = 'n')]
     pub(crate) dry_run: bool,
@@ -578,6 +584,13 @@ pub(crate) struct Compact {
     /// Only show what would be freed
     #[arg(long, short = 'n')]
     pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Undo {
+    /// Which restore: as `restore --undoable` has called it. Left out, those of the last week are listed
+    #[arg(value_name = "ID")]
+    pub(crate) id: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -808,6 +821,20 @@ pub(crate) struct Ui {
     /// `https://NAME`. Takes a password
     #[arg(long, value_name = "URL")]
     pub(crate) proxy: Option<String>,
+    /// Speak TLS, for browsers on other machines, with a certificate of our own making, whose
+    /// fingerprint is printed. Takes a password
+    #[arg(long, conflicts_with = "proxy")]
+    pub(crate) tls: bool,
+    /// Speak TLS with this certificate: PEM, with those between it and its authority behind it
+    #[arg(long, value_name = "FILE", requires = "key", conflicts_with = "proxy")]
+    pub(crate) certificate: Option<PathBuf>,
+    /// The private key of the certificate: PEM, not readable by others
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    pub(crate) key: Option<PathBuf>,
+    /// A name or address of this machine that browsers reach it by through TLS; all others are
+    /// refused [default: those of the certificate, else what this machine is called, and its addresses]
+    #[arg(long, value_name = "NAME", conflicts_with = "proxy")]
+    pub(crate) name: Vec<String>,
     /// Set the password for visitors from other machines: a file readable by its owner only
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,

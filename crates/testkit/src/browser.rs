@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -255,6 +256,24 @@ impl Browser {
         );
     }
 
+    /// What a screen reader is told of the page, as the browser computes it: a line for each
+    /// landmark, heading and thing to act with, with its role, its name and its state, in the place
+    /// where it stands. Running text is left out.
+    #[must_use]
+    pub fn outline(&self) -> String {
+        let answer = self.devtools("Accessibility.getFullAXTree", &json!({}));
+        let nodes = answer["nodes"].as_array().cloned().unwrap_or_default();
+        let by_id: BTreeMap<&str, &Value> = nodes
+            .iter()
+            .filter_map(|node| Some((node["nodeId"].as_str()?, node)))
+            .collect();
+        let mut outline = String::new();
+        if let Some(root) = nodes.first() {
+            tell(root, &by_id, 0, &mut outline);
+        }
+        outline
+    }
+
     /// Whether pages may run scripts.
     pub fn scripts(&self, allowed: bool) {
         let value = json!({ "value": !allowed });
@@ -277,6 +296,70 @@ impl Browser {
         let file = folder.join(format!("{name}.png"));
         fs::write(&file, bytes).unwrap();
         file
+    }
+}
+
+/// The roles that [`Browser::outline`] tells.
+const TOLD: [&str; 33] = [
+    "RootWebArea",
+    "banner",
+    "navigation",
+    "main",
+    "complementary",
+    "contentinfo",
+    "region",
+    "search",
+    "form",
+    "heading",
+    "link",
+    "button",
+    "textbox",
+    "searchbox",
+    "combobox",
+    "listbox",
+    "option",
+    "checkbox",
+    "radio",
+    "radiogroup",
+    "spinbutton",
+    "switch",
+    "slider",
+    "group",
+    "table",
+    "columnheader",
+    "alert",
+    "status",
+    "log",
+    "progressbar",
+    "dialog",
+    "DisclosureTriangle",
+    "DateTime",
+];
+
+/// The states that are told when they are so.
+const STATES: [&str; 6] = [
+    "level", "checked", "expanded", "required", "disabled", "live",
+];
+
+fn tell(node: &Value, by_id: &BTreeMap<&str, &Value>, depth: usize, outline: &mut String) {
+    let role = node["role"]["value"].as_str().unwrap_or_default();
+    let is_told = node["ignored"].as_bool() != Some(true) && TOLD.contains(&role);
+    if is_told {
+        let name = node["name"]["value"].as_str().unwrap_or_default();
+        outline.push_str(&format!("{}{role} {name:?}", "  ".repeat(depth)));
+        for property in node["properties"].as_array().into_iter().flatten() {
+            let state = property["name"].as_str().unwrap_or_default();
+            let value = &property["value"]["value"];
+            let is_so = !matches!(value, Value::Bool(false) | Value::Null) && value != "false";
+            if STATES.contains(&state) && is_so {
+                outline.push_str(&format!(" {state}={value}"));
+            }
+        }
+        outline.push('\n');
+    }
+    let below = node["childIds"].as_array().into_iter().flatten();
+    for child in below.filter_map(|id| by_id.get(id.as_str()?)) {
+        tell(child, by_id, depth + usize::from(is_told), outline);
     }
 }
 

@@ -30,6 +30,10 @@ pub(crate) enum Kind {
     Drill,
     Restore,
     Undo,
+    /// What the catalogue lacks is read.
+    Catalogue,
+    /// Somebody signs in to a cloud.
+    SignIn,
 }
 
 impl Kind {
@@ -43,6 +47,8 @@ impl Kind {
             Self::Drill => "drill",
             Self::Restore => "restore",
             Self::Undo => "undo",
+            Self::Catalogue => "catalogue",
+            Self::SignIn => "sign-in",
         }
     }
 }
@@ -110,6 +116,8 @@ pub(crate) struct Made {
     pub(crate) undo: Option<String>,
     pub(crate) removed: (u64, u64),
     pub(crate) unscheduled: Option<Explanation>,
+    /// The layers that failed, where no event has told.
+    pub(crate) failures: Vec<(String, Explanation)>,
 }
 
 impl From<Undoable> for Made {
@@ -131,6 +139,7 @@ impl From<Outcome> for Made {
             undo: None,
             removed: (0, 0),
             unscheduled: None,
+            failures: Vec::new(),
         }
     }
 }
@@ -277,7 +286,9 @@ impl Jobs {
                 Ok(Err(_)) => failed(Code::Unexpected),
                 Err(_) => failed(Code::Bug),
             };
-            its.lock().ended = Some(Ended {
+            let mut progress = its.lock();
+            progress.failures.extend(made.failures);
+            progress.ended = Some(Ended {
                 at: page.timestamp(),
                 outcome: made.outcome,
                 failure,

@@ -45,10 +45,12 @@ mod screens;
 mod serve;
 mod session;
 mod settings;
+mod tls;
 
 pub use address::{Address, BadAddress};
 pub use page::{Page, Setup};
 pub use password::{has_password, set_password};
 pub use routes::app;
 pub use screens::sheet::sheet_document;
-pub use serve::serve;
+pub use serve::{serve, serve_tls};
+pub use tls::{BadTls, Tls};

@@ -62,6 +62,10 @@ pub struct Page {
     /// The links of the drop folder at a place: they count wrong passwords.
     pub(crate) links: Mutex<Option<(String, Arc<drop::Links>)>>,
     pub(crate) guests: Rate,
+    /// What is gathered to be put back.
+    pub(crate) basket: Mutex<crate::screens::restore::Basket>,
+    /// A sign-in to a cloud that is under way.
+    pub(crate) sign_in: Mutex<Option<crate::screens::layers::Waiting>>,
     /// Turns for guests who send files: each takes a thread and room on the disk.
     pub(crate) guest_uploads: Semaphore,
 }
@@ -92,6 +96,8 @@ impl Page {
             history: Mutex::default(),
             links: Mutex::default(),
             guests: Rate::default(),
+            basket: Mutex::default(),
+            sign_in: Mutex::default(),
             guest_uploads: Semaphore::new(GUEST_UPLOADS),
         }
     }

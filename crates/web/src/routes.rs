@@ -26,6 +26,11 @@ pub fn app(page: Arc<Page>) -> Router {
         .route("/restore/plan", shown(restore::plan))
         .route("/restore/download", shown(restore::download))
         .route("/restore/pack", shown(restore::pack))
+        .route(
+            "/restore/basket",
+            shown(restore::basket).merge(done(restore::change_basket)),
+        )
+        .route("/restore/catalogue", done(restore::catch_up))
         .route("/restore/undo", done(restore::undo))
         .route(
             "/sources",
@@ -37,6 +42,10 @@ pub fn app(page: Arc<Page>) -> Router {
         )
         .route("/layers", shown(layers::show))
         .route("/layers/add", shown(layers::new).merge(done(layers::add)))
+        .route(
+            "/layers/sign-in",
+            shown(layers::sign_in).merge(done(layers::sign_in_act)),
+        )
         .route("/layers/change", done(layers::change))
         .route("/layers/keep", done(layers::keep))
         .route("/layers/verify", done(layers::verify))

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, params};
 use tree::TreePath;
 
 use super::{Catalogue, Sql, time_of};
@@ -125,6 +125,42 @@ impl Catalogue {
             Ok(search)
         })
     }
+}
+
+impl Catalogue {
+    /// The versions of one path in all snapshots of the layers of a configuration; none when nothing is
+    /// known of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::State`] when the catalogue cannot be read.
+    pub fn versions(
+        &mut self,
+        path: &TreePath,
+        config: &Config,
+        machine: &Machine,
+    ) -> Result<Vec<Stand>, Error> {
+        self.with(machine, |db| match node_of(db, path)? {
+            Some(node) => versions(db, node, &held(db, config)?, config),
+            None => Ok(Vec::new()),
+        })
+    }
+}
+
+/// The node of a path.
+fn node_of(db: &Connection, path: &TreePath) -> Sql<Option<i64>> {
+    let mut query = db.prepare_cached(
+        "SELECT node.id FROM node JOIN name ON name.id = node.name WHERE parent = ?1 AND text = ?2",
+    )?;
+    let mut node = 0;
+    for name in path.as_bytes().split(|&byte| byte == b'/') {
+        let below = query.query_row(params![node, name], |row| row.get(0));
+        match below.optional()? {
+            Some(below) => node = below,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(node))
 }
 
 /// The snapshots of the layers of a configuration, by series and moment.

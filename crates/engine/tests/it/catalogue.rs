@@ -38,6 +38,12 @@ fn stands(workshop: &Workshop, typed: &str) -> Vec<Vec<String>> {
     let [located] = &found[..] else {
         panic!("{found:?}");
     };
+    let mut catalogue = Catalogue::open(&workshop.machine).unwrap();
+    let (config, machine) = (&workshop.config, &workshop.machine);
+    let of_path = catalogue.versions(&located.path, config, machine).unwrap();
+    assert_eq!(of_path, located.versions);
+    let none = located.path.join(b"none");
+    assert_eq!(catalogue.versions(&none, config, machine).unwrap(), []);
     let versions = located.versions.iter().map(|version| {
         let layers = version.layers.iter();
         layers

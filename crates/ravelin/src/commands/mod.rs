@@ -40,6 +40,7 @@ mod store;
 mod synthesize;
 mod tar;
 pub(crate) mod ui;
+mod undo;
 mod unlock;
 mod verify;
 
@@ -123,6 +124,7 @@ pub(crate) fn run(cli: &Cli, session: &Session<'_>) -> Result<Exit, Ended> {
         Command::Synthesize(arguments) => synthesize::run(arguments, session),
         Command::Info(arguments) => info::run(arguments, session),
         Command::Repair(arguments) => repair::run(arguments, session),
+        Command::Undo(arguments) => undo::run(arguments, session),
         Command::Unlock(arguments) => unlock::run(arguments, session),
         Command::Key(which) => key::run(which, session),
         Command::Status(arguments) => status::run(arguments, session),

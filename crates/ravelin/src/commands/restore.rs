@@ -53,19 +53,45 @@ pub(crate) fn run(arguments: &Restore, session: &Session<'_>) -> Result<Exit, En
             });
         }
         let listener = Listener::new(session.output);
-        let report = engine::restore(planned, context, listener.watch(session.stop));
+        let watch = listener.watch(session.stop);
+        let done = if arguments.undoable {
+            engine::restore_undoably(planned, context, watch).map(|done| (done.report, done.undo))
+        } else {
+            engine::restore(planned, context, watch).map(|report| (report, None))
+        };
         listener.finish()?;
-        let report = report?;
+        let (report, undo) = done?;
         if session.output.json {
-            session.output.json(&report)?;
+            session.output.json(&Done {
+                report: &report,
+                undo: undo.as_deref(),
+            })?;
         } else {
             tell(&report, session);
+            match &undo {
+                Some(id) => session
+                    .output
+                    .say(&format!("`ravelin undo {id}` takes it back, for a week")),
+                None if arguments.undoable => session
+                    .output
+                    .say("nothing was changed, or more than can be kept: this cannot be undone"),
+                None => {}
+            }
         }
         Ok(match &report.failure {
             Some(failure) => Exit::of_code(failure.code),
             None => Exit::of_outcome(report.outcome),
         })
     })
+}
+
+/// What docs/json.md promises.
+#[derive(Serialize)]
+struct Done<'a> {
+    #[serde(flatten)]
+    report: &'a RestoreReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    undo: Option<&'a str>,
 }
 
 /// As it was at a time, from whichever layer can.
@@ -229,7 +255,7 @@ fn problem(problem: &ProblemRecord) -> String {
     format!("  {}: {}", problem.path, problem.what.escape_debug())
 }
 
-fn tell(report: &RestoreReport, session: &Session<'_>) {
+pub(super) fn tell(report: &RestoreReport, session: &Session<'_>) {
     let took = human::duration(report.finished.duration_since(report.started));
     let bytes = report.actions.iter().map(|count| count.bytes).sum();
     let entries = report.actions.iter().map(|count| count.entries).sum();

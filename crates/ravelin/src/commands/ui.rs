@@ -2,7 +2,7 @@
 
 use std::env;
 use std::io;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use engine::Machine;
 use engine::secret::Reference;
 use engine::timer::Tools;
-use web::{Address, Page, Setup};
+use web::{Address, BadTls, Page, Setup, Tls};
 
 use super::Ended;
 use crate::cli::Ui;
@@ -45,7 +45,19 @@ pub(crate) fn run(
     let listener = TcpListener::bind(arguments.listen).map_err(in_use)?;
     let listen = listener.local_addr()?;
     let has_password = web::has_password(&machine);
-    let address = Address::new(listen, arguments.proxy.as_deref(), has_password);
+    let tls = match tls(arguments, listen.ip(), &machine) {
+        Ok(tls) => tls,
+        Err(error) => {
+            let why = std::error::Error::source(&error);
+            let why = why.map_or_else(String::new, |why| format!(": {why}"));
+            output.say(&format!("error: {error}{why}"));
+            return Ok(Exit::Usage);
+        }
+    };
+    let address = match &tls {
+        Some((_, names)) => Address::with_tls(listen, names, has_password),
+        None => Address::new(listen, arguments.proxy.as_deref(), has_password),
+    };
     let address = match address {
         Ok(address) => address,
         Err(error) => {
@@ -66,13 +78,78 @@ pub(crate) fn run(
     }));
     let link = page.invite()?;
     output.say(&format!("sign in once: {link}"));
+    match &tls {
+        Some((tls, _)) if arguments.certificate.is_none() => output.say(&format!(
+            "the browser will warn of a certificate that it does not know: go on only if its SHA-256 fingerprint is {}",
+            tls.fingerprint()
+        )),
+        Some(_) => output.tell("a renewed certificate is taken as soon as its files are replaced"),
+        None => {}
+    }
     output.tell("Ctrl-C ends the page");
     if !arguments.no_browser && has_desktop() {
         // Without a browser there still is the link.
         let _ = open(&link, &state);
     }
-    web::serve(listener, &page)?;
+    match tls {
+        Some((tls, _)) => web::serve_tls(listener, &page, tls)?,
+        None => web::serve(listener, &page)?,
+    }
     Ok(Exit::Good)
+}
+
+/// What TLS is spoken with, if it is, and the names that are served then: those that were given, else
+/// those of a given certificate, else those of this machine.
+fn tls(
+    arguments: &Ui,
+    listen: IpAddr,
+    machine: &Machine,
+) -> Result<Option<(Tls, Vec<String>)>, BadTls> {
+    let mut names = arguments.name.clone();
+    if let (Some(certificate), Some(key)) = (&arguments.certificate, &arguments.key) {
+        let tls = Tls::from_files(certificate, key, machine)?;
+        if names.is_empty() {
+            names = tls.names();
+        }
+        if names.is_empty() {
+            names = self::names(listen, &machine.host);
+        }
+        return Ok(Some((tls, names)));
+    }
+    if !arguments.tls {
+        return Ok(None);
+    }
+    if names.is_empty() {
+        names = self::names(listen, &machine.host);
+    }
+    Ok(Some((Tls::self_made(&names, machine)?, names)))
+}
+
+/// What this machine is called by browsers: where it listens at all its addresses, each of them that
+/// others can reach, then its name; else that address.
+fn names(listen: IpAddr, host: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    if listen.is_unspecified() {
+        let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
+        for address in interfaces.filter_map(|interface| interface.address) {
+            if let Some(address) = address.as_sockaddr_in() {
+                names.push(IpAddr::V4(address.ip()));
+            } else if let Some(address) = address.as_sockaddr_in6().filter(|_| listen.is_ipv6()) {
+                names.push(IpAddr::V6(address.ip()));
+            }
+        }
+        // Addresses of the link alone need the name of an interface, which no browser takes.
+        names.retain(|ip| !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()));
+        names.sort_by_key(|ip| (ip.is_loopback(), *ip));
+        names.dedup();
+    } else {
+        names.push(listen);
+    }
+    let mut names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
+    names.extend(host.bytes().all(is_name).then(|| host.to_owned()));
+    names.push("localhost".to_owned());
+    names
 }
 
 fn has_desktop() -> bool {

@@ -27,6 +27,8 @@ mod keeping;
 mod killed;
 mod mount;
 mod package;
+mod page_tls;
+mod page_upload;
 mod power_cut;
 mod real_tree;
 mod recalling;

@@ -191,3 +191,53 @@ fn a_layer_that_is_away_or_damaged_is_passed_over_and_named() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("the rest from layer `disk`"), "{said}");
 }
+
+#[test]
+fn a_restore_that_was_kept_is_undone_at_the_terminal() {
+    let bench = bench();
+    let letter = bench.file("Documents/letter", "mine\n");
+    fs::remove_file(bench.home().join("Documents/new")).unwrap();
+    let restore = [
+        "restore",
+        "--layer",
+        "disk",
+        "latest",
+        "Documents",
+        "--in-place",
+        "--conflict",
+        "only-if-different",
+    ];
+    // Nothing is kept unasked.
+    command(&bench, &["undo"])
+        .assert()
+        .success()
+        .stderr_eq(str![[r#"
+no restore of the last week can be undone
+
+"#]]);
+    let report = json(&bench, &[restore.as_slice(), &["--undoable"]].concat());
+    let id = report["undo"].as_str().unwrap();
+    assert_eq!(fs::read_to_string(&letter).unwrap(), "twenty\n");
+    assert!(bench.home().join("Documents/new").exists());
+    let listed = json(&bench, &["undo"]);
+    assert_eq!(listed[0]["undo"], id);
+    assert_eq!(listed[0]["files"], 2);
+    assert!(run(&bench, &["undo"]).starts_with(id));
+
+    let undone = json(&bench, &["undo", id]);
+    assert_eq!(undone["removed"], 1);
+    assert_eq!(fs::read_to_string(&letter).unwrap(), "mine\n");
+    assert!(!bench.home().join("Documents/new").exists());
+    // And that can be taken back, too.
+    let again = undone["undo"].as_str().unwrap();
+    command(&bench, &["-v", "undo", again]).assert().success();
+    assert_eq!(fs::read_to_string(&letter).unwrap(), "twenty\n");
+    command(&bench, &["undo", "0123"])
+        .assert()
+        .code(1)
+        .stderr_eq(str![[r#"
+error: there is no restore `0123` to be undone
+  next: `ravelin undo` lists those of the last week
+
+"#]]);
+}

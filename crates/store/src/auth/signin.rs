@@ -170,12 +170,13 @@ impl SignIn {
         self.finish(account, &code)
     }
 
-    /// Takes the code that the person copied, and keeps the sign-in for `account`.
+    /// Takes the code that the person copied, and keeps the sign-in for `account`. After one that was
+    /// mistyped another one may be tried.
     ///
     /// # Errors
     ///
     /// When the service does not accept the code.
-    pub fn finish(self, account: Option<&str>, code: &str) -> Result<KeptIn, Error> {
+    pub fn finish(&self, account: Option<&str>, code: &str) -> Result<KeptIn, Error> {
         let account = Account::new(self.provider, account, &self.environment)?;
         let mut values = vec![
             ("grant_type", "authorization_code"),

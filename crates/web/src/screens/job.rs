@@ -99,6 +99,7 @@ fn sentence(say: Say, job: &Job, progress: &Progress) -> String {
         }
         _ if progress.files > 0 => say.t("job.reading").to_owned(),
         _ if matches!(job.kind, Kind::Restore | Kind::Undo) => say.t("job.looking").to_owned(),
+        _ if job.kind == Kind::SignIn => say.t("job.elsewhere").to_owned(),
         _ => say.t("job.beginning").to_owned(),
     }
 }
@@ -144,7 +145,7 @@ fn after(ask: &Ask, job: &Job, progress: &Progress, ended: &Ended) -> Markup {
                 p { (ticked(&say.put("job.passphrase-text", &[("layer", layer)]))) }
                 p { a.button href="/sheet" { (icon("sheet")) (say.t("nav.sheet")) } } }
         }
-        @if let Some(report) = &ended.restored { (restored(ask, report, ended.removed)) }
+        @if let Some(report) = &ended.restored { (restored(ask, job.kind, report, ended.removed)) }
         @if let Some(undo) = &ended.undo {
             div.card.row {
                 p { (say.t("restore.kept")) }
@@ -163,11 +164,11 @@ fn after(ask: &Ask, job: &Job, progress: &Progress, ended: &Ended) -> Markup {
 }
 
 /// What a restore did.
-fn restored(ask: &Ask, report: &RestoreReport, (removed, left): (u64, u64)) -> Markup {
+fn restored(ask: &Ask, kind: Kind, report: &RestoreReport, (removed, left): (u64, u64)) -> Markup {
     let say = ask.say;
     html! {
         div.card {
-            h2 { (say.t("restored.title")) }
+            h2 { @if kind == Kind::Undo { (say.t("restored.undone")) } @else { (say.t("restored.title")) } }
             dl.facts {
                 dt { (say.t("restored.to")) } dd.path { bdi { (report.target) } }
                 @for count in &report.actions {

@@ -1,6 +1,7 @@
 //! Layers: each independent copy, what is known of it, and what can be asked of it.
 
 mod add;
+mod cloud;
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use engine::layer::Depth;
 use engine::status::{LayerStatus, State};
 use engine::{Outcome, Schedule, config};
 use maud::{Markup, html};
+use store::Location;
 
 use crate::Page;
 use crate::ask::{Ask, go, quoted};
@@ -21,6 +23,7 @@ use crate::screens::job::box_of;
 use crate::screens::overview::{facts, state_of, trouble};
 
 pub(crate) use add::{act as add, show as new};
+pub(crate) use cloud::{Waiting, act as sign_in_act, show as sign_in};
 
 /// Schedules that can be chosen; others stand in the file.
 const SCHEDULES: [(&str, &str); 4] = [
@@ -99,7 +102,12 @@ fn card(ask: &Ask, layer: &config::Layer, known: &LayerStatus, mark: &str) -> Ma
                     (button(ask, "/layers/verify", name, None, "good", "layers.verify"))
                     (button(ask, "/layers/verify", name, Some("data"), "good", "layers.verify-data"))
                     (button(ask, "/layers/drill", name, None, "restore", "layers.drill"))
-                    a.button href={ "/restore/browse?layer=" (quoted(name)) } { (icon("folder")) (say.t("layers.browse")) }
+                    a.button href={ "/restore/browse?layer=" (quoted(name)) } { (icon("folder")) (say.t("layers.browse")) span.hidden { " " (name) } }
+                }
+                @if let Some((provider, _)) = layer.store.parse::<Location>().ok().as_ref().and_then(cloud::service_of) {
+                    p.small { a href={ "/layers/sign-in?place=" (quoted(&layer.store)) } {
+                        (say.put("cloud.again", &[("service", provider.title())])) span.hidden { " " (name) }
+                    } }
                 }
                 details {
                     summary { (say.t("layers.change")) }

@@ -5,9 +5,11 @@
 //! into, and that is gone through by handles, as every restore is.
 
 mod act;
+mod basket;
 mod browse;
 mod download;
 mod find;
+mod search;
 
 use std::sync::Arc;
 
@@ -24,9 +26,10 @@ use crate::ask::{Pairs, quoted};
 use crate::fault::Fault;
 
 pub(crate) use act::{begin, plan, undo, undo_button};
+pub(crate) use basket::{Basket, change as change_basket, show as basket};
 pub(crate) use browse::browse;
 pub(crate) use download::{Pieces, attachment, download, pack, send};
-pub(crate) use find::{show, versions};
+pub(crate) use find::{catch_up, show, versions};
 
 /// A path as a part of an address.
 fn key_of(path: &TreePath) -> String {

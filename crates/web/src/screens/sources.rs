@@ -13,13 +13,17 @@ use crate::Page;
 use crate::ask::{Ask, go};
 use crate::fault::Fault;
 use crate::icon::icon;
-use crate::layout::{Screen, chip, ticked, token};
+use crate::layout::{Screen, chip, fragment, ticked, token};
 use crate::screens::layers::fault_of;
 
 /// How long a preview looks at files.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// And while somebody types.
+const PATIENCE_LIVE: Duration = Duration::from_secs(2);
 /// Most of what is left out that is shown.
 const SHOWN: usize = 50;
+/// And while somebody types.
+const SHOWN_LIVE: usize = 5;
 
 pub(crate) fn show(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
     if page.is_new() {
@@ -108,6 +112,9 @@ fn form(page: &Page, ask: &Ask, index: usize, source: &Source, mark: &str) -> Ma
                 textarea id=(id("exclude")) name="exclude" rows="4" spellcheck="false" aria-describedby=(id("exclude-help")) { (rules) }
                 p.dim id=(id("exclude-help")) { (say.t("sources.exclude-text")) }
             }
+            // With script, what the rules would leave out is looked at while they are typed.
+            div.live id=(id("live")) role="status" hx-post="/sources/preview" hx-include="closest form"
+                hx-sync="this:replace" hx-trigger="input delay:700ms from:closest form" {}
             div.actions {
                 button formaction="/sources/preview" name="do" value="preview" { (say.t("sources.preview-this")) }
                 button.main { (say.t("settings.save")) }
@@ -200,6 +207,9 @@ pub(crate) fn preview_change(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fa
     let edit = changed(page, ask)?;
     let config = edit.config(&page.machine.places);
     let config = config.map_err(|mistakes| fault_of(EditError::Mistakes(mistakes)))?;
+    if ask.is_fragment {
+        return live(ask, &config);
+    }
     let again = html! {
         form method="post" action="/sources" {
             (token(ask))
@@ -216,12 +226,44 @@ pub(crate) fn preview_change(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fa
     previewed(ask, &config, Some(&again))
 }
 
+/// Looks at the files, for so long.
+fn look(config: &Config, patience: Duration) -> Result<(Preview, u64), Fault> {
+    let since = Instant::now();
+    let found = engine::preview(config, &mut || since.elapsed() < patience);
+    let found = found.map_err(|_| Fault::Typed("sources.wrong"))?;
+    let out = found.left_out.iter().map(|one| one.bytes).sum();
+    Ok((found, out))
+}
+
+/// What the rules of a form would leave out, in short, while they are typed.
+fn live(ask: &Ask, config: &Config) -> Result<Response, Fault> {
+    let say = ask.say;
+    let (found, out) = look(config, PATIENCE_LIVE)?;
+    Ok(fragment(html! {
+        p {
+            (say.t("sources.in")) ": " (say.count(found.files, "count.files")) ", " (say.size(found.bytes)) ". "
+            (say.t("sources.out")) ": " (say.size(out)) "."
+        }
+        @if found.ended_early { p.dim.small { (say.t("sources.ended-early")) } }
+        (left_out(ask, &found, SHOWN_LIVE))
+    }))
+}
+
+fn left_out(ask: &Ask, found: &Preview, shown: usize) -> Markup {
+    let say = ask.say;
+    html! {
+        ul.rows { @for one in found.left_out.iter().take(shown) {
+            li.row {
+                div { div.path { bdi { (ask.shown(&one.path)) } } div.dim.small { (ticked(&one.because)) } }
+                span.small { (say.count(one.files, "count.files")) ", " (say.size(one.bytes)) }
+            }
+        } }
+    }
+}
+
 fn previewed(ask: &Ask, config: &Config, more: Option<&Markup>) -> Result<Response, Fault> {
     let say = ask.say;
-    let since = Instant::now();
-    let found = engine::preview(config, &mut || since.elapsed() < PATIENCE);
-    let found: Preview = found.map_err(|_| Fault::Typed("sources.wrong"))?;
-    let out: u64 = found.left_out.iter().map(|one| one.bytes).sum();
+    let (found, out) = look(config, PATIENCE)?;
     let title = say.t("sources.preview");
     let middle = html! {
         h1 { (title) }
@@ -235,12 +277,7 @@ fn previewed(ask: &Ask, config: &Config, more: Option<&Markup>) -> Result<Respon
         section.card {
             h2 { (say.t("sources.left-out")) }
             @if found.left_out.is_empty() { p.dim { (say.t("sources.nothing-out")) } }
-            ul.rows { @for one in found.left_out.iter().take(SHOWN) {
-                li.row {
-                    div { div.path { bdi { (ask.shown(&one.path)) } } div.dim.small { (ticked(&one.because)) } }
-                    span.small { (say.count(one.files, "count.files")) ", " (say.size(one.bytes)) }
-                }
-            } }
+            (left_out(ask, &found, SHOWN))
         }
         @match more { Some(more) => (more), None => p { a href="/sources" { (say.t("keep.back")) } } }
     };

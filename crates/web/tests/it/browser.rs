@@ -182,7 +182,7 @@ fn every_screen_can_be_used_by_everybody_in_both_lights_and_widths() {
     for (name, path) in [
         ("overview", "/"),
         ("restore", "/restore"),
-        ("restore-found", "/restore?q=e"),
+        ("restore-found", "/restore?q=.txt"),
         ("browse", "/restore/browse?layer=disk"),
         ("sources", "/sources?explain=~/.cache/x"),
         ("preview", "/sources/preview"),
@@ -197,11 +197,33 @@ fn every_screen_can_be_used_by_everybody_in_both_lights_and_widths() {
         browser.run("document.querySelectorAll('details').forEach(d => d.open = true)");
         wrong.extend(check(&browser, axe, name));
     }
+    browser.open(&served.at("/sources"));
+    browser.keys("textarea[name=exclude]", "~/Documents/photos");
+    browser.wait("what the rule would leave out", |browser| {
+        browser.text("#live-0").contains("photos")
+    });
+    wrong.extend(check(&browser, axe, "sources-live"));
     browser.open(&served.at("/restore?q=report"));
     browser.click("ul.rows a");
     wrong.extend(check(&browser, axe, "versions"));
     browser.click_on("Other ways");
     wrong.extend(check(&browser, axe, "plan"));
+    browser.open(&served.at("/restore?q=report"));
+    browser.click_on("Add to the basket");
+    wrong.extend(check(&browser, axe, "picked"));
+    browser.click_on("Basket: 1 thing");
+    wrong.extend(check(&browser, axe, "basket"));
+    browser.click_on("See what it would do");
+    browser.click("form[action='/restore'] button.main");
+    browser.wait("the restore", |browser| {
+        browser.text("h1").contains("Your files are back")
+    });
+    wrong.extend(check(&browser, axe, "restored"));
+    browser.click_on("Undo");
+    browser.wait("the undo", |browser| browser.text("h1").contains("Undone"));
+    wrong.extend(check(&browser, axe, "undone"));
+    browser.open(&served.at("/layers/sign-in?place=dropbox%3A%2FBackups&kind=drop"));
+    wrong.extend(check(&browser, axe, "cloud"));
     served
         .house
         .visitor()
@@ -228,6 +250,9 @@ pub(crate) fn check(browser: &Browser, axe: &str, name: &str) -> Vec<String> {
     ] {
         browser.look(is_dark, width, height);
         browser.picture(&format!("{name}-{kind}"));
+        if kind == "light" {
+            wrong.extend(crate::outline::differs(browser, name));
+        }
         // One of each light and of each width; the rest are pictures.
         if matches!(kind, "light" | "phone-dark") {
             let faults = faults(browser, axe);

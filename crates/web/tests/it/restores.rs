@@ -64,6 +64,127 @@ fn a_deleted_file_is_found_by_its_name_and_put_back() {
 }
 
 #[test]
+fn a_search_asks_the_catalogue_and_no_layer_that_is_wholly_in_it() {
+    let (house, visitor) = protected();
+    let text = fs::read_to_string(house.config_file()).unwrap();
+    let store = text.split("store = \"").nth(1).unwrap();
+    let store = store
+        .split('"')
+        .next()
+        .unwrap()
+        .replace('~', &house.home().display().to_string());
+    let away = format!("{store}-away");
+    fs::rename(&store, &away).unwrap();
+    let report = key(&house.home().join("Documents/report.txt"));
+    let versions = format!("/restore/versions?path={report}");
+    visitor
+        .get("/restore?q=report")
+        .must_say("1 found")
+        .must_say("there, as backed up");
+    visitor
+        .get(&versions)
+        .must_say("16\u{a0}B")
+        .must_say("Download");
+    let letters = key(&house.home().join("Documents/letters"));
+    visitor
+        .get(&format!("/restore/versions?path={letters}"))
+        .must_say("/restore/pack");
+    let nothing = key(&house.home().join("Documents/nothing.txt"));
+    visitor
+        .get(&format!("/restore/versions?path={nothing}"))
+        .must_say("No backup holds this");
+
+    // Without the catalogue the layer itself is looked through, and until it is there it is told why not.
+    for entry in fs::read_dir(house.home().join(".cache/ravelin")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.display().to_string().contains("catalogue.sqlite") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let reply = visitor.get("/restore?q=report");
+    reply.must_say("0 found").must_say("note bad");
+    fs::rename(&away, &store).unwrap();
+    visitor.get("/restore?q=report").must_say("1 found");
+    visitor.get(&versions).must_say("16\u{a0}B");
+    visitor
+        .do_and_wait("/restore/catalogue", &[])
+        .must_say("Every backup is in the search now");
+    fs::rename(&store, &away).unwrap();
+    visitor.get("/restore?q=report").must_say("1 found");
+}
+
+#[test]
+fn a_basket_gathers_what_comes_back_together() {
+    let (house, visitor) = protected();
+    let (report, letter) = (
+        house.home().join("Documents/report.txt"),
+        house.home().join("Documents/letters/ann.txt"),
+    );
+    let found = visitor.get("/restore?q=report").text();
+    let snapshot = found.split("name=\"snapshot\" value=\"").nth(1).unwrap();
+    let snapshot = snapshot.split('"').next().unwrap();
+    assert!(!found.contains("Basket:"), "it is empty");
+    let pick = |path: &Path, from: &str| {
+        let fields = [
+            ("layer", "disk"),
+            ("snapshot", snapshot),
+            ("path", &key(path)),
+            ("from", from),
+        ];
+        visitor.post("/restore/basket", &fields)
+    };
+    let picked = pick(&report, "/restore?q=report");
+    let back = picked.header("location");
+    assert_eq!(back, "/restore?q=report&told=picked");
+    visitor.get(back).must_say("It is in the basket.");
+    // It leads to pages of ours alone.
+    let elsewhere = pick(&report, "https://evil.example/restore?");
+    assert_eq!(elsewhere.header("location"), "/restore/basket");
+    let ticked = format!(
+        "/restore/basket?layer=disk&snapshot={snapshot}&path={}",
+        key(&letter)
+    );
+    visitor.get(&ticked).must_say("What you have ticked");
+    pick(&letter, "");
+    pick(&house.home().join("Documents/none"), "");
+    let fields = [
+        ("layer", "disk"),
+        ("snapshot", snapshot),
+        ("path", &key(&house.home().join("Documents/none"))),
+        ("do", "remove"),
+    ];
+    visitor.post("/restore/basket", &fields);
+    visitor.get("/restore").must_say("Basket: 2 things");
+
+    fs::remove_file(&report).unwrap();
+    fs::remove_file(&letter).unwrap();
+    let of = format!("basket=1&layer=disk&snapshot={snapshot}");
+    visitor
+        .get("/restore/basket")
+        .must_say("basket=1&amp;layer=disk&amp;snapshot=")
+        .must_say("ann.txt");
+    let packed = visitor.get(&format!("/restore/pack?{of}"));
+    assert_eq!(packed.status, StatusCode::OK);
+    visitor
+        .get(&format!("/restore/plan?{of}"))
+        .must_say("report.txt")
+        .must_say("name=\"basket\"");
+    let back = [
+        ("layer", "disk"),
+        ("snapshot", snapshot),
+        ("basket", "1"),
+        ("where", "back"),
+    ];
+    let done = visitor.do_and_wait("/restore", &back);
+    done.must_say("Your files are back");
+    assert_eq!(fs::read_to_string(&report).unwrap(), "the first report");
+    assert_eq!(fs::read_to_string(&letter).unwrap(), "dear Ann");
+    visitor
+        .get("/restore/basket")
+        .must_say("Nothing is in the basket");
+}
+
+#[test]
 fn what_stands_in_the_way_is_shown_first_and_never_lost_unasked() {
     let (house, visitor) = protected();
     let report = house.home().join("Documents/report.txt");

@@ -1,16 +1,126 @@
 //! How long the server takes for the first screen.
 
 use std::fs;
+use std::io::Read;
+use std::ops::ControlFlow;
 use std::time::Instant;
 
+use engine::catalogue::Holdings;
 use engine::event::{Event, Totals, Verb};
-use engine::layer::Statistics;
-use engine::{Outcome, event};
-use jiff::SignedDuration;
+use engine::layer::{
+    Access, Depth, Details, Error as LayerError, Found, Intake, Item, Layer, NewSnapshot,
+    RestoreStep, Statistics, Verification, VerifyStep,
+};
+use engine::{
+    Catalogue, Config, Context, Outcome, Selection, Snapshot, Stop, Watch, config, event,
+};
+use jiff::{SignedDuration, Timestamp};
+use tree::{Entry, EntryKind, Restore, Time, TreePath};
 
 use crate::visitor::House;
 
-/// A million files, backed up each hour for a year: what the history knows of it.
+const FILES: u32 = 1_000_000;
+
+/// A layer that lists a million files in fifty thousand folders, and has nothing to give.
+struct Listed;
+
+const NO: LayerError = LayerError::Unsupported {
+    what: "do more than list files",
+};
+
+impl Layer for Listed {
+    fn snapshots(&mut self) -> Result<Vec<Snapshot>, LayerError> {
+        Ok(vec![Snapshot {
+            name: "nas-1".to_owned(),
+            id: "1".to_owned(),
+            time: Timestamp::UNIX_EPOCH,
+        }])
+    }
+
+    fn entries(
+        &mut self,
+        _: &Snapshot,
+        receive: &mut dyn FnMut(Found) -> ControlFlow<()>,
+    ) -> Result<(), LayerError> {
+        let mut tell = |path: String, kind: EntryKind| {
+            let path = TreePath::new(path).unwrap();
+            let entry = Entry::new(path, kind, 0o644, (1000, 1000), Time::new(1_700_000_000, 0));
+            let content = None;
+            let _ = receive(Ok(Item { entry, content }));
+        };
+        for file in 0..FILES {
+            let folder = format!("home/ada/{:02}/project-{}", file / 20_000, file / 20);
+            if file.is_multiple_of(20) {
+                tell(folder.clone(), EntryKind::Directory);
+            }
+            tell(format!("{folder}/report-{file:07}.odt"), EntryKind::File);
+        }
+        Ok(())
+    }
+
+    fn details(&mut self, _: &Snapshot) -> Result<Details, LayerError> {
+        Err(NO)
+    }
+
+    fn content<'a>(
+        &'a mut self,
+        _: &Snapshot,
+        _: &TreePath,
+    ) -> Result<Box<dyn Read + 'a>, LayerError> {
+        Err(NO)
+    }
+
+    fn restore(
+        &mut self,
+        _: &Snapshot,
+        _: &Selection,
+        _: &Restore,
+        _: &(dyn Fn(RestoreStep) -> ControlFlow<()> + Sync),
+    ) -> Result<(), LayerError> {
+        Err(NO)
+    }
+
+    fn begin<'a>(
+        &'a mut self,
+        _: &NewSnapshot,
+        _: &mut dyn FnMut(VerifyStep) -> ControlFlow<()>,
+    ) -> Result<Box<dyn Intake + 'a>, LayerError> {
+        Err(NO)
+    }
+
+    fn verify(
+        &mut self,
+        _: Depth,
+        _: &mut dyn FnMut(VerifyStep) -> ControlFlow<()>,
+    ) -> Result<Verification, LayerError> {
+        Err(NO)
+    }
+}
+
+/// Puts a million files into the catalogue.
+fn fill_catalogue(house: &House) -> Holdings {
+    let machine = house.page.machine();
+    let config = Config::read(&house.config_file(), &machine.places).unwrap();
+    let open = |_: &config::Layer, _: Access| -> Result<Box<dyn Layer>, LayerError> {
+        Ok(Box::new(Listed))
+    };
+    let context = Context {
+        config: &config,
+        machine,
+        open: &open,
+    };
+    let stop = Stop::default();
+    let watch = Watch {
+        sink: &|_| {},
+        stop: &stop,
+    };
+    let layers: Vec<&config::Layer> = config.layers.iter().collect();
+    let mut catalogue = Catalogue::open(machine).unwrap();
+    catalogue.catch_up(&layers, context, watch).unwrap();
+    catalogue.holdings(machine).unwrap()
+}
+
+/// A million files, backed up each hour for a year: what the history knows of it, and the catalogue.
 ///
 /// `cargo nextest run -p ravelin-web --run-ignored only --no-capture -E 'test(first_paint)'`
 #[test]
@@ -71,8 +181,16 @@ fn first_paint_of_the_overview_after_a_year() {
             .collect();
         fs::write(history.join(format!("{run}.jsonl")), lines.concat()).unwrap();
     }
+    println!("{:?}", fill_catalogue(&house));
     let visitor = house.visitor();
-    for path in ["/", "/activity", "/layers"] {
+    for path in [
+        "/",
+        "/activity",
+        "/layers",
+        "/restore",
+        "/restore?q=report-0123456",
+        "/restore?q=project-4321",
+    ] {
         let mut times: Vec<f64> = (0..21)
             .map(|_| {
                 let since = Instant::now();

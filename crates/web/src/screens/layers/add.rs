@@ -17,7 +17,7 @@ use engine::{Config, Explanation, Outcome, Schedule, Secret, Standing};
 use maud::{Markup, html};
 use store::{Location, Patience, Server, Space};
 
-use super::{SCHEDULES, fault_of};
+use super::{SCHEDULES, cloud, fault_of};
 use crate::Page;
 use crate::ask::{Ask, go};
 use crate::fault::{Fault, is_about_the_passphrase};
@@ -61,6 +61,8 @@ enum Tried {
     Works(Option<Space>),
     /// It does not.
     Fails(Box<Explanation>),
+    /// Nobody is signed in to this service.
+    SignIn(store::Provider),
     /// A backup stands there that the layer can go on with; made by whom.
     Standing(&'static str),
 }
@@ -78,6 +80,15 @@ fn answer(ask: &Ask, tried: Option<&Tried>) -> Response {
     let say = ask.say;
     let form = &ask.form;
     let title = say.t("add.title");
+    // Who comes back from a sign-in finds what they had typed.
+    let typed = |field: &str| {
+        let typed = form.get(field);
+        if typed.is_empty() {
+            ask.query.get(field)
+        } else {
+            typed
+        }
+    };
     let chosen = |field: &str, usual: &str| {
         let typed = form.get(field);
         if typed.is_empty() { usual } else { typed }.to_owned()
@@ -87,7 +98,10 @@ fn answer(ask: &Ask, tried: Option<&Tried>) -> Response {
         .into_iter()
         .find(|kind| *kind == ask.query.get("kind"));
     let kind = chosen("kind", asked.unwrap_or("duplicity"));
-    let often = chosen("schedule", "daily");
+    let often = SCHEDULES
+        .iter()
+        .find(|(value, _)| *value == typed("schedule"));
+    let often = often.map_or("daily", |(value, _)| *value);
     let middle = html! {
         h1 { (title) }
         p.lead { (say.t("add.lead")) }
@@ -107,7 +121,7 @@ fn answer(ask: &Ask, tried: Option<&Tried>) -> Response {
                 legend { (say.t("add.where")) }
                 div.field {
                     label for="place" { (say.t("add.place")) }
-                    input #place type="text" name="place" value=(form.get("place")) required
+                    input #place type="text" name="place" value=(typed("place")) required
                         autocomplete="off" spellcheck="false" aria-describedby="place-help";
                 }
                 div #place-help {
@@ -135,7 +149,7 @@ fn answer(ask: &Ask, tried: Option<&Tried>) -> Response {
                 legend { (say.t("add.rest")) }
                 div.field {
                     label for="name" { (say.t("add.name")) }
-                    input #name type="text" name="name" value=(form.get("name")) maxlength="64"
+                    input #name type="text" name="name" value=(typed("name")) maxlength="64"
                         placeholder="offsite" pattern="[A-Za-z0-9_][A-Za-z0-9_\\-]*" autocomplete="off" spellcheck="false"
                         aria-describedby="name-help";
                     p.dim #name-help { (say.t("add.name-text")) }
@@ -150,7 +164,7 @@ fn answer(ask: &Ask, tried: Option<&Tried>) -> Response {
                 }
                 div.field {
                     label for="folder" { (say.t("add.folder")) }
-                    input #folder type="text" name="folder" value=(form.get("folder"))
+                    input #folder type="text" name="folder" value=(typed("folder"))
                         placeholder="~/Drop" autocomplete="off" spellcheck="false" aria-describedby="folder-help";
                     p.dim #folder-help { (say.t("add.folder-text")) }
                 }
@@ -180,6 +194,14 @@ fn result(ask: &Ask, tried: &Tried) -> Markup {
             }
         },
         Tried::Fails(why) => html! { div.note.bad role="alert" { (explained(say, why)) } },
+        Tried::SignIn(provider) => html! {
+            div.note role="alert" {
+                p { (say.put("cloud.needed", &[("service", provider.title())])) }
+                p { a.button.main href=(cloud::address(&ask.form)) {
+                    (say.put("cloud.title", &[("service", provider.title())]))
+                } }
+            }
+        },
         Tried::Standing(program) => html! {
             div.note role="status" { (say.put("add.standing", &[("program", program)])) }
         },
@@ -267,7 +289,15 @@ fn try_place(page: &Page, place: &Place) -> Tried {
     }
     match store::probe::touch(&place.location, &environment) {
         Ok(space) => Tried::Works(space),
-        Err(error) => Tried::Fails(Box::new(engine::explain(&engine::Error::from(error)))),
+        Err(error) => {
+            let why = engine::explain(&engine::Error::from(error));
+            match cloud::service_of(&place.location) {
+                Some((provider, _)) if why.code == engine::Code::StoreSignIn => {
+                    Tried::SignIn(provider)
+                }
+                _ => Tried::Fails(Box::new(why)),
+            }
+        }
     }
 }
 

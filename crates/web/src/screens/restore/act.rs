@@ -12,7 +12,7 @@ use engine::{PlannedRestore, RestoreRequest, Selection, Undo, config};
 use maud::{Markup, html};
 use tree::{Conflict, RestoreOptions, TreePath};
 
-use super::{key_of, layer_of, open, path_of, snapshot_of};
+use super::{basket, key_of, layer_of, open, snapshot_of};
 use crate::Page;
 use crate::ask::{Ask, Pairs, go, quoted};
 use crate::fault::Fault;
@@ -20,8 +20,6 @@ use crate::icon::icon;
 use crate::job::{Kind, Made};
 use crate::layout::{Screen, exact_time, time, token};
 
-/// Paths that one form may name.
-const PATHS_MAX: usize = 2000;
 /// Entries of a plan that are named.
 const ENTRIES: usize = 200;
 
@@ -37,6 +35,8 @@ struct Wish {
     layer: config::Layer,
     request: RestoreRequest,
     paths: Vec<TreePath>,
+    /// Whether the paths are those of the basket, so that no address has to name them.
+    is_basket: bool,
 }
 
 /// Reads a form. `conflict` is what it says, else what harms nothing.
@@ -46,8 +46,7 @@ fn wish(page: &Arc<Page>, pairs: &Pairs) -> Result<Wish, Fault> {
     let mut opened = open(page, &layer)?;
     let typed = pairs.exact("snapshot");
     let (snapshot, _) = snapshot_of(page, &layer, &mut *opened, typed)?;
-    let paths: Result<Vec<_>, _> = pairs.all("path").take(PATHS_MAX).map(path_of).collect();
-    let paths = paths?;
+    let paths = basket::meant(page, pairs)?;
     if paths.is_empty() {
         return Err(Fault::Typed("restore.wrong-nothing"));
     }
@@ -80,6 +79,7 @@ fn wish(page: &Arc<Page>, pairs: &Pairs) -> Result<Wish, Fault> {
         layer,
         request,
         paths,
+        is_basket: pairs.has("basket"),
     })
 }
 
@@ -222,7 +222,8 @@ fn hidden(wish: &Wish) -> Markup {
     html! {
         input type="hidden" name="layer" value=(wish.layer.name);
         input type="hidden" name="snapshot" value=(wish.request.snapshot.name);
-        @for path in &wish.paths { input type="hidden" name="path" value=(key_of(path)); }
+        @if wish.is_basket { input type="hidden" name="basket" value="1"; }
+        @else { @for path in &wish.paths { input type="hidden" name="path" value=(key_of(path)); } }
     }
 }
 
@@ -233,9 +234,13 @@ fn plan_address(wish: &Wish, pairs: &Pairs) -> String {
         quoted(&wish.layer.name),
         quoted(&wish.request.snapshot.name)
     );
-    for path in &wish.paths {
-        address.push_str("&path=");
-        address.push_str(&key_of(path));
+    if wish.is_basket {
+        address.push_str("&basket=1");
+    } else {
+        for path in &wish.paths {
+            address.push_str("&path=");
+            address.push_str(&key_of(path));
+        }
     }
     for name in ["where", "to", "conflict"] {
         if pairs.has(name) {
@@ -270,6 +275,7 @@ pub(crate) fn begin(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
             });
             Ok(Made::from(done?))
         })?;
+    basket::take_out(page, &ask.form);
     page.audit.note(ask.at(), "restore", &what);
     Ok(go(&format!("/job?id={}", job.id)))
 }

@@ -90,6 +90,7 @@ pub(crate) fn browse(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
                     @if items.len() > ROWS { p.dim { (say.t("restore.has-more")) } }
                     div.actions {
                         button.main { (icon("restore")) (say.t("restore.chosen")) }
+                        button formaction="/restore/basket" { (say.t("basket.add")) }
                         button formaction="/restore/pack" { (icon("download")) (say.t("restore.chosen-tar")) }
                     }
                 }

@@ -16,15 +16,13 @@ use engine::{Selection, Stop, Watch};
 use hyper::body::Frame;
 use tree::TreePath;
 
-use super::{layer_of, open, path_of, snapshot_of};
+use super::{basket, layer_of, open, path_of, snapshot_of};
 use crate::Page;
 use crate::ask::{Ask, quoted};
 use crate::fault::Fault;
 
 /// Bytes that are handed on at a time.
 const PIECE: usize = 256 * 1024;
-/// Paths that one tar file may be asked for.
-const PATHS_MAX: usize = 2000;
 /// Pieces that wait for a slow browser.
 const WAITING: usize = 4;
 
@@ -71,8 +69,7 @@ pub(crate) fn download(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
 pub(crate) fn pack(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
     let config = page.config()?;
     let layer = layer_of(&config, &ask.query)?.clone();
-    let paths = ask.query.all("path").take(PATHS_MAX).map(path_of);
-    let paths = paths.collect::<Result<Vec<_>, _>>()?;
+    let paths = basket::meant(page, &ask.query)?;
     let first = paths.first().ok_or(Fault::Typed("restore.wrong-nothing"))?;
     let mut opened = open(page, &layer)?;
     let typed = ask.query.exact("snapshot");

@@ -1,115 +1,57 @@
 //! Looking for a name: one row a path, all its versions in all layers.
 
-use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use axum::response::Response;
-use engine::browse::{Searched, Version, search};
-use engine::{Config, Explanation, Glob, config};
+use engine::{Catalogue, Config, Glob, Outcome};
 use jiff::Timestamp;
 use maud::{Markup, html};
-use tree::{EntryKind, TreePath};
+use tree::TreePath;
 
-use super::{address, key_of, open, path_of, timestamp};
+use super::search::{Held, PATIENCE, PATIENCE_MORE, Results, Wanted, look};
+use super::{address, basket, key_of, path_of};
 use crate::Page;
-use crate::ask::{Ask, quoted};
+use crate::ask::{Ask, go, quoted};
 use crate::fault::Fault;
 use crate::icon::icon;
+use crate::job::{Kind, Made};
 use crate::layout::{Screen, explained, time, token};
 
-/// Paths of one search.
-const PATHS_MAX: usize = 100;
-/// How long a search goes further back in time, unless more is asked for.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// And then.
-const PATIENCE_MORE: Duration = Duration::from_secs(600);
-
-/// A version of a path, in one layer.
-struct Held {
-    layer: String,
-    is_near: bool,
-    version: Version,
-}
-
-impl Held {
-    fn changed(&self) -> Timestamp {
-        timestamp(self.version.entry.mtime)
-    }
-}
-
-/// What a search over the layers came to.
-#[derive(Default)]
-struct Results {
-    /// The versions of each path.
-    paths: BTreeMap<TreePath, Vec<Held>>,
-    /// The layers that could not be looked into.
-    failures: Vec<(String, Explanation)>,
-    has_more: bool,
-    /// Layers of which not all snapshots were looked through.
-    shortened: Vec<(String, usize, usize)>,
-}
-
-/// Looks into all layers, those on this machine first.
-fn look(
-    page: &Page,
-    config: &Config,
-    patience: Duration,
-    matches: &dyn Fn(&TreePath) -> bool,
-) -> Results {
-    let mut results = Results::default();
-    let mut layers: Vec<&config::Layer> = config.layers.iter().collect();
-    layers.retain(|layer| layer.is_runnable());
-    layers.sort_by_key(|layer| layer.local_store().is_none());
-    for layer in layers {
-        let since = Instant::now();
-        let mut on_snapshot = |_| {
-            if since.elapsed() < patience {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
-            }
-        };
-        let searched = open(page, layer).and_then(|mut opened| {
-            let searched = search(&mut *opened, matches, PATHS_MAX, &mut on_snapshot);
-            Ok(searched.map_err(engine::Error::of_layer(&layer.name))?)
-        });
-        match searched {
-            Ok(searched) => results.add(layer, searched),
-            Err(Fault::Explained(why)) => results.failures.push((layer.name.clone(), *why)),
-            Err(_) => {}
-        }
-    }
-    results
-}
-
-impl Results {
-    fn add(&mut self, layer: &config::Layer, searched: Searched) {
-        self.has_more |= searched.has_more;
-        if searched.looked < searched.snapshots {
-            let shortened = (layer.name.clone(), searched.looked, searched.snapshots);
-            self.shortened.push(shortened);
-        }
-        for found in searched.found {
-            let held = self.paths.entry(found.path).or_default();
-            held.extend(found.versions.into_iter().map(|version| Held {
-                layer: layer.name.clone(),
-                is_near: layer.local_store().is_some(),
-                version,
-            }));
-        }
-        for held in self.paths.values_mut() {
-            // The newest first; of two that are the same, the one that comes back fastest.
-            held.sort_by_key(|one| (std::cmp::Reverse(one.changed()), !one.is_near));
-        }
-    }
+/// Reads what the catalogue lacks from the layers.
+pub(crate) fn catch_up(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
+    let config = page.config()?;
+    let job = page
+        .jobs
+        .begin(page, Kind::Catalogue, "", move |page, watch| {
+            let mut catalogue = Catalogue::open(&page.machine)?;
+            let unread = catalogue.incomplete(&config, &page.machine)?;
+            let read = page.with(&config, |context| {
+                catalogue.catch_up(&unread, context, watch)
+            })?;
+            let is_whole = read
+                .iter()
+                .all(|layer| layer.missing == 0 && layer.failure.is_none());
+            let outcome = match (watch.stop.is_requested(), is_whole) {
+                (true, _) => Outcome::Stopped,
+                (false, true) => Outcome::Good,
+                (false, false) => Outcome::Partial,
+            };
+            let failures = read
+                .into_iter()
+                .filter_map(|layer| Some((layer.layer, layer.failure?)));
+            Ok(Made {
+                failures: failures.collect(),
+                ..Made::from(outcome)
+            })
+        })?;
+    page.audit.note(ask.at(), "catalogue", "");
+    Ok(go(&format!("/job?id={}", job.id)))
 }
 
 /// The search, what it found, and the way to browse.
 pub(crate) fn show(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
     if page.is_new() {
-        return Ok(crate::ask::go("/welcome"));
+        return Ok(go("/welcome"));
     }
     let say = ask.say;
     let config = page.config()?;
@@ -117,8 +59,8 @@ pub(crate) fn show(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
     let is_patient = ask.query.has("further");
     let patience = if is_patient { PATIENCE_MORE } else { PATIENCE };
     let results = (!typed.is_empty()).then(|| {
-        let glob = Glob::new(typed.as_bytes());
-        look(page, &config, patience, &|path| glob.matches(path))
+        let wanted = Wanted::Name(Glob::new(typed.as_bytes()));
+        look(page, &config, patience, &wanted)
     });
     let title = say.t("nav.restore");
     let middle = html! {
@@ -130,6 +72,7 @@ pub(crate) fn show(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
                 autofocus[results.is_none()] autocomplete="off" spellcheck="false";
             button.main.large { (icon("search")) (say.t("restore.search")) }
         }
+        (basket::way(page, ask))
         @if let Some(results) = &results { (found(ask, typed, results)) }
         (places(ask, &config))
         (super::act::undos(page, ask))
@@ -144,16 +87,9 @@ fn found(ask: &Ask, typed: &str, results: &Results) -> Markup {
         section.card aria-labelledby="found" {
             h2 #found { (say.count(count, "restore.found")) }
             @if results.paths.is_empty() { p.dim { (say.t("restore.found-nothing")) } }
-            ul.rows { @for (path, held) in &results.paths { li { (row(ask, path, held)) } } }
+            ul.rows { @for (path, held) in &results.paths { li { (row(ask, typed, path, held)) } } }
             @if results.has_more { p.dim { (say.t("restore.has-more")) } }
-            @for (layer, looked, all) in &results.shortened {
-                p.dim {
-                    (say.put("restore.shortened", &[
-                        ("layer", layer.as_str()), ("looked", &looked.to_string()), ("all", &all.to_string())
-                    ])) " "
-                    a href={ "/restore?further=1&q=" (quoted(typed)) } { (say.t("restore.further")) }
-                }
-            }
+            (shortened(ask, results, &format!("/restore?further=1&q={}", quoted(typed))))
         }
         @for (layer, why) in &results.failures {
             div.note.bad { h2 { bdi { (layer) } } (explained(say, why)) }
@@ -161,14 +97,36 @@ fn found(ask: &Ask, typed: &str, results: &Results) -> Markup {
     }
 }
 
+/// The layers of which not all was looked through, and how more is found: now, or from now on.
+fn shortened(ask: &Ask, results: &Results, further: &str) -> Markup {
+    let say = ask.say;
+    html! {
+        @for (layer, looked, all) in &results.shortened {
+            p.dim {
+                (say.put("restore.shortened", &[
+                    ("layer", layer.as_str()), ("looked", &looked.to_string()), ("all", &all.to_string())
+                ])) " "
+                a href=(further) { (say.t("restore.further")) }
+            }
+        }
+        @if !results.shortened.is_empty() {
+            form.row method="post" action="/restore/catalogue" {
+                (token(ask))
+                p.dim { (say.t("restore.catalogue-text")) }
+                button { (say.t("restore.catalogue")) }
+            }
+        }
+    }
+}
+
 /// A path with its newest version, and what can be done at once.
-fn row(ask: &Ask, path: &TreePath, held: &[Held]) -> Markup {
+fn row(ask: &Ask, typed: &str, path: &TreePath, held: &[Held]) -> Markup {
     let say = ask.say;
     let Some(newest) = held.first() else {
         return html! {};
     };
-    let entry = &newest.version.entry;
-    let is_folder = matches!(entry.kind, EntryKind::Directory);
+    let is_folder = newest.is_folder;
+    let from = format!("/restore?q={}", quoted(typed));
     let count = u64::try_from(distinct(held)).unwrap_or(u64::MAX);
     html! {
         div.row {
@@ -176,23 +134,23 @@ fn row(ask: &Ask, path: &TreePath, held: &[Held]) -> Markup {
                 div.named.path { (icon(if is_folder { "folder" } else { "file" }))
                     a href={ "/restore/versions?path=" (key_of(path)) } { bdi { (ask.shown(path)) } } }
                 div.dim.small {
-                    (say.t(here(path, newest))) " · "
-                    @if entry.is_file() { (say.size(entry.size)) " · " }
-                    (say.t("restore.changed")) " " (time(ask, newest.changed()))
+                    (say.t(here(path, newest)))
+                    @if let Some(size) = newest.size { " · " (say.size(size)) }
+                    @if let Some(changed) = newest.changed { " · " (say.t("restore.changed")) " " (time(ask, changed)) }
                     @if !is_folder { " · " (say.count(count, "restore.versions")) }
                 }
             }
-            (put_back(ask, &newest.layer, &newest.version.last, path))
+            div.actions {
+                (put_back(ask, &newest.layer, &newest.last, path))
+                (basket::button(ask, &newest.layer, &newest.last, path, &from))
+            }
         }
     }
 }
 
 /// How many versions differ: the same in two layers is one.
 fn distinct(held: &[Held]) -> usize {
-    let mut known: Vec<(u64, Timestamp)> = held
-        .iter()
-        .map(|one| (one.version.entry.size, one.changed()))
-        .collect();
+    let mut known: Vec<_> = held.iter().map(|one| (one.size, one.changed)).collect();
     known.sort_unstable();
     known.dedup();
     known.len()
@@ -207,10 +165,12 @@ fn here(path: &TreePath, newest: &Held) -> &'static str {
             let modified = found
                 .modified()
                 .ok()
-                .and_then(|at| Timestamp::try_from(at).ok());
-            let entry = &newest.version.entry;
-            let is_same = !entry.is_file()
-                || (found.len() == entry.size && modified == Some(newest.changed()));
+                .and_then(|at| Timestamp::try_from(at).ok())
+                .map(Timestamp::as_second);
+            let changed = newest.changed.map(Timestamp::as_second);
+            let is_same = newest
+                .size
+                .is_none_or(|size| found.len() == size && modified == changed);
             if is_same {
                 "restore.there"
             } else {
@@ -248,34 +208,43 @@ pub(crate) fn versions(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
     } else {
         PATIENCE
     };
-    let mut results = look(page, &config, patience, &|found| *found == path);
+    let mut results = look(page, &config, patience, &Wanted::Path(&path));
     let held = results.paths.remove(&path).unwrap_or_default();
+    let from = format!("/restore/versions?path={}", key_of(&path));
     let title = ask.shown(&path);
     let middle = html! {
         h1.path { bdi { (title) } }
         p.lead { (say.t("restore.versions-lead")) }
+        (basket::way(page, ask))
         section.card {
             @if held.is_empty() { p.dim { (say.t("restore.found-nothing")) } }
             ul.rows { @for one in &held {
-                @let entry = &one.version.entry;
-                @let snapshot = one.version.last.as_str();
+                @let snapshot = one.last.as_str();
                 li.row {
                     div {
-                        div { strong { (say.t("restore.changed")) " " (time(ask, one.changed())) }
-                            @if entry.is_file() { ", " (say.size(entry.size)) } }
+                        div {
+                            strong {
+                                @match one.changed {
+                                    Some(changed) => { (say.t("restore.changed")) " " (time(ask, changed)) },
+                                    None => (say.t("restore.is-folder")),
+                                }
+                            }
+                            @if let Some(size) = one.size { ", " (say.size(size)) }
+                        }
                         div.dim.small.path {
-                            bdi { (one.layer) } ": " bdi { (one.version.first) }
-                            @if one.version.snapshots > 1 { " … " bdi { (snapshot) } }
+                            bdi { (one.layer) } ": " bdi { (one.first) }
+                            @if one.snapshots > 1 { " … " bdi { (snapshot) } }
                         }
                     }
                     div.actions {
                         (put_back(ask, &one.layer, snapshot, &path))
+                        (basket::button(ask, &one.layer, snapshot, &path, &from))
                         a.button href=(address("plan", &one.layer, snapshot, &path)) { (say.t("restore.other-ways")) }
-                        @if entry.is_file() {
+                        @if one.size.is_some() {
                             a.button.quiet href=(address("download", &one.layer, snapshot, &path)) {
                                 (icon("download")) (say.t("restore.download"))
                             }
-                        } @else if matches!(entry.kind, EntryKind::Directory) {
+                        } @else if one.is_folder {
                             a.button.quiet href=(address("pack", &one.layer, snapshot, &path)) {
                                 (icon("download")) (say.t("restore.download-tar"))
                             }
@@ -283,14 +252,7 @@ pub(crate) fn versions(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
                     }
                 }
             } }
-            @for (layer, looked, all) in &results.shortened {
-                p.dim {
-                    (say.put("restore.shortened", &[
-                        ("layer", layer.as_str()), ("looked", &looked.to_string()), ("all", &all.to_string())
-                    ])) " "
-                    a href={ "/restore/versions?further=1&path=" (key_of(&path)) } { (say.t("restore.further")) }
-                }
-            }
+            (shortened(ask, &results, &format!("/restore/versions?further=1&path={}", key_of(&path))))
         }
         @for (layer, why) in &results.failures {
             div.note.bad { h2 { bdi { (layer) } } (explained(say, why)) }
