@@ -53,8 +53,13 @@ impl Archive {
     }
 
     /// Those of `sets` that say something about `wanted` or what is below, and the first. For those
-    /// that are left out nothing has to be fetched.
-    pub(crate) fn sets_about(&self, sets: &[BackupSet], wanted: &[TreePath]) -> Vec<BackupSet> {
+    /// that are left out nothing has to be fetched. All of them where any signature is of no use,
+    /// as the volumes tell then what there is.
+    pub(crate) fn sets_about(
+        &self,
+        sets: &[BackupSet],
+        wanted: &[TreePath],
+    ) -> Result<Vec<BackupSet>, Error> {
         let is_about = |set: &BackupSet| {
             for change in self.changes(set)? {
                 match place_among(wanted, &change?.0) {
@@ -65,25 +70,29 @@ impl Archive {
             }
             Ok::<bool, Error>(false)
         };
-        let Some((first, others)) = sets.split_first() else {
-            return Vec::new();
+        let whole = sets;
+        let Some((first, others)) = whole.split_first() else {
+            return Ok(Vec::new());
         };
         let mut kept = vec![first.clone()];
         for sets in others.chunks(self.settings.compressors.max(1)) {
-            kept.extend(std::thread::scope(|scope| {
+            let answers: Vec<_> = std::thread::scope(|scope| {
                 let asked: Vec<_> = sets
                     .iter()
-                    .map(|set| (set, scope.spawn(move || is_about(set))))
+                    .map(|set| scope.spawn(move || is_about(set)))
                     .collect();
-                let about = asked.into_iter().filter_map(|(set, answer)| {
-                    // Where the signatures do not say it, the volumes do.
-                    let is_about = !matches!(answer.join(), Ok(Ok(false)));
-                    is_about.then(|| set.clone())
-                });
-                about.collect::<Vec<_>>()
-            }));
+                let answers = asked.into_iter().map(std::thread::ScopedJoinHandle::join);
+                answers.collect()
+            });
+            for (set, answer) in sets.iter().zip(answers) {
+                match answer.map_err(|_| Error::Worker)? {
+                    Ok(true) => kept.push(set.clone()),
+                    Ok(false) => {}
+                    Err(_) => return Ok(whole.to_vec()),
+                }
+            }
         }
-        kept
+        Ok(kept)
     }
 
     fn changes(&self, set: &BackupSet) -> Result<Changes, Error> {

@@ -158,10 +158,10 @@ impl Archive {
     ///
     /// When a manifest or the signatures cannot be read.
     pub fn delivery(&self, sets: &[BackupSet], wanted: &[TreePath]) -> Result<Delivery, Error> {
-        let snapshot = self.snapshot_of(&self.sets_about(sets, wanted), wanted)?;
+        let objects = self.objects(sets, wanted)?;
         Ok(Delivery {
-            objects: self.objects(sets, wanted)?,
-            snapshot,
+            snapshot: self.content_of(&objects, sets, wanted)?,
+            objects,
             threads: self.settings.compressors.max(1),
             ahead: None,
             problems: Vec::new(),
@@ -169,6 +169,22 @@ impl Archive {
             last_volume_problem: None,
             reasons: HashMap::new(),
         })
+    }
+}
+
+impl Archive {
+    /// The content of what `objects` lists. What the volumes list needs all of them.
+    fn content_of(
+        &self,
+        objects: &Objects,
+        sets: &[BackupSet],
+        wanted: &[TreePath],
+    ) -> Result<Snapshot, Error> {
+        if objects.is_from_volumes() || wanted.iter().any(TreePath::is_root) {
+            self.snapshot_of(sets, wanted)
+        } else {
+            self.snapshot_of(&self.sets_about(sets, wanted)?, wanted)
+        }
     }
 }
 
@@ -217,7 +233,7 @@ pub struct Delivered {
 
 impl Delivery {
     /// Places every object that `admit` lets through, as it comes out of it, under its number; the
-    /// first has number 0. `on_bytes` hears how many bytes of content were written since it was
+    /// first has number 0. `on_bytes` hears how many bytes of content were read since it was
     /// last called, and ends the delivery by breaking.
     pub fn run(
         mut self,
@@ -277,7 +293,7 @@ impl Delivery {
                         proof,
                         content,
                     };
-                    // When nobody writes any more, why is known already.
+                    // Without anybody who writes there is nothing to be done.
                     if orders.send(order).is_err() || self.read(&pieces, on_bytes).is_break() {
                         return Ok(());
                     }
@@ -368,13 +384,13 @@ enum Piece {
     Failed(io::Error),
 }
 
-/// Writes files until none come, or the target cannot be used any more.
+/// Writes files until none come. When the target cannot be used any more, those that are ordered
+/// are still taken and fail at once: whoever reads waits for each to be taken.
 fn write_files(orders: &Receiver<Order<'_>>, failure: &Mutex<Option<RestoreError>>) {
     for order in orders {
         if let Err(error) = write_file(order) {
             let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
             failure.get_or_insert(error);
-            return;
         }
     }
 }
@@ -489,7 +505,7 @@ impl Archive {
         if listed.entry.path != *path || !listed.entry.is_file() {
             return Ok(None);
         }
-        let mut snapshot = self.snapshot_of(&self.sets_about(sets, wanted), wanted)?;
+        let mut snapshot = self.content_of(&objects, sets, wanted)?;
         let mut reason = None;
         while let Some(item) = snapshot.next()? {
             match item {

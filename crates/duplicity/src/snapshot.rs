@@ -363,6 +363,9 @@ impl Read for Snapshot {
                         None => return Ok(0),
                     }
                 }
+                if buffer.is_empty() {
+                    return Ok(0);
+                }
                 let (source, at, left) = *piece;
                 let count = buffer
                     .len()
@@ -401,19 +404,15 @@ impl Base {
                     return Ok(0);
                 };
                 let mut data = Data(set);
-                loop {
-                    let before = usize::try_from(at - *position).unwrap_or(usize::MAX);
-                    let wanted = if before == 0 { part.len() } else { before };
-                    let wanted = wanted.min(part.len());
-                    let count = data.read(part.get_mut(..wanted).unwrap_or_default())?;
-                    if count == 0 && wanted > 0 {
-                        return Err(io::Error::other(bad));
-                    }
-                    *position += count as u64;
-                    if before == 0 {
-                        return Ok(count);
-                    }
+                let before = at - *position;
+                let passed = io::copy(&mut data.by_ref().take(before), &mut io::sink())?;
+                *position += passed;
+                let count = if passed < before { 0 } else { data.read(part)? };
+                if count == 0 {
+                    return Err(io::Error::other(bad));
                 }
+                *position += count as u64;
+                Ok(count)
             }
         }
     }

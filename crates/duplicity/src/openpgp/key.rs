@@ -75,8 +75,11 @@ impl Keys {
 
     /// A key that nobody had before.
     pub(crate) fn next(&self, passphrase: &Passphrase, random: &Random) -> SessionKey {
-        let ready = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let ready = ready.clone();
+        let ready = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         ready
             .and_then(|ready| ready.recv().ok())
             .unwrap_or_else(|| SessionKey::from_passphrase(passphrase, random))

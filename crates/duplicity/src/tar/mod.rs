@@ -240,4 +240,21 @@ mod tests {
             assert!(pax(records.as_bytes()).is_err(), "{records:?}");
         }
     }
+
+    #[test]
+    fn a_size_beyond_all_numbers_is_a_tar_that_is_cut_off() {
+        let mut out = Vec::new();
+        let size = b"29 size=18446744073709551615\n";
+        let extension = TarHeader {
+            size: size.len() as u64,
+            ..TarHeader::new(b"x".to_vec(), TarKind::Other(b'x'))
+        };
+        write_header(&mut out, &extension);
+        out.extend_from_slice(size);
+        out.resize(out.len().next_multiple_of(BLOCK_SIZE), 0);
+        write_header(&mut out, &TarHeader::new(b"a".to_vec(), TarKind::File));
+        let mut reader = TarReader::new(out.as_slice());
+        assert_eq!(reader.next().unwrap().unwrap().size, u64::MAX);
+        assert!(matches!(reader.next(), Err(BadTar::CutOff)));
+    }
 }

@@ -113,7 +113,7 @@ impl<R: BufRead> TarReader<R> {
     }
 
     fn skip(&mut self) -> Result<(), BadTar> {
-        let mut unread = self.left + self.padding as u64;
+        let mut unread = self.left.saturating_add(self.padding as u64);
         self.left = 0;
         self.padding = 0;
         while unread > 0 {

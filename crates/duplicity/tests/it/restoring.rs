@@ -344,3 +344,53 @@ fn two_runs_of_one_machine_do_not_write_at_once() {
     drop(intake);
     place.back_up(&archive, Wanted::Full, 1);
 }
+
+/// The thread that writes fails while files wait for it, the last of them in more pieces than can
+/// wait: whoever reads must not wait for ever.
+#[test]
+fn a_full_disk_ends_a_restore_and_says_so() {
+    if testkit::require_root().is_none() {
+        return;
+    }
+    let place = Place::new();
+    let noise = testkit::Random::new(8).noise(1 << 20);
+    place.write("0", &noise[..900_000]);
+    for number in 1..12 {
+        place.write(&format!("1-{number:02}"), &noise[..30_000]);
+    }
+    place.write("2", &noise);
+    let mut settings = place.settings(protection());
+    settings.compressors = 1;
+    let archive = place.archive_with(settings);
+    place.back_up(&archive, Wanted::Full, 1);
+
+    let small = place.path("small");
+    fs::create_dir(&small).unwrap();
+    let mount = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+        .arg(&small)
+        .output();
+    if !mount.is_ok_and(|output| output.status.success()) {
+        testkit::skip!("nothing can be mounted here");
+    }
+    let (ended, end) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let (place, archive) = (&place, &archive);
+        scope.spawn(move || {
+            let restored = restore(place, archive, 1, &Selection::all(), "small/target");
+            let stopped = restored.report.stopped.is_some() && restored.stopped.is_some();
+            let _ = ended.send(stopped && !restored.is_complete());
+        });
+        let told = end.recv_timeout(std::time::Duration::from_secs(120));
+        let _ = std::process::Command::new("umount")
+            .arg("--lazy")
+            .arg(&small)
+            .status();
+        if told.is_err() {
+            // Its thread would be waited for without end.
+            eprintln!("the restore hangs");
+            std::process::abort();
+        }
+        assert_eq!(told, Ok(true));
+    });
+}
