@@ -386,6 +386,9 @@ pub(crate) struct Find {
     /// Read the snapshots of this layer, without the catalogue [default: ask the catalogue for all]
     #[arg(long, short, value_name = "LAYER")]
     pub(crate) layer: Option<String>,
+    /// Show so many paths and no more; 0: all [default: 1000, and with --json all]
+    #[arg(long, value_name = "COUNT", conflicts_with = "layer")]
+    pub(crate) limit: Option<usize>,
     /// A part of a name, or a whole name or path with `*`, `?`, `[…]` and `**`
     #[arg(value_name = "NAME")]
     pub(crate) pattern: std::ffi::OsString,
@@ -467,6 +470,9 @@ pub(crate) struct Verify {
     /// part of the store
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "data")]
     pub(crate) max_duration: Option<std::time::Duration>,
+    /// Let stock `borg` or `duplicity` check the layers, where they are installed
+    #[arg(long, conflicts_with_all = ["data", "max_duration"])]
+    pub(crate) second_opinion: bool,
 }
 
 /// A duration as people write it.
@@ -515,6 +521,9 @@ pub(crate) struct Drill {
     /// Restore nothing; print what the last drills showed, as a page to be filed
     #[arg(long)]
     pub(crate) evidence: bool,
+    /// Ask for each passphrase, rather than fetch it from where it is kept: is it still known?
+    #[arg(long, conflicts_with = "evidence")]
+    pub(crate) type_passphrase: bool,
 }
 
 #[derive(Debug, Args)]
@@ -539,6 +548,9 @@ pub(crate) struct Status {
     /// Which disasters the layers survive, what is lost then, and the weakest point
     #[arg(long)]
     pub(crate) scenarios: bool,
+    /// How all machines stand that say so in these stores [default: that of `[fleet]`]
+    #[arg(long, value_name = "STORE", num_args = 0.., conflicts_with = "scenarios")]
+    pub(crate) fleet: Option<Vec<String>>,
 }
 
 #[derive(Debug, Args)]
@@ -555,6 +567,10 @@ pub(crate) struct Runbook {
     /// As a page for a browser, to be printed, in place of Markdown
     #[arg(long)]
     pub(crate) html: bool,
+    /// Add a copy of the key of each Borg layer, locked with its passphrase: lines to be typed, and a code
+    /// for a camera
+    #[arg(long)]
+    pub(crate) keys: bool,
 }
 
 #[derive(Debug, Args)]
