@@ -6,7 +6,7 @@
 
 use super::md4::{LANES, md4};
 use super::rollsum::Rollsum;
-use super::sums::{Sums, sums};
+use super::sums::{Sums, sums_of};
 use super::{DELTA_MAGIC, Signature};
 
 /// Literal bytes are written out when so many have gathered.
@@ -116,15 +116,14 @@ impl DeltaWriter {
             let Some(stretch) = ahead.get(..length * LANES) else {
                 return true;
             };
-            let mut blocks: [&[u8]; LANES] = [&[]; LANES];
-            for (block, bytes) in blocks.iter_mut().zip(stretch.chunks(length)) {
-                *block = bytes;
-            }
             let is_next = |&(index, (weak, strong)): &(usize, Sums)| {
                 let signature = &self.table.signature;
                 signature.weak(index) == Some(weak.digest()) && signature.is_strong(index, &strong)
             };
-            let count = (expected..).zip(sums(blocks)).take_while(is_next).count();
+            let count = (expected..)
+                .zip(sums_of(stretch, length))
+                .take_while(is_next)
+                .count();
             if count > 0 {
                 let size = count * length;
                 self.add_copy(expected as u64 * length as u64, size as u64, out);

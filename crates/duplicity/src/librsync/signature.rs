@@ -1,7 +1,7 @@
 //! Signatures: a weak and a strong checksum of every block of a file.
 
 use super::md4::LANES;
-use super::sums::sums;
+use super::sums::sums_of;
 use super::{SIGNATURE_MAGIC, STRONG_LENGTH};
 
 /// Bytes before the first block: magic, block length, strong length.
@@ -73,12 +73,7 @@ impl SignatureWriter {
 
 /// Signs at most [`LANES`] blocks, of which the last may be short.
 fn sign(bytes: &[u8], block_length: usize, out: &mut Vec<u8>) {
-    let mut blocks: [&[u8]; LANES] = [&[]; LANES];
-    for (block, bytes) in blocks.iter_mut().zip(bytes.chunks(block_length)) {
-        *block = bytes;
-    }
-    let count = bytes.len().div_ceil(block_length);
-    for (weak, strong) in sums(blocks).into_iter().take(count) {
+    for (weak, strong) in sums_of(bytes, block_length) {
         out.extend_from_slice(&weak.digest().to_be_bytes());
         let strong = strong.first_chunk::<STRONG_LENGTH>();
         out.extend_from_slice(strong.unwrap_or(&[0; STRONG_LENGTH]));

@@ -14,8 +14,17 @@ use super::rollsum::Rollsum;
 /// The weak and the strong sum of a block.
 pub(super) type Sums = (Rollsum, [u8; 16]);
 
-/// The sums of each block.
-pub(super) fn sums(blocks: [&[u8]; LANES]) -> [Sums; LANES] {
+/// The sums of each block of `bytes`: at most [`LANES`], of which the last may be short.
+pub(super) fn sums_of(bytes: &[u8], block_length: usize) -> impl Iterator<Item = Sums> {
+    let mut blocks: [&[u8]; LANES] = [&[]; LANES];
+    for (block, bytes) in blocks.iter_mut().zip(bytes.chunks(block_length)) {
+        *block = bytes;
+    }
+    let count = bytes.len().div_ceil(block_length);
+    sums(blocks).into_iter().take(count)
+}
+
+fn sums(blocks: [&[u8]; LANES]) -> [Sums; LANES] {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has what the function was compiled for.
