@@ -54,8 +54,8 @@ pub use backend::{Backend, Changes};
 pub use buffer::Buffer;
 pub use cache::{CacheSettings, cache_lost_checksums};
 pub use check::{
-    CheckReport, CheckScope, CheckStep, Checker, Hurt, HurtArchive, HurtFile, ManifestState,
-    RepairReport, RepositoryState,
+    CheckReport, CheckScope, CheckStep, Checker, Hurt, HurtArchive, HurtFile, LostFile, LostPiece,
+    ManifestState, RepairReport, RepositoryState,
 };
 pub use chunk_reader::{ChunkReader, ReadBatch};
 pub use chunker::{BadChunkerParams, Chunk, Chunker, ChunkerParams, is_zero};

@@ -2,6 +2,7 @@
 //!
 //! Everything here is a plan first, which can be shown, and then an act.
 
+mod heal;
 mod prune;
 mod repair;
 
@@ -13,6 +14,7 @@ use tree::TreePath;
 
 use crate::layer::{Error, Snapshot, VerifyStep};
 
+pub use heal::{FoundIn, Healed, LostFile, LostPiece};
 pub(crate) use prune::prune_backed_up;
 pub use prune::{NotPruned, PlannedSnapshot, PrunePlan, PruneReport, prune, prune_plan};
 pub use repair::{

@@ -6,6 +6,7 @@
 //!
 //! Archives share most of their metadata, and what was found whole once is not looked at again.
 
+mod lost;
 mod repair;
 
 use std::collections::{BTreeMap, HashSet};
@@ -23,6 +24,7 @@ use crate::{
     Item, Key, Location, Manifest, OpenOptions, Opener, Operation, Passphrase, Sealed,
 };
 
+pub use lost::{LostFile, LostPiece};
 pub use repair::RepairReport;
 
 /// Objects that are verified between two looks at the listener…

@@ -3,6 +3,7 @@
 //! First the log, by [`crate::Repository::repair`]. Then, in one transaction:
 //!
 //! - objects whose content is wrong are deleted, after they were read once more;
+//! - pieces of files that were found elsewhere are stored again;
 //! - in files, missing chunks are replaced by zeros of the same length, and what they were is
 //!   written down; where such a chunk is there again, it is put back;
 //! - lists of files are written anew without what is lost of them, and the former ones go;
@@ -46,6 +47,8 @@ pub struct RepairReport {
     pub manifest_rebuilt: bool,
     /// Objects with wrong content that were deleted.
     pub deleted_objects: u64,
+    /// Pieces of files that were lost and came back from elsewhere.
+    pub restored_pieces: u64,
     /// Archives that were written anew without what is lost of them.
     pub mended_archives: u64,
     /// Archives of which nothing is left, or that were forged.
@@ -68,6 +71,22 @@ impl Checker {
     pub fn repair(
         &mut self,
         found: &CheckReport,
+        host: &Host,
+        now: Moment,
+    ) -> Result<RepairReport, Error> {
+        self.repair_with(found, &mut std::iter::empty(), host, now)
+    }
+
+    /// The same with the content of pieces that were lost ([`Self::lost`]) and were found elsewhere.
+    /// What is no such piece is stored and deleted again as something that nothing uses.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::repair`].
+    pub fn repair_with(
+        &mut self,
+        found: &CheckReport,
+        pieces: &mut dyn Iterator<Item = Vec<u8>>,
         host: &Host,
         now: Moment,
     ) -> Result<RepairReport, Error> {
@@ -100,7 +119,7 @@ impl Checker {
         }
         let mut cache = self.archives.cache_to_fill(host)?;
         let former = self.archives.manifest.clone();
-        let made = self.make(found, now, &mut report);
+        let made = self.make(found, pieces, now, &mut report);
         let mut index = match made {
             Ok(index) => index,
             Err(error) => {
@@ -136,6 +155,7 @@ impl Checker {
     fn make(
         &mut self,
         found: &CheckReport,
+        pieces: &mut dyn Iterator<Item = Vec<u8>>,
         now: Moment,
         report: &mut RepairReport,
     ) -> Result<ChunkIndex, Error> {
@@ -158,6 +178,10 @@ impl Checker {
             replaced: Vec::new(),
             report,
         };
+        for plain in pieces {
+            mender.ensure(&plain)?;
+            mender.report.restored_pieces += 1;
+        }
         for hurt in &found.hurt {
             match hurt.hurt {
                 Hurt::Lost { .. } | Hurt::Forged => {

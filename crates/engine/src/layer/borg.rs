@@ -141,7 +141,7 @@ pub(super) fn open_damaged(
     machine: &Machine,
 ) -> Result<Box<dyn crate::upkeep::Repair>, Error> {
     let way = Way::new(layer, encryption, lock_wait, machine)?;
-    repair::open(&way, write, trusted)
+    repair::open(&way, write, trusted, machine)
 }
 
 /// The key of the repository of a layer.

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::heal::{self, Healed, LostFile, LostPiece};
 use crate::event::{PathRecord, Watch};
 use crate::layer::{Error as LayerError, VerifyStep};
 use crate::machine::Context;
@@ -23,7 +24,21 @@ pub trait Repair {
         on_step: &mut dyn FnMut(VerifyStep) -> ControlFlow<()>,
     ) -> Result<Examination, LayerError>;
 
-    /// Mends what the last examination has found.
+    /// The files of which the last examination has found pieces lost.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn lost(&mut self) -> Result<Vec<LostFile>, LayerError>;
+
+    /// Offers bytes that may be a lost piece. Says whether they are, and keeps them for the mending.
+    ///
+    /// # Errors
+    ///
+    /// When there is no room for them.
+    fn offer(&mut self, piece: &LostPiece, bytes: &[u8]) -> Result<bool, LayerError>;
+
+    /// Mends what the last examination has found, with what was offered since.
     ///
     /// # Errors
     ///
@@ -94,6 +109,8 @@ pub struct RepairReport {
     /// What was found.
     #[serde(flatten)]
     pub found: Examination,
+    /// What is lost and was found elsewhere; a repair puts it back.
+    pub healed: Vec<Healed>,
     /// What was done; `None` when it was only to be shown.
     pub mended: Option<Mended>,
 }
@@ -109,7 +126,8 @@ pub struct RepairOptions {
     pub trust: bool,
 }
 
-/// Examines a layer, and unless it is a dry run mends it.
+/// Examines a layer, and unless it is a dry run mends it: with what other layers and the files themselves
+/// still have of what it has lost.
 ///
 /// # Errors
 ///
@@ -128,6 +146,7 @@ pub fn repair(
         Err(_) if watch.stop.is_requested() => return Err(Error::Stopped),
         found => found.map_err(failed())?,
     };
+    let healed = heal::gather(&mut *open, layer, context, watch)?;
     let now = context.machine.now().timestamp();
     let mended = match how.dry_run {
         true => None,
@@ -136,6 +155,7 @@ pub fn repair(
     Ok(RepairReport {
         layer: layer.name.clone(),
         found,
+        healed,
         mended,
     })
 }

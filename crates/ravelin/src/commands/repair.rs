@@ -1,6 +1,6 @@
 //! `ravelin repair`
 
-use engine::upkeep::{RepairOptions, RepairReport};
+use engine::upkeep::{FoundIn, RepairOptions, RepairReport};
 
 use super::{Ended, Session};
 use crate::cli::Repair;
@@ -56,8 +56,24 @@ fn tell(report: &RepairReport, session: &Session<'_>) {
             output.say(&format!("  and {more} more; `--json` names all"));
         }
     }
+    for healed in &report.healed {
+        let place = match &healed.from {
+            FoundIn::Live => "the file on this machine".to_owned(),
+            FoundIn::Layer { layer, snapshot } => {
+                format!("layer `{layer}`, snapshot {}", snapshot.escape_debug())
+            }
+        };
+        output.say(&format!(
+            "{}: {} that is lost here is in {place}",
+            healed.path,
+            human::size(healed.bytes),
+        ));
+    }
     match &report.mended {
         None => {
+            if !report.healed.is_empty() {
+                output.say("would put back what is lost here and was found elsewhere");
+            }
             for action in &found.actions {
                 output.say(&format!("would {action}"));
             }

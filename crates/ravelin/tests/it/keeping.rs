@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use testkit::StockBorg;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, files_below};
 
 const PASSPHRASE: &str = "a passphrase";
 
@@ -173,6 +173,93 @@ fn damage_is_named_by_snapshot_and_file_and_mended() {
         .ravelin(["repair", "--dry-run", "--data"])
         .assert()
         .success();
+}
+
+/// Spoils the segment that is the largest, in many places.
+fn spoil(bench: &Bench) {
+    let mut segments = files_below(&repository(bench).join("data/0"));
+    segments.sort_by_key(|path| fs::metadata(path).unwrap().len());
+    let segment = segments.pop().unwrap();
+    let mut bytes = fs::read(&segment).unwrap();
+    for place in 1..10 {
+        let at = bytes.len() * place / 10;
+        bytes[at] ^= 1;
+    }
+    fs::write(&segment, bytes).unwrap();
+}
+
+/// What stock borg brings back of a file, after it has checked everything.
+fn as_stock_has_it(stock: &StockBorg, bench: &Bench, snapshot: &str) -> Vec<u8> {
+    let store = repository(bench).display().to_string();
+    stock.run(["check", "--verify-data", store.as_str()]);
+    let target = tempfile::tempdir().unwrap();
+    stock.run_in(target.path(), ["extract", &format!("{store}::{snapshot}")]);
+    let files = files_below(target.path());
+    let noise = files.iter().find(|path| path.ends_with("source/noise"));
+    fs::read(noise.unwrap()).unwrap()
+}
+
+#[test]
+fn what_one_layer_has_lost_comes_back_from_another_or_from_the_file_itself() {
+    let Some(stock) = stock() else {
+        return;
+    };
+    let second = "\n[layer.second]\nkind = \"duplicity\"\nstore = \"~/second\"\n\
+                  passphrase = { file = \"~/passphrase\" }\n";
+    let bench = bench(second);
+    let live = bench.home().join("source/noise");
+    let noise = testkit::Random::new(9).noise(400_000);
+    fs::write(&live, &noise).unwrap();
+    bench.ravelin(["backup"]).assert().success();
+    let snapshot = names(&bench).pop().unwrap();
+
+    // Nothing but the file is asked while it is as it was.
+    spoil(&bench);
+    let output = bench
+        .ravelin(["repair", "--dry-run", "disk", "--json"])
+        .output();
+    let output = String::from_utf8(output.unwrap().stdout).unwrap();
+    let found: serde_json::Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
+    assert_eq!(found["healed"][0]["from"], "live", "{found}");
+    bench
+        .ravelin(["repair", "disk"])
+        .assert()
+        .success()
+        .stderr_eq(snapbox::str![[r#"
+...
+[HOME_IN_SNAPSHOTS]/source/noise: [..] that is lost here is in the file on this machine
+...
+[..] pieces of files were put back that were found elsewhere
+...
+"#]]);
+    assert!(as_stock_has_it(&stock, &bench, &snapshot) == noise);
+
+    // Then it is another one, and the second layer has what it was.
+    fs::write(&live, testkit::Random::new(10).noise(1000)).unwrap();
+    spoil(&bench);
+    bench
+        .ravelin(["repair", "disk"])
+        .assert()
+        .success()
+        .stderr_eq(snapbox::str![[r#"
+...
+[HOME_IN_SNAPSHOTS]/source/noise: [..] that is lost here is in layer `second`, snapshot [..]
+...
+[..] pieces of files were put back that were found elsewhere
+...
+"#]]);
+    assert!(as_stock_has_it(&stock, &bench, &snapshot) == noise);
+    bench.ravelin(["verify", "--data"]).assert().success();
+
+    // What nobody has is zeros, and a later repair finds it where it is then.
+    fs::rename(bench.home().join("second"), bench.home().join("away")).unwrap();
+    spoil(&bench);
+    bench.ravelin(["repair", "disk"]).assert().success();
+    bench.ravelin(["verify", "--data", "disk"]).assert().code(1);
+    fs::rename(bench.home().join("away"), bench.home().join("second")).unwrap();
+    bench.ravelin(["repair", "disk"]).assert().success();
+    assert!(as_stock_has_it(&stock, &bench, &snapshot) == noise);
+    bench.ravelin(["verify", "--data"]).assert().success();
 }
 
 #[test]

@@ -1,27 +1,51 @@
 //! A Borg repository that may be damaged.
 
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Write;
 use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 
 use bstr::ByteSlice;
 use jiff::Timestamp;
+use tree::TreePath;
 
 use borg::{
-    CheckReport, Checked, Checker, Host, Hurt, ManifestState, RepairReport, RepositoryState, Tail,
+    CheckReport, Checked, Checker, Host, Hurt, Id, ManifestState, RepairReport, RepositoryState,
+    Tail,
 };
 
 use super::{Error, Way};
+use crate::Machine;
 use crate::event::PathRecord;
 use crate::layer::VerifyStep;
-use crate::upkeep::{Examination, HurtFile, HurtSnapshot, Mended, Repair};
+use crate::places::unnamed_file;
+use crate::upkeep::{Examination, HurtFile, HurtSnapshot, LostFile, LostPiece, Mended, Repair};
 
 struct BorgRepair {
     checker: Checker,
     host: Host,
     found: Option<CheckReport>,
+    /// What was offered and is lost here, one after the other in a file without a name.
+    pieces: Option<Pieces>,
+    /// Where that file is made.
+    cache: PathBuf,
+}
+
+struct Pieces {
+    file: File,
+    ids: HashSet<Id>,
+    sizes: Vec<usize>,
 }
 
 /// Opens a repository in whatever state it is.
-pub(super) fn open(way: &Way, write: bool, trusted: bool) -> Result<Box<dyn Repair>, Error> {
+pub(super) fn open(
+    way: &Way,
+    write: bool,
+    trusted: bool,
+    machine: &Machine,
+) -> Result<Box<dyn Repair>, Error> {
     let access = match write {
         true => borg::Access::Write,
         false => borg::Access::Read,
@@ -41,6 +65,8 @@ pub(super) fn open(way: &Way, write: bool, trusted: bool) -> Result<Box<dyn Repa
         checker,
         host: way.host.clone(),
         found: None,
+        pieces: None,
+        cache: machine.places.cache.clone(),
     }))
 }
 
@@ -50,13 +76,20 @@ impl Repair for BorgRepair {
         data: bool,
         on_step: &mut dyn FnMut(VerifyStep) -> ControlFlow<()>,
     ) -> Result<Examination, Error> {
-        let report = self.checker.check(data, &mut |step| {
-            on_step(VerifyStep {
-                phase: step.phase,
-                done: step.done,
-                total: step.total,
+        let mut check = |data| {
+            self.checker.check(data, &mut |step| {
+                on_step(VerifyStep {
+                    phase: step.phase,
+                    done: step.done,
+                    total: step.total,
+                })
             })
-        })?;
+        };
+        let mut report = check(data)?;
+        if !data && !report.repository.is_good() {
+            // Which snapshots damage below them has hurt is known when every object was read.
+            report = check(true)?;
+        }
         let mut found = Examination {
             snapshots: report.archive_count,
             objects: report.verified_count,
@@ -113,7 +146,8 @@ impl Repair for BorgRepair {
                     let missing = files.iter().filter(|file| file.missing > 0).count();
                     if missing > 0 {
                         actions.push(format!(
-                            "put zeros in the place of what is missing in {missing} files of {name}"
+                            "put zeros in the place of what is missing in {missing} files of {name} and is \
+                             nowhere else"
                         ));
                     }
                     let healable = files.iter().filter(|file| file.healable > 0).count();
@@ -135,11 +169,77 @@ impl Repair for BorgRepair {
         Ok(found)
     }
 
+    fn lost(&mut self) -> Result<Vec<LostFile>, Error> {
+        let Some(found) = &self.found else {
+            return Ok(Vec::new());
+        };
+        let lost = self.checker.lost(found)?;
+        let lost = lost.into_iter().filter_map(|file| {
+            // What claims to be larger than any piece can be is none.
+            let pieces = file.pieces.iter().filter_map(|piece| {
+                let size = usize::try_from(piece.size).ok()?;
+                (size <= borg::OBJECT_SIZE_MAX).then_some(LostPiece {
+                    id: piece.id.0,
+                    offset: piece.offset,
+                    size,
+                })
+            });
+            Some(LostFile {
+                path: TreePath::new(file.path.as_slice()).ok()?,
+                time: file.time,
+                pieces: pieces.collect(),
+            })
+        });
+        Ok(lost.collect())
+    }
+
+    fn offer(&mut self, piece: &LostPiece, bytes: &[u8]) -> Result<bool, Error> {
+        let id = Id(piece.id);
+        if self
+            .pieces
+            .as_ref()
+            .is_some_and(|pieces| pieces.ids.contains(&id))
+        {
+            return Ok(true);
+        }
+        if !self.checker.is_piece(&id, bytes) {
+            return Ok(false);
+        }
+        let failed = |source| Error::Io {
+            action: "keep what was found elsewhere".to_owned(),
+            source,
+        };
+        let pieces = match &mut self.pieces {
+            Some(pieces) => pieces,
+            none => none.insert(Pieces {
+                file: unnamed_file(&self.cache).map_err(failed)?,
+                ids: HashSet::new(),
+                sizes: Vec::new(),
+            }),
+        };
+        pieces.file.write_all(bytes).map_err(failed)?;
+        pieces.ids.insert(id);
+        pieces.sizes.push(bytes.len());
+        Ok(true)
+    }
+
     fn mend(&mut self, now: Timestamp) -> Result<Mended, Error> {
         let Some(found) = self.found.take() else {
             return Ok(Mended::default());
         };
-        let report = self.checker.repair(&found, &self.host, now)?;
+        let pieces = self.pieces.take();
+        let mut sizes = pieces.iter().flat_map(|pieces| &pieces.sizes);
+        let mut offset = 0;
+        let mut pieces = std::iter::from_fn(|| {
+            let mut bytes = vec![0; *sizes.next()?];
+            // One that cannot be read back stays lost, with those behind it, and can be found again.
+            let file = &pieces.as_ref()?.file;
+            file.read_exact_at(&mut bytes, offset).ok()?;
+            offset += bytes.len() as u64;
+            Some(bytes)
+        });
+        let checker = &mut self.checker;
+        let report = checker.repair_with(&found, &mut pieces, &self.host, now)?;
         Ok(Mended {
             done: sentences(&report),
         })
@@ -255,6 +355,10 @@ fn sentences(report: &RepairReport) -> Vec<String> {
         (
             report.deleted_objects,
             "objects that were not what was written were deleted",
+        ),
+        (
+            report.restored_pieces,
+            "pieces of files were put back that were found elsewhere",
         ),
         (
             report.mended_archives,
