@@ -386,6 +386,9 @@ pub(crate) struct Find {
     /// Read the snapshots of this layer, without the catalogue [default: ask the catalogue for all]
     #[arg(long, short, value_name = "LAYER")]
     pub(crate) layer: Option<String>,
+    /// Show so many paths and no more; 0: all [default: 1000, and with --json all]
+    #[arg(long, value_name = "COUNT", conflicts_with = "layer")]
+    pub(crate) limit: Option<usize>,
     /// A part of a name, or a whole name or path with `*`, `?`, `[…]` and `**`
     #[arg(value_name = "NAME")]
     pub(crate) pattern: std::ffi::OsString,

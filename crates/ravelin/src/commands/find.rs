@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 
 use engine::browse::Found;
-use engine::catalogue::{Located, Stand, StandsIn};
+use engine::catalogue::{Located, Search, Stand, StandsIn};
 use engine::event::PathRecord;
 use engine::layer::Access;
 use engine::{Catalogue, Glob};
@@ -15,6 +15,9 @@ use crate::cli::Find;
 use crate::exit::Exit;
 use crate::human;
 use crate::json::EntryRecord;
+
+/// Paths that a person is shown at once.
+const PATHS_SHOWN: usize = 1000;
 
 #[derive(Serialize)]
 struct FoundRecord {
@@ -117,7 +120,11 @@ fn everywhere(arguments: &Find, session: &Session<'_>) -> Result<Exit, Ended> {
         }
     }
     let pattern = Glob::new(arguments.pattern.as_bytes());
-    let found = catalogue.find(&pattern, &config, machine)?;
+    let limit = match arguments.limit {
+        Some(limit) => Some(limit).filter(|&limit| limit > 0),
+        None => (!session.output.json).then_some(PATHS_SHOWN),
+    };
+    let Search { found, has_more } = catalogue.search(&pattern, limit, &config, machine)?;
     let exit = if found.is_empty() {
         Exit::Failed
     } else {
@@ -136,6 +143,12 @@ fn everywhere(arguments: &Find, session: &Session<'_>) -> Result<Exit, Ended> {
         }
     }
     session.output.data(text.as_bytes())?;
+    if has_more {
+        session.output.say(&format!(
+            "there are more than {}: be more exact, or see all with `--limit 0`",
+            human::count(found.len() as u64, "path")
+        ));
+    }
     if found.is_empty() {
         let looked_for = arguments.pattern.to_string_lossy();
         let looked_for = looked_for.escape_debug();

@@ -45,6 +45,9 @@ pub(crate) fn run(arguments: &Synthesize, session: &Session<'_>) -> Result<Exit,
             return Ok(Exit::Interrupted);
         }
         let made = made?;
+        if made.is_some() {
+            opened.tell_catalogue(&[], session)?;
+        }
         if session.output.json {
             session.output.json(&made)?;
             return Ok(Exit::Good);

@@ -4,7 +4,7 @@ use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use snapbox::str;
 
 use crate::bench::{Bench, files_below};
@@ -69,6 +69,10 @@ fn a_search_goes_over_all_layers_and_needs_none_of_them() {
 
 "#]])
         .stderr_eq(str![]);
+    command(&bench, &["find", "--limit", "1", "Documents/"])
+        .assert()
+        .success()
+        .stderr_eq("there are more than 1 path: be more exact, or see all with `--limit 0`\n");
     command(&bench, &["find", "nowhere"])
         .assert()
         .code(1)
@@ -104,6 +108,15 @@ fn a_search_goes_over_all_layers_and_needs_none_of_them() {
     let layers = |version: &Value| version["layers"].as_array().unwrap().len();
     assert_eq!(versions.iter().map(layers).collect::<Vec<_>>(), [2, 1]);
     assert_eq!(versions[0]["layers"][1]["first"], "other");
+
+    // What is made anew of them is known, too.
+    let made = json(&bench, &["synthesize", "offsite"]);
+    let found = json(&bench, &["find", "letter"]);
+    let newest = &found[0]["versions"][1]["layers"][0];
+    assert_eq!(
+        (&newest["layer"], &newest["last"]),
+        (&json!("offsite"), &made["snapshot"])
+    );
 }
 
 #[test]
