@@ -558,6 +558,10 @@ pub(crate) struct Runbook {
     /// As a page for a browser, to be printed, in place of Markdown
     #[arg(long)]
     pub(crate) html: bool,
+    /// Add a copy of the key of each Borg layer, locked with its passphrase: lines to be typed, and a code
+    /// for a camera
+    #[arg(long)]
+    pub(crate) keys: bool,
 }
 
 #[derive(Debug, Args)]

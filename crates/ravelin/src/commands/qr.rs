@@ -95,18 +95,34 @@ pub(crate) fn page(code: &Code, layer: &str, key: &str, paper: &str) -> String {
          <style>body{{font-family:sans-serif;max-width:45em;margin:2em auto}}\
          svg{{width:12cm}}pre{{font-size:9pt;overflow-wrap:anywhere;white-space:pre-wrap}}\
          section{{break-inside:avoid}}</style>\n\
-         <h1>Key of the backup layer {layer}</h1>\n\
-         <p>With this page and the passphrase, and only with both, the backup can be read. Keep \
+         <h1>Key of the backup layer {layer}</h1>\n{parts}</html>\n",
+        layer = escaped(layer),
+        parts = parts(code, "h2", key, paper),
+    )
+}
+
+/// The same as a part of another page.
+pub(crate) fn section(code: &Code, layer: &str, key: &str, paper: &str) -> String {
+    format!(
+        "<style>svg{{width:12cm}}section{{break-inside:avoid}}</style>\n\
+         <h2 style=\"break-before:page\">Key of layer {layer}</h2>\n{parts}",
+        layer = escaped(layer),
+        parts = parts(code, "h3", key, paper),
+    )
+}
+
+fn parts(code: &Code, heading: &str, key: &str, paper: &str) -> String {
+    format!(
+        "<p>With this page and the passphrase, and only with both, the backup can be read. Keep \
          them in different places.</p>\n\
-         <section><h2>For a camera</h2>\n{svg}\
+         <section><{heading}>For a camera</{heading}>\n{svg}\
          <p>Scan it, save the text as a file, and put the key back with <code>ravelin key import \
          FILE</code> or <code>borg key import REPOSITORY FILE</code>.</p></section>\n\
-         <section><h2>To be typed</h2>\n<pre>{paper}</pre>\n\
+         <section><{heading}>To be typed</{heading}>\n<pre>{paper}</pre>\n\
          <p>Save these lines as a file; <code>ravelin key import FILE</code> says which of them has \
          a mistake. Stock Borg takes them with <code>borg key import --paper REPOSITORY</code>.\
          </p></section>\n\
-         <section><h2>As text</h2>\n<pre>{key}</pre></section>\n</html>\n",
-        layer = escaped(layer),
+         <section><{heading}>As text</{heading}>\n<pre>{key}</pre></section>\n",
         svg = code.svg(),
         paper = escaped(paper.trim_end()),
         key = escaped(key.trim_end()),

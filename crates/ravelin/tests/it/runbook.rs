@@ -137,3 +137,25 @@ fn every_way_that_the_page_describes_brings_the_files_back() {
         }
     }
 }
+
+#[test]
+fn the_keys_are_on_the_page_when_they_are_asked_for() {
+    let bench = Bench::new();
+    bench.file("source/letter", "dear Ada\n");
+    bench.private_file("passphrase", "correct horse\n");
+    bench.configure("");
+    bench.succeeds(["init"], "configured");
+    let page = |words: &[&str]| {
+        let output = bench.ravelin(words.iter().copied()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let key = page(&["key", "export"]);
+    let paper = page(&["key", "export", "--paper"]);
+    let secret = key.lines().nth(1).unwrap();
+    assert!(!page(&["runbook"]).contains(secret));
+    assert!(page(&["runbook", "--keys"]).contains(paper.trim_end()));
+    let html = page(&["runbook", "--html", "--keys"]);
+    assert!(html.contains(secret) && html.contains("<svg"), "{html}");
+    assert!(html.trim_end().ends_with("</body></html>"), "{html}");
+}
