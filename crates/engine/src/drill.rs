@@ -1,10 +1,12 @@
 //! The drill: real files come back from a layer as they would on a new machine, and are compared.
 //!
 //! A layer is opened without any local cache and without anything that is remembered of it. Some
-//! files of its newest snapshot are restored into a scratch folder: the newest and the oldest, the largest and the smallest, and some at random. Each is compared with the digest
+//! files of its newest snapshot are restored into a scratch folder: the newest and the oldest, the largest
+//! and the smallest, some at random, and the sentinel, where one is written. Each is compared with the digest
 //! that was recorded when it was backed up, and with the file on this machine where that did not
 //! change since. Where the stock program of the format is installed, it restores the same files
-//! with the commands of the runbook, and they are compared again. The result is kept as evidence.
+//! with the commands of the runbook, and they are compared again. The result is kept as evidence. A person
+//! may type the passphrase for it: what a program fetches every day may be in nobody's memory any more.
 //!
 //! Nothing is written but into the scratch folder, which only its owner may read and which is
 //! removed again.
@@ -15,6 +17,7 @@ use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -32,8 +35,9 @@ use crate::operation::Operation;
 use crate::report::Outcome;
 use crate::restore::{RestoreRequest, carry_out, restore_plan};
 use crate::sample::{Samples, hex, is_moment};
+use crate::secret::Reference;
 use crate::stock::{find_program, recipe, run_borg};
-use crate::{Error, Selection, Snapshot, config, create_private_folder};
+use crate::{Error, Secret, Selection, Snapshot, config, create_private_folder};
 
 /// Largest file that is restored: 64 MiB.
 const SIZE_MAX: u64 = 64 << 20;
@@ -100,6 +104,9 @@ pub struct Drilled {
     pub took_ms: u64,
     /// What the stock program of the format says; `None` where it is not installed.
     pub second_opinion: Option<SecondOpinion>,
+    /// Whether a person has typed the passphrase.
+    #[serde(default)]
+    pub typed: bool,
 }
 
 impl Drilled {
@@ -144,7 +151,8 @@ pub struct DrilledFile {
     /// Which.
     #[serde(flatten)]
     pub path: PathRecord,
-    /// Why it was picked: `newest`, `oldest`, `largest`, `smallest`, `random`.
+    /// Why it was picked: `newest`, `oldest`, `largest`, `smallest`, `random`,
+    /// `sentinel`.
     pub picked: String,
     /// How many bytes came back.
     pub bytes: u64,
@@ -187,6 +195,58 @@ pub fn drill(
     context: Context<'_>,
     watch: Watch<'_>,
 ) -> Result<DrillReport, Error> {
+    drill_layers(layers, false, context, watch)
+}
+
+/// By this name the layer is told the passphrase that was typed; nobody else ever sees it.
+const TYPED: &str = "a passphrase that was typed";
+
+/// Drills a layer with a passphrase that a person has typed for it.
+///
+/// # Errors
+///
+/// When the passphrase does not open the layer: nothing is recorded then, for a slip of the finger is not
+/// one of the layer. As [`drill`].
+pub fn drill_typed(
+    layer: &config::Layer,
+    passphrase: &Secret,
+    context: Context<'_>,
+    watch: Watch<'_>,
+) -> Result<DrillReport, Error> {
+    let variable = Arc::clone(&context.machine.variable);
+    let typed = passphrase.clone();
+    let machine = context
+        .machine
+        .with_variables(Arc::new(move |name: &str| match name {
+            TYPED => Some(typed.expose().into()),
+            name => variable(name),
+        }));
+    let open = |layer: &config::Layer, access: Access| crate::layer::open(layer, access, &machine);
+    let context = Context {
+        machine: &machine,
+        open: &open,
+        ..context
+    };
+    let mut layer = layer.clone();
+    layer.passphrase = Some(Reference::Environment(TYPED.to_owned()));
+    let opened = (context.open)(&layer, Access::Cold).and_then(|mut open| {
+        let snapshots = open.snapshots()?;
+        // What can be listed without it says nothing about it.
+        match snapshots.last() {
+            Some(newest) => open.details(newest).map(drop),
+            None => Ok(()),
+        }
+    });
+    opened.map_err(Error::of_layer(&layer.name))?;
+    drill_layers(&[&layer], true, context, watch)
+}
+
+fn drill_layers(
+    layers: &[&config::Layer],
+    is_typed: bool,
+    context: Context<'_>,
+    watch: Watch<'_>,
+) -> Result<DrillReport, Error> {
     let machine = context.machine;
     let clock = || machine.now().timestamp();
     let started = clock();
@@ -208,7 +268,8 @@ pub fn drill(
             // Cut short, it proves nothing either way.
             Ok(_) if watch.stop.is_requested() => break,
             Err(Error::Stopped) => break,
-            Ok(drilled) => {
+            Ok(mut drilled) => {
+                drilled.typed = is_typed;
                 tell(Event::Drilled {
                     layer: layer.name.clone(),
                     at: clock(),
@@ -308,7 +369,7 @@ fn drill_into(
             ..RestoreOptions::default()
         },
     };
-    let samples = Samples::read(context.machine);
+    let samples = Samples::read(context.config, context.machine);
     let is_right = || {
         let mut files = picked.iter();
         files.all(|(why, entry)| judge(why, entry, &target, &samples).is_good())
@@ -348,6 +409,7 @@ fn drill_into(
         files,
         took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         second_opinion,
+        typed: false,
     })
 }
 
@@ -357,6 +419,9 @@ fn pick(
     snapshot: &Snapshot,
     context: Context<'_>,
 ) -> Result<Vec<(&'static str, Entry)>, crate::layer::Error> {
+    let sentinel = context.config.sentinel.as_ref();
+    let sentinel = sentinel.and_then(|file| TreePath::from_local(file).ok());
+    let mut found_sentinel = None;
     let mut best: [Option<Entry>; 4] = [None, None, None, None];
     let mut random: Vec<Entry> = Vec::new();
     let mut seen: u64 = 0;
@@ -374,6 +439,10 @@ fn pick(
             return ControlFlow::Continue(());
         }
         if entry.size == 0 {
+            return ControlFlow::Continue(());
+        }
+        if sentinel.as_ref() == Some(&entry.path) {
+            found_sentinel = Some(entry);
             return ControlFlow::Continue(());
         }
         let better: [fn(&Entry, &Entry) -> bool; 4] = [
@@ -405,8 +474,9 @@ fn pick(
         .zip(best)
         .filter_map(|(name, entry)| Some((name, entry?)));
     let random = random.into_iter().map(|entry| ("random", entry));
+    let sentinel = found_sentinel.map(|entry| ("sentinel", entry));
     let mut picked: Vec<(&'static str, Entry)> = Vec::new();
-    for (why, entry) in named.chain(random) {
+    for (why, entry) in sentinel.into_iter().chain(named).chain(random) {
         if picked.iter().all(|(_, known)| known.path != entry.path) {
             picked.push((why, entry));
         }

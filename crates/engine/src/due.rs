@@ -5,6 +5,8 @@
 //! first. Reading layers back has a turn of its own, so that a verification that takes hours does
 //! not keep the next backup from being made.
 
+use std::collections::HashMap;
+
 use jiff::{SignedDuration, ZonedDateTime};
 use serde::Serialize;
 
@@ -21,6 +23,7 @@ use crate::plan::{Plan, Wanted, plan};
 use crate::report::{Outcome, Report};
 use crate::rolling::{self, Rolled};
 use crate::run::{record_failure, run};
+use crate::second_opinion::{OpinionReport, is_to_be_had, second_opinion};
 use crate::status::status;
 use crate::turn::{Turn, Work};
 use crate::upkeep::{NotPruned, PruneReport, prune_backed_up};
@@ -42,6 +45,8 @@ pub struct Due {
     pub not_pruned: Vec<NotPruned>,
     /// The verifications, one for each depth that was due.
     pub verify: Vec<VerifyReport>,
+    /// What the stock programs said; `None` when none was to be asked.
+    pub second_opinion: Option<OpinionReport>,
     /// The parts of layers that were read back, where that is done by parts.
     pub rolled: Vec<Rolled>,
     /// The drill; `None` when none was due.
@@ -77,7 +82,9 @@ impl Due {
             let is_good = rolled.findings.is_empty() && rolled.failure.is_none();
             Outcome::of_layers(usize::from(is_good), 1, false)
         });
-        let all = backed_up.chain(verified).chain(rolled).chain(drilled);
+        let asked = self.second_opinion.iter().map(|report| report.outcome);
+        let all = backed_up.chain(verified).chain(asked);
+        let all = all.chain(rolled).chain(drilled);
         let all: Vec<Outcome> = all.collect();
         let has = |outcome| all.contains(&outcome);
         match all.first()? {
@@ -121,6 +128,7 @@ pub fn run_due(context: Context<'_>, watch: Watch<'_>) -> Result<Due, Error> {
     drop(turn);
     let ReadBack {
         verify,
+        second_opinion,
         rolled,
         drill,
     } = if watch.stop.is_requested() {
@@ -138,6 +146,7 @@ pub fn run_due(context: Context<'_>, watch: Watch<'_>) -> Result<Due, Error> {
         pruned: made.pruned,
         not_pruned: made.not_pruned,
         verify,
+        second_opinion,
         rolled,
         drill,
         waiting,
@@ -233,6 +242,7 @@ pub fn back_up(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Du
         pruned: made.pruned,
         not_pruned: made.not_pruned,
         verify: Vec::new(),
+        second_opinion: None,
         rolled: Vec::new(),
         drill: None,
         not_due: Vec::new(),
@@ -268,6 +278,7 @@ fn tell(due: &Due, ping: Option<&str>, context: Context<'_>) -> Vec<Undelivered>
 #[derive(Default)]
 struct ReadBack {
     verify: Vec<VerifyReport>,
+    second_opinion: Option<OpinionReport>,
     rolled: Vec<Rolled>,
     drill: Option<DrillReport>,
 }
@@ -281,7 +292,17 @@ fn verify_due(context: Context<'_>, watch: Watch<'_>) -> Result<ReadBack, Error>
     };
     let now = context.machine.now();
     let history = History::new(&context.machine.places.state);
-    let past = Past::read(&history, context.config, now.timestamp())?;
+    let schedule = context.config.verify.second_opinion;
+    let usual = |layer: &config::Layer| layer.local_store().map(|_| Schedule::EveryDays(30));
+    let opinions: HashMap<&str, Schedule> = context
+        .config
+        .layers
+        .iter()
+        .filter(|layer| is_to_be_had(layer, context.machine))
+        .filter_map(|layer| Some((layer.name.as_str(), schedule.or_else(|| usual(layer))?)))
+        .collect();
+    let has_opinion = |layer: &config::Layer| opinions.contains_key(layer.name.as_str());
+    let past = Past::read_with(&history, context.config, now.timestamp(), &has_opinion)?;
     let ready = |is_due: &dyn Fn(&LayerPast) -> bool| -> Vec<&config::Layer> {
         let layers = context.config.layers.iter();
         let layers = layers.filter(|layer| layer.is_runnable()).filter(|layer| {
@@ -310,11 +331,38 @@ fn verify_due(context: Context<'_>, watch: Watch<'_>) -> Result<ReadBack, Error>
     } else {
         Some(drill(&layers, context, watch)?)
     };
+    let mut layers = ready(&|past| past.succeeded.is_some());
+    layers.retain(|layer| {
+        let schedule = opinions.get(layer.name.as_str());
+        schedule.is_some_and(|schedule| is_opinion_due(*schedule, &past.of(&layer.name), &now))
+    });
+    let second_opinion = if layers.is_empty() || watch.stop.is_requested() {
+        None
+    } else {
+        match Turn::take(Work::Backup, context.machine) {
+            Ok(_turn) => Some(second_opinion(&layers, context, watch)?),
+            // A backup goes first; the next run asks.
+            Err(Error::Busy { .. }) => None,
+            Err(error) => return Err(error),
+        }
+    };
     Ok(ReadBack {
         verify: reports,
+        second_opinion,
         rolled,
         drill: drilled,
     })
+}
+
+/// Whether the stock program is to be asked about a layer now; the first time a period after its first
+/// snapshot.
+fn is_opinion_due(schedule: Schedule, past: &LayerPast, now: &ZonedDateTime) -> bool {
+    let rests = past
+        .no_second_opinion
+        .is_some_and(|at| now.timestamp().duration_since(at).abs() < VERIFY_RETRY);
+    let last = past.second_opinion.or(past.first_succeeded);
+    let last = last.map(|at| at.to_zoned_datetime(now.time_zone().clone()));
+    !rests && schedule.is_due(last.as_ref(), now)
 }
 
 /// Whether a layer is to be drilled now: the first time soon after its first snapshot, for nothing

@@ -108,6 +108,19 @@ pub enum Event {
         /// What was found, one sentence each; empty when all is well.
         findings: Vec<String>,
     },
+    /// The stock program of a layer's format has checked it.
+    SecondOpinion {
+        /// Which layer.
+        layer: String,
+        /// The program.
+        program: String,
+        /// When it was finished.
+        at: Timestamp,
+        /// What it found, in its own words; empty when all is well.
+        findings: Vec<String>,
+        /// How long it took.
+        took_ms: u64,
+    },
     /// A layer has held the others up for too long: they go on, and it gets the rest alone.
     LeftBehind {
         /// Which layer.
@@ -180,6 +193,7 @@ impl Event {
             | Self::LayerDone { layer, .. }
             | Self::LayerFailed { layer, .. }
             | Self::Verified { layer, .. }
+            | Self::SecondOpinion { layer, .. }
             | Self::Pruned { layer, .. }
             | Self::Restored { layer, .. }
             | Self::Drilled { layer, .. } => Some(layer),
@@ -206,6 +220,8 @@ pub enum Verb {
     Backup,
     /// Reads layers back.
     Verify,
+    /// Lets the stock programs check layers.
+    SecondOpinion,
     /// Brings files back.
     Restore,
     /// Brings some files back to see whether that works.

@@ -12,7 +12,7 @@ use crate::status::{LayerStatus, State, Status};
 /// What one metric is called, means, and is worth for a layer.
 type Metric = (&'static str, &'static str, fn(&LayerStatus) -> Option<f64>);
 
-const OF_LAYERS: [Metric; 10] = [
+const OF_LAYERS: [Metric; 11] = [
     (
         "layer_good",
         "Whether the layer got its snapshot when it was due: 1 or 0.",
@@ -72,6 +72,11 @@ const OF_LAYERS: [Metric; 10] = [
         "layer_last_verified_timestamp_seconds",
         "When the layer was last read back.",
         |layer| layer.verified.as_ref().map(|verified| seconds(verified.at)),
+    ),
+    (
+        "layer_last_second_opinion_timestamp_seconds",
+        "When the stock program of the format last checked the layer.",
+        |layer| layer.second_opinion.as_ref().map(|said| seconds(said.at)),
     ),
     (
         "layer_last_restored_timestamp_seconds",

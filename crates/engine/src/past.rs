@@ -43,14 +43,18 @@ pub(crate) struct LayerPast {
     pub(crate) unverified: Option<Timestamp>,
     /// When a drill last could not be made, after it last could.
     pub(crate) undrilled: Option<Timestamp>,
+    /// When the stock program last checked it, and when it last could not, after it last could.
+    pub(crate) second_opinion: Option<Timestamp>,
+    pub(crate) no_second_opinion: Option<Timestamp>,
 }
 
 impl LayerPast {
-    fn is_complete(&self) -> bool {
+    fn is_complete(&self, with_opinion: bool) -> bool {
         self.succeeded.is_some()
             && self.structure.is_some()
             && self.data.is_some()
             && self.drilled.is_some()
+            && (!with_opinion || self.second_opinion.is_some())
     }
 }
 
@@ -61,9 +65,20 @@ impl Past {
         config: &config::Config,
         now: Timestamp,
     ) -> Result<Self, Error> {
+        Self::read_with(history, config, now, &|_| false)
+    }
+
+    /// The same, and for these layers also when the stock program was last asked.
+    pub(crate) fn read_with(
+        history: &History,
+        config: &config::Config,
+        now: Timestamp,
+        has_opinion: &dyn Fn(&config::Layer) -> bool,
+    ) -> Result<Self, Error> {
         let mut past = Self::default();
         for operation in history.operations()? {
-            let is_complete = |layer: &config::Layer| past.of(&layer.name).is_complete();
+            let is_complete =
+                |layer: &config::Layer| past.of(&layer.name).is_complete(has_opinion(layer));
             if past.totals.is_some() && config.layers.iter().all(is_complete) {
                 break;
             }
@@ -114,6 +129,9 @@ impl Past {
                     if verb == Verb::Drill && layer.drilled.is_none() {
                         layer.undrilled.get_or_insert(at);
                     }
+                    if verb == Verb::SecondOpinion && layer.second_opinion.is_none() {
+                        layer.no_second_opinion.get_or_insert(at);
+                    }
                 }
                 Event::Verified {
                     ref layer,
@@ -129,6 +147,9 @@ impl Past {
                 }
                 Event::Drilled { ref layer, at, .. } if is_credible(at, now) => {
                     self.of_mut(layer).drilled.get_or_insert(at);
+                }
+                Event::SecondOpinion { ref layer, at, .. } if is_credible(at, now) => {
+                    self.of_mut(layer).second_opinion.get_or_insert(at);
                 }
                 Event::Committing { totals } => {
                     self.totals.get_or_insert(totals);

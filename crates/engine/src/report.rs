@@ -83,7 +83,8 @@ pub enum Outcome {
 
 impl Outcome {
     /// How an operation ended that was stopped, or in which so many of its layers are good.
-    pub(crate) fn of_layers(good: usize, all: usize, stopped: bool) -> Self {
+    #[must_use]
+    pub fn of_layers(good: usize, all: usize, stopped: bool) -> Self {
         if stopped {
             Self::Stopped
         } else if good == all {

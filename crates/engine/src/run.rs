@@ -19,7 +19,7 @@ use crate::machine::Context;
 use crate::operation::Operation;
 use crate::report::{LayerReport, LayerResult, Outcome, Problems, Report};
 use crate::sample::{self, Samples};
-use crate::{Error, Plan, config, guard};
+use crate::{Error, Plan, config, guard, sentinel};
 
 /// Does what the plan says.
 ///
@@ -29,7 +29,8 @@ use crate::{Error, Plan, config, guard};
 ///
 /// When the run could not begin. What goes wrong with a layer or a file stands in the report.
 pub fn run(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Report, Error> {
-    let mut samples = Samples::read(context.machine);
+    sentinel::write(context.config, context.machine);
+    let mut samples = Samples::read(context.config, context.machine);
     let mut watcher = guard::Watcher::new(context.config, context.machine);
     let mut feed = catalogue::Feed::new(context.machine);
     let mut is_whole = true;

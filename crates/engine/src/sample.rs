@@ -13,13 +13,16 @@ use sha2::{Digest, Sha256};
 use tree::{Body, Ending, Entry, Step, Time, TreePath};
 
 use crate::event::PathRecord;
-use crate::{Machine, replace_private_file};
+use crate::{Config, Machine, replace_private_file};
 
 /// Most paths in the sample.
 const PATHS_MAX: usize = 256;
 
 /// Most versions of a path that are remembered: layers may lag behind one another.
 const VERSIONS_MAX: usize = 4;
+
+/// The same of the sentinel, which is another one in each run.
+const SENTINELS_MAX: usize = 400;
 
 /// Larger files are not sampled: 16 MiB.
 pub(crate) const SIZE_MAX: u64 = 16 << 20;
@@ -44,6 +47,8 @@ struct Kept {
 pub(crate) struct Samples {
     /// By the place in the order.
     kept: BTreeMap<u64, Kept>,
+    /// The one that is always in it, and first.
+    sentinel: Option<TreePath>,
     /// The file that is being read, when it is sampled.
     open: Option<(Entry, Sha256)>,
     changed: bool,
@@ -77,7 +82,13 @@ pub(crate) fn hex(digest: &[u8]) -> String {
 
 impl Samples {
     /// What earlier runs sampled. What cannot be read is begun anew.
-    pub(crate) fn read(machine: &Machine) -> Self {
+    pub(crate) fn read(config: &Config, machine: &Machine) -> Self {
+        let sentinel = config.sentinel.as_ref();
+        let sentinel = sentinel.and_then(|file| TreePath::from_local(file).ok());
+        let place = |path: &TreePath| match sentinel.as_ref() == Some(path) {
+            true => 0,
+            false => place(path),
+        };
         let read = fs::read(file(machine)).ok();
         let list: Vec<Kept> = read
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
@@ -87,6 +98,7 @@ impl Samples {
             .filter_map(|kept| Some((place(&kept.path.to_path()?), kept)));
         Self {
             kept: kept.take(PATHS_MAX).collect(),
+            sentinel,
             ..Self::default()
         }
     }
@@ -105,6 +117,10 @@ impl Samples {
         match step {
             Step::Entry { entry, body } => {
                 self.open = None;
+                let place = place.map(|place| match self.is_sentinel(&entry.path) {
+                    true => 0,
+                    false => place,
+                });
                 if !place.is_some_and(|place| self.takes(entry, place)) {
                     return;
                 }
@@ -144,6 +160,18 @@ impl Samples {
         }
     }
 
+    fn is_sentinel(&self, path: &TreePath) -> bool {
+        self.sentinel.as_ref() == Some(path)
+    }
+
+    /// The place of a path in this sample.
+    fn place(&self, path: &TreePath) -> u64 {
+        match self.is_sentinel(path) {
+            true => 0,
+            false => place(path),
+        }
+    }
+
     fn takes(&self, entry: &Entry, place: u64) -> bool {
         if entry.size == 0 || entry.size > SIZE_MAX {
             return false;
@@ -158,13 +186,18 @@ impl Samples {
             modified_ns: entry.mtime.nanoseconds,
             sha256: hex(digest),
         };
-        let kept = self.kept.entry(place(&entry.path)).or_insert_with(|| Kept {
+        let versions_max = match self.is_sentinel(&entry.path) {
+            true => SENTINELS_MAX,
+            false => VERSIONS_MAX,
+        };
+        let place = self.place(&entry.path);
+        let kept = self.kept.entry(place).or_insert_with(|| Kept {
             path: PathRecord::from(&entry.path),
             versions: Vec::new(),
         });
         kept.versions.retain(|known| *known != version);
         kept.versions.insert(0, version);
-        kept.versions.truncate(VERSIONS_MAX);
+        kept.versions.truncate(versions_max);
         self.changed = true;
         if self.kept.len() > PATHS_MAX {
             self.kept.pop_last();
@@ -174,7 +207,7 @@ impl Samples {
     /// Whether a file had this SHA-256 when it was backed up as this entry; `None` when that was
     /// not recorded.
     pub(crate) fn confirm(&self, entry: &Entry, sha256: &str) -> Option<bool> {
-        let kept = self.kept.get(&place(&entry.path))?;
+        let kept = self.kept.get(&self.place(&entry.path))?;
         let mut versions = kept.versions.iter().filter(|version| {
             version.size == entry.size && is_moment(entry.mtime, version.modified_ns)
         });

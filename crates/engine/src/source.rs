@@ -96,6 +96,7 @@ impl Reading {
             never: never.collect::<Result<_, BadPath>>()?,
         };
         reading.add_configuration(config)?;
+        reading.add_sentinel(config)?;
         Ok(reading)
     }
 
@@ -110,6 +111,19 @@ impl Reading {
         if is_wanted && !matches!(self.explain(&file)?, Why::Included { .. }) {
             self.sources.push(tree::Source {
                 roots: vec![file],
+                ..tree::Source::default()
+            });
+        }
+        Ok(())
+    }
+
+    /// Adds the file that every drill has to bring back, which may not have been written yet.
+    fn add_sentinel(&mut self, config: &Config) -> Result<(), BadPath> {
+        if let Some(file) = &config.sentinel
+            && matches!(self.explain(file)?, Why::NotInSources | Why::LeftOut { .. })
+        {
+            self.sources.push(tree::Source {
+                roots: vec![file.clone()],
                 ..tree::Source::default()
             });
         }

@@ -62,12 +62,18 @@ pub struct LayerStatus {
     pub waiting: Option<Waiting>,
     /// When it was last read back, and what was found.
     pub verified: Option<Verified>,
+    /// What the stock program of its format said last, where it was asked.
+    pub second_opinion: Option<SecondOpinion>,
     /// When every byte was read back by parts for the last time, where that is done.
     pub rolled_at: Option<Timestamp>,
     /// When files last came back from it.
     pub restored_at: Option<Timestamp>,
     /// Its last drill.
     pub drill: Option<Drill>,
+    /// When a person last typed its passphrase for a drill.
+    pub typed_at: Option<Timestamp>,
+    /// Whether that is longer ago than the configuration wants.
+    pub is_typing_due: bool,
 }
 
 /// A drill of the past.
@@ -85,6 +91,19 @@ pub struct Drill {
     pub took_ms: u64,
     /// The stock program that agreed, where one was asked.
     pub second_opinion: Option<String>,
+}
+
+/// What a stock program said in the past.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SecondOpinion {
+    /// When.
+    pub at: Timestamp,
+    /// The program.
+    pub program: String,
+    /// What it found; empty when all was well.
+    pub findings: Vec<String>,
+    /// How long it took.
+    pub took_ms: u64,
 }
 
 /// How a layer stands, best first.
@@ -171,9 +190,17 @@ pub fn status_again(context: Context<'_>, memory: &mut Outlines) -> Result<Statu
         .map(|layer| {
             let known = known.remove(&layer.name).unwrap_or_default();
             let waits = waiting.iter().find(|waiting| waiting.layer == layer.name);
+            let status = of_layer(layer, known, waits.cloned(), &now);
+            let is_long_ago = |period| {
+                let typed = status.typed_at.map(|at| now.timestamp().duration_since(at));
+                typed.is_none_or(|ago| ago.unsigned_abs() > period)
+            };
             LayerStatus {
                 rolled_at: rolling::ended(&layer.name, context.machine),
-                ..of_layer(layer, known, waits.cloned(), &now)
+                is_typing_due: layer.passphrase.is_some()
+                    && status.last.is_some()
+                    && context.config.verify.passphrase.is_some_and(is_long_ago),
+                ..status
             }
         })
         .collect();
@@ -200,6 +227,8 @@ struct Known {
     data_was_verified: bool,
     restored_at: Option<Timestamp>,
     drill: Option<Drill>,
+    second_opinion: Option<SecondOpinion>,
+    typed_at: Option<Timestamp>,
 }
 
 impl Known {
@@ -284,6 +313,21 @@ fn take_in(
                     findings: findings.clone(),
                 });
             }
+            Event::SecondOpinion {
+                layer,
+                program,
+                at,
+                findings,
+                took_ms,
+            } => {
+                let said = || SecondOpinion {
+                    at: *at,
+                    program: program.clone(),
+                    findings: findings.clone(),
+                    took_ms: *took_ms,
+                };
+                of(known, layer).second_opinion.get_or_insert_with(said);
+            }
             Event::Restored { layer, at, .. } => {
                 of(known, layer).restored_at.get_or_insert(*at);
             }
@@ -293,6 +337,9 @@ fn take_in(
                 faults,
                 evidence,
             } => {
+                if evidence.typed {
+                    of(known, layer).typed_at.get_or_insert(*at);
+                }
                 of(known, layer).drill.get_or_insert_with(|| Drill {
                     at: *at,
                     faults: faults.clone(),
@@ -344,10 +391,9 @@ fn of_layer(
 ) -> LayerStatus {
     let last_at = known.last.as_ref().map(|last| last.at);
     let due = next_due(layer.schedule, last_at, now);
-    let is_damaged = known
-        .verified
-        .as_ref()
-        .is_some_and(|verified| !verified.findings.is_empty());
+    let verified = known.verified.iter().map(|verified| &verified.findings);
+    let said = known.second_opinion.iter().map(|said| &said.findings);
+    let is_damaged = verified.chain(said).any(|findings| !findings.is_empty());
     let failed_drill = known
         .drill
         .as_ref()
@@ -378,9 +424,12 @@ fn of_layer(
         waiting: waiting.filter(|_| due.as_ref().is_some_and(|due| due <= now)),
         next_due: due.map(|due| due.timestamp()),
         verified: known.verified,
+        second_opinion: known.second_opinion,
         rolled_at: None,
         restored_at: known.restored_at,
         drill: known.drill,
+        typed_at: known.typed_at,
+        is_typing_due: false,
     }
 }
 

@@ -53,12 +53,7 @@ pub fn recipe(layer: &config::Layer, snapshot: &str, paths: &[TreePath]) -> Opti
             })
         }
         Kind::Duplicity { .. } => {
-            // Both write other places in ways of their own.
-            let url = match layer.local_store() {
-                Some(folder) => word(format!("file://{}", folder.display()).as_bytes()),
-                None if layer.store.starts_with("sftp://") => store,
-                None => return None,
-            };
+            let url = word(duplicity_url(layer)?.as_bytes());
             let restore = match paths {
                 [] => vec![format!("duplicity restore {url} restored")],
                 paths => paths
@@ -83,6 +78,15 @@ pub fn recipe(layer: &config::Layer, snapshot: &str, paths: &[TreePath]) -> Opti
     }
 }
 
+/// The store as stock duplicity writes it; `None` where both write it in ways of their own.
+pub(crate) fn duplicity_url(layer: &config::Layer) -> Option<String> {
+    match layer.local_store() {
+        Some(folder) => Some(format!("file://{}", folder.display())),
+        None if layer.store.starts_with("sftp://") => Some(layer.store.clone()),
+        None => None,
+    }
+}
+
 /// A word for a shell.
 pub(crate) fn word(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
@@ -96,12 +100,16 @@ pub(crate) fn word(bytes: &[u8]) -> String {
     }
 }
 
-/// Where a program stands, looked up as a shell would.
+/// Where a program stands, looked up as a shell would. This program under that name is none: it would
+/// agree with itself.
 pub(crate) fn find_program(name: &str, machine: &Machine) -> Option<PathBuf> {
     let path = (machine.variable)("PATH")?;
-    std::env::split_paths(&path)
+    let found = std::env::split_paths(&path)
         .map(|folder| folder.join(name))
-        .find(|candidate| candidate.is_file())
+        .find(|candidate| candidate.is_file())?;
+    let ourselves = Path::new("/proc/self/exe").canonicalize().ok();
+    let is_ours = ourselves.is_some() && found.canonicalize().ok() == ourselves;
+    (!is_ours).then_some(found)
 }
 
 /// Runs the lines of a borg recipe in a folder, as on a new machine: without caches and without
@@ -113,34 +121,10 @@ pub(crate) fn run_borg(
     passphrase: Option<&Secret>,
     machine: &Machine,
 ) -> Result<(), String> {
-    let real = borg::Home::from_environment(&machine.places.home, |name| (machine.variable)(name));
     for line in lines {
         let mut command = Command::new("sh");
-        command.args(["-c", line]).current_dir(folder).env_clear();
-        for name in [
-            "PATH",
-            "LANG",
-            "LC_ALL",
-            "SSH_AUTH_SOCK",
-            "BORG_RSH",
-            "BORG_REMOTE_PATH",
-        ] {
-            if let Some(value) = (machine.variable)(name) {
-                command.env(name, value);
-            }
-        }
-        let variables: [(&str, OsString); 8] = [
-            ("HOME", machine.places.home.clone().into_os_string()),
-            ("BORG_BASE_DIR", home.as_os_str().to_owned()),
-            ("BORG_KEYS_DIR", real.keys.clone().into_os_string()),
-            // The passphrase comes on a pipe: the environment of a process can be looked at.
-            ("BORG_PASSPHRASE_FD", "0".into()),
-            ("BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK", "yes".into()),
-            ("BORG_RELOCATED_REPO_ACCESS_IS_OK", "yes".into()),
-            ("BORG_EXIT_CODES", "modern".into()),
-            ("PYTHONWARNINGS", "ignore".into()),
-        ];
-        command.envs(variables);
+        command.args(["-c", line]).current_dir(folder);
+        borg_environment(&mut command, home, machine);
         let input = passphrase.map_or("", Secret::expose).as_bytes();
         let ended = program::run(&mut command, input, PATIENCE)
             .map_err(|error| format!("`{line}`: {error}"))?;
@@ -149,4 +133,34 @@ pub(crate) fn run_borg(
         }
     }
     Ok(())
+}
+
+/// Lets stock borg work as on a new machine, with a memory in `home` and the passphrase as its input.
+pub(crate) fn borg_environment(command: &mut Command, home: &Path, machine: &Machine) {
+    let real = borg::Home::from_environment(&machine.places.home, |name| (machine.variable)(name));
+    command.env_clear();
+    for name in [
+        "PATH",
+        "LANG",
+        "LC_ALL",
+        "SSH_AUTH_SOCK",
+        "BORG_RSH",
+        "BORG_REMOTE_PATH",
+    ] {
+        if let Some(value) = (machine.variable)(name) {
+            command.env(name, value);
+        }
+    }
+    let variables: [(&str, OsString); 8] = [
+        ("HOME", machine.places.home.clone().into_os_string()),
+        ("BORG_BASE_DIR", home.as_os_str().to_owned()),
+        ("BORG_KEYS_DIR", real.keys.clone().into_os_string()),
+        // The passphrase comes on a pipe: the environment of a process can be looked at.
+        ("BORG_PASSPHRASE_FD", "0".into()),
+        ("BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK", "yes".into()),
+        ("BORG_RELOCATED_REPO_ACCESS_IS_OK", "yes".into()),
+        ("BORG_EXIT_CODES", "modern".into()),
+        ("PYTHONWARNINGS", "ignore".into()),
+    ];
+    command.envs(variables);
 }

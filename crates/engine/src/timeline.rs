@@ -129,6 +129,12 @@ fn moments(operation: &Operation) -> Vec<Moment> {
                 at,
                 findings,
                 ..
+            }
+            | Event::SecondOpinion {
+                layer,
+                at,
+                findings,
+                ..
             } => {
                 add(layer, *at, faults(findings));
             }

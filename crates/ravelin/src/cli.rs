@@ -470,6 +470,9 @@ pub(crate) struct Verify {
     /// part of the store
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "data")]
     pub(crate) max_duration: Option<std::time::Duration>,
+    /// Let stock `borg` or `duplicity` check the layers, where they are installed
+    #[arg(long, conflicts_with_all = ["data", "max_duration"])]
+    pub(crate) second_opinion: bool,
 }
 
 /// A duration as people write it.
@@ -518,6 +521,9 @@ pub(crate) struct Drill {
     /// Restore nothing; print what the last drills showed, as a page to be filed
     #[arg(long)]
     pub(crate) evidence: bool,
+    /// Ask for each passphrase, rather than fetch it from where it is kept: is it still known?
+    #[arg(long, conflicts_with = "evidence")]
+    pub(crate) type_passphrase: bool,
 }
 
 #[derive(Debug, Args)]

@@ -45,6 +45,8 @@ pub(crate) struct Ask {
     pub(crate) visitor: Option<Visitor>,
     /// The cookie of the session.
     pub(crate) cookie: Option<String>,
+    /// What a program sends instead of it.
+    pub(crate) bearer: Option<String>,
     /// The language.
     pub(crate) say: Say,
     /// When it came, where this machine is.
@@ -218,7 +220,9 @@ pub(crate) fn ask(page: &Page, uri: &axum::http::Uri, headers: &HeaderMap, form:
         .and_then(|cookie| page.sessions.visitor(cookie, now.timestamp()));
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let accepted = header("accept-language").unwrap_or_default();
+    let bearer = header("authorization").and_then(|value| value.strip_prefix("Bearer "));
     Ask {
+        bearer: bearer.map(|token| token.trim().to_owned()),
         path: uri.path().to_owned(),
         query: Pairs::parse(uri.query().unwrap_or_default().as_bytes()),
         form,

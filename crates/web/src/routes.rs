@@ -10,7 +10,8 @@ use axum::routing::{MethodRouter, post, put};
 use crate::ask::{done, done_by_all, shown, shown_to_all};
 use crate::fault::Fault;
 use crate::screens::{
-    activity, drop, job, layers, overview, restore, settings, sheet, sign_in, sources, welcome,
+    activity, drop, job, layers, metrics, overview, restore, settings, sheet, sign_in, sources,
+    welcome,
 };
 use crate::{Page, assets, guard};
 
@@ -85,6 +86,7 @@ pub fn app(page: Arc<Page>) -> Router {
         .route("/job/stop", done(job::stop))
         .route("/activity", shown(activity::show))
         .route("/sheet", shown(sheet::show))
+        .route("/metrics", shown_to_all(metrics::show))
         .route("/settings", shown(settings::show))
         .route("/settings/schedule", done(settings::schedule))
         .route("/settings/language", done(settings::set_language))

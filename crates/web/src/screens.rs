@@ -4,6 +4,7 @@ pub(crate) mod activity;
 pub(crate) mod drop;
 pub(crate) mod job;
 pub(crate) mod layers;
+pub(crate) mod metrics;
 pub(crate) mod overview;
 pub(crate) mod restore;
 pub(crate) mod settings;

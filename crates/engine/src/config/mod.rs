@@ -60,6 +60,10 @@ pub struct Config {
     pub notify: Vec<Notify>,
     /// Where numbers for Prometheus are written after each run.
     pub metrics: Option<PathBuf>,
+    /// What has to be sent to the page to get the same numbers there; `None`: it gives none.
+    pub metrics_token: Option<Reference>,
+    /// The file that every drill has to bring back; `None`: there is none.
+    pub sentinel: Option<PathBuf>,
     /// Every setting in effect, with where it comes from.
     pub settings: Vec<Setting>,
 }
@@ -83,8 +87,15 @@ pub struct Verify {
     pub data: Schedule,
     /// Whether real files come back as they were.
     pub drill: Schedule,
+    /// Whether the stock program of the format, where it is installed, finds all well. `None`: as
+    /// if it said monthly for layers on this machine, and never for others.
+    pub second_opinion: Option<Schedule>,
     /// In how long every byte is read back by parts, one at each scheduled run; `None`: not so.
     pub rolling: Option<Duration>,
+    /// How often each passphrase is to be typed by a person; `None`: never.
+    pub passphrase: Option<Duration>,
+    /// Whether a file is written before each backup that every drill has to bring back.
+    pub sentinel: bool,
 }
 
 /// Why there is no configuration.
@@ -159,7 +170,7 @@ impl Config {
         let verify = Verify::read(&root);
         let guard = Guard::read(&root);
         let notify = notify::read(&root, places);
-        let metrics = read_metrics(&root, places);
+        let (metrics, metrics_token) = read_metrics(&root, places);
         root.end(&[]);
         let settings = reader.finish().map_err(mistakes)?;
         Ok(Self {
@@ -172,6 +183,8 @@ impl Config {
             guard,
             notify,
             metrics,
+            metrics_token,
+            sentinel: verify.sentinel.then(|| crate::sentinel::place(places)),
             settings,
         })
     }
@@ -249,6 +262,9 @@ impl Config {
                 ));
             }
         }
+        if let Some(Reference::File(path)) = &self.metrics_token {
+            files.push((path.clone(), "the token of `[metrics]`".to_owned()));
+        }
         for notify in &self.notify {
             if let Some(Reference::File(path)) = notify.secret() {
                 files.push((path.clone(), "a secret of `[[notify]]`".to_owned()));
@@ -319,7 +335,10 @@ impl Verify {
             structure: Schedule::EveryDays(7),
             data: Schedule::EveryDays(30),
             drill: Schedule::EveryDays(7),
+            second_opinion: None,
             rolling: None,
+            passphrase: None,
+            sentinel: false,
         };
         let Some(section) = root.table("verify") else {
             return usual;
@@ -328,27 +347,44 @@ impl Verify {
             structure: schedule(&section, "structure", usual.structure),
             data: schedule(&section, "data", usual.data),
             drill: schedule(&section, "drill", usual.drill),
-            rolling: section.read("rolling", "a duration like `4 weeks`", |text| {
-                duration(text).filter(|period| *period >= Duration::from_secs(24 * 3600))
-            }),
+            second_opinion: section
+                .has("second-opinion")
+                .then(|| schedule(&section, "second-opinion", Schedule::EveryDays(30))),
+            rolling: period(&section, "rolling"),
+            passphrase: period(&section, "passphrase"),
+            sentinel: section.flag("sentinel", false),
         };
-        if let Some(rolling) = verify.rolling {
-            section.settled("rolling", format!("{} s", rolling.as_secs()));
-        }
         section.end(&[]);
         verify
     }
 }
 
-fn read_metrics(root: &Section<'_>, places: &Places) -> Option<PathBuf> {
-    let section = root.table("metrics")?;
-    let file = section.required_string("file");
+/// Reads a duration of a day or more that has no default.
+fn period(section: &Section<'_>, key: &'static str) -> Option<Duration> {
+    let period = section.read(key, "a duration like `4 weeks`", |text| {
+        duration(text).filter(|period| *period >= Duration::from_secs(24 * 3600))
+    });
+    if let Some(period) = period {
+        section.settled(key, format!("{} s", period.as_secs()));
+    }
+    period
+}
+
+fn read_metrics(root: &Section<'_>, places: &Places) -> (Option<PathBuf>, Option<Reference>) {
+    let Some(section) = root.table("metrics") else {
+        return (None, None);
+    };
+    if !section.has("file") && !section.has("token") {
+        section.mistake("file", Fault::Missing);
+    }
+    let file = section.string("file");
     let file = file.map(|typed| absolute(&section, "file", typed, places));
     if let Some(file) = &file {
         section.settled("file", file.display().to_string());
     }
+    let token = layer::secret(&section, "token", places);
     section.end(&[]);
-    file
+    (file, token)
 }
 
 /// Reads a schedule that has a default.

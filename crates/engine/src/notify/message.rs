@@ -7,6 +7,7 @@ use crate::due::Due;
 use crate::explain::Explanation;
 use crate::guard::Alarm;
 use crate::report::{LayerResult, Report};
+use crate::second_opinion::OpinionResult;
 use crate::status::{LayerStatus, State, Status};
 use crate::verify::VerifyResult;
 use crate::{Machine, layer};
@@ -81,6 +82,8 @@ impl Message {
         let (what, text) = match occasion {
             Occasion::Failure if layer.state == State::Damaged => {
                 let findings = layer.verified.iter().flat_map(|found| &found.findings);
+                let opinion = layer.second_opinion.iter();
+                let findings = findings.chain(opinion.flat_map(|said| &said.findings));
                 let findings: Vec<&str> = findings.map(String::as_str).take(10).collect();
                 let next = "Back up to another layer before anything is repaired.";
                 (
@@ -196,6 +199,23 @@ pub(super) fn log(due: &Due) -> String {
                     text.push_str(&format!("{name}: verified: {depth}\n"));
                 }
             }
+        }
+    }
+    for opinion in due.second_opinion.iter().flat_map(|report| &report.layers) {
+        let (name, program) = (&opinion.layer, opinion.program.unwrap_or_default());
+        match &opinion.result {
+            OpinionResult::Absent => {}
+            OpinionResult::Failed { failure } => text.push_str(&format!(
+                "{name}: stock {program} could not check it: {}\n",
+                explained(failure)
+            )),
+            OpinionResult::Done { findings, .. } if findings.is_empty() => {
+                text.push_str(&format!("{name}: stock {program} finds all well\n"));
+            }
+            OpinionResult::Done { findings, .. } => text.push_str(&format!(
+                "{name}: stock {program} finds damage: {}\n",
+                findings.join("; ")
+            )),
         }
     }
     for waiting in &due.waiting {

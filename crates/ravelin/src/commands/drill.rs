@@ -1,12 +1,13 @@
 //! `ravelin drill`
 
-use engine::config::Layer;
+use engine::config::{Config, Layer};
 use engine::drill::{DrillReport, DrillResult, Drilled, evidence};
-use engine::{DrilledFile, Next};
+use engine::{DrilledFile, Next, Outcome, Secret};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Ended, Session};
+use crate::ask::Terminal;
 use crate::cli::Drill;
 use crate::exit::Exit;
 use crate::human;
@@ -28,6 +29,9 @@ pub(crate) fn run(arguments: &Drill, session: &Session<'_>) -> Result<Exit, Ende
             print(&evidence, session)
         });
     }
+    if arguments.type_passphrase {
+        return ask(&layers, &config, session);
+    }
     let report = session.with_context(&config, |context| {
         let listener = Listener::new(session.output);
         let report = engine::drill::drill(&layers, context, listener.watch(session.stop));
@@ -46,6 +50,48 @@ pub(crate) fn run(arguments: &Drill, session: &Session<'_>) -> Result<Exit, Ende
         },
         _ => Exit::of_outcome(report.outcome),
     })
+}
+
+/// Drills each layer with the passphrase that is typed for it.
+fn ask(layers: &[&Layer], config: &Config, session: &Session<'_>) -> Result<Exit, Ended> {
+    let mut outcomes = Vec::new();
+    for layer in layers {
+        if layer.passphrase.is_none() {
+            session
+                .output
+                .say(&format!("{}: it has no passphrase", layer.name));
+            continue;
+        }
+        let mut terminal = Terminal::open().or_else(|_| Terminal::streams())?;
+        let prompt = format!("Passphrase of layer `{}`: ", layer.name);
+        let Some(typed) = terminal.ask_hidden(&prompt)? else {
+            session
+                .output
+                .say(&format!("{}: nothing was typed", layer.name));
+            outcomes.push(Outcome::Failed);
+            continue;
+        };
+        let typed = Secret::new(typed.to_string());
+        let report = session.with_context(config, |context| {
+            let listener = Listener::new(session.output);
+            let watch = listener.watch(session.stop);
+            let report = engine::drill::drill_typed(layer, &typed, context, watch);
+            listener.finish()?;
+            Ok(report?)
+        })?;
+        if session.output.json {
+            session.output.json(&report)?;
+        } else {
+            tell(&report, session);
+        }
+        outcomes.push(report.outcome);
+    }
+    let good = outcomes.iter().filter(|&&outcome| outcome == Outcome::Good);
+    let good = good.count();
+    Ok(Exit::of_outcome(match outcomes.len() {
+        0 => Outcome::Good,
+        all => Outcome::of_layers(good, all, session.stop.is_requested()),
+    }))
 }
 
 /// Says what was found: what is wrong always, the rest to those who want good news.

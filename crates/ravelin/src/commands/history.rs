@@ -117,6 +117,7 @@ fn row(moment: &Moment, session: &Session<'_>) -> Vec<String> {
     let verb = match moment.verb {
         Verb::Backup => "backup",
         Verb::Verify => "verify",
+        Verb::SecondOpinion => "second opinion",
         Verb::Restore => "restore",
         Verb::Drill => "drill",
         Verb::Prune => "prune",

@@ -4,7 +4,7 @@ use engine::drill::DrillReport;
 use engine::notify::Undelivered;
 use engine::upkeep::{NotPruned, PruneReport};
 use engine::wait::Waiting;
-use engine::{Due, HookFault, Report, Rolled, VerifyReport, Wanted};
+use engine::{Due, HookFault, OpinionReport, Report, Rolled, VerifyReport, Wanted};
 use serde::Serialize;
 
 use super::{Ended, Session, backup, drill, guard, notify, prune, verify};
@@ -50,6 +50,7 @@ struct DueRecord<'a> {
     pruned: &'a [PruneReport],
     not_pruned: &'a [NotPruned],
     verify: &'a [VerifyReport],
+    second_opinion: Option<&'a OpinionReport>,
     rolled: &'a [Rolled],
     drill: Option<&'a DrillReport>,
     waiting: &'a [Waiting],
@@ -66,6 +67,7 @@ impl<'a> DueRecord<'a> {
             pruned: &due.pruned,
             not_pruned: &due.not_pruned,
             verify: &due.verify,
+            second_opinion: due.second_opinion.as_ref(),
             rolled: &due.rolled,
             drill: due.drill.as_ref(),
             waiting: &due.waiting,
@@ -92,6 +94,9 @@ fn tell(due: &Due, before: &[Waiting], session: &Session<'_>) {
     prune::tell_all(&due.pruned, &due.not_pruned, session);
     for report in &due.verify {
         verify::tell(report, session);
+    }
+    if let Some(report) = &due.second_opinion {
+        verify::tell_opinions(report, session);
     }
     for part in &due.rolled {
         tell_part(part, session);
@@ -152,7 +157,8 @@ fn exit(due: &Due) -> Exit {
     let only_backup = due
         .backup
         .as_ref()
-        .filter(|_| due.verify.is_empty() && due.rolled.is_empty() && due.drill.is_none());
+        .filter(|_| due.verify.is_empty() && due.rolled.is_empty() && due.drill.is_none())
+        .filter(|_| due.second_opinion.is_none());
     match (due.outcome(), only_backup) {
         (Some(_), Some(report)) => backup::exit(report, due),
         (Some(outcome), None) => Exit::of_outcome(outcome),

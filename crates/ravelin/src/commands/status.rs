@@ -166,8 +166,9 @@ fn text(status: &Status, session: &Session<'_>) -> Result<String, Ended> {
     Ok(text)
 }
 
-fn of_layer(layer: &LayerStatus, now: Timestamp, session: &Session<'_>) -> String {
-    let (state, tone) = match layer.state {
+/// A word for how a layer stands.
+fn state_of(state: State) -> (&'static str, Tone) {
+    match state {
         State::Good => ("good", Tone::Good),
         State::Late => ("late", Tone::Warning),
         State::Failed => ("failed", Tone::Bad),
@@ -175,7 +176,11 @@ fn of_layer(layer: &LayerStatus, now: Timestamp, session: &Session<'_>) -> Strin
         State::Damaged => ("damaged", Tone::Bad),
         State::Never => ("no backup yet", Tone::Warning),
         State::NotRunnable => ("not run by itself", Tone::Warning),
-    };
+    }
+}
+
+fn of_layer(layer: &LayerStatus, now: Timestamp, session: &Session<'_>) -> String {
+    let (state, tone) = state_of(layer.state);
     let mut text = format!(
         "{}  {}  ({}, {})\n",
         layer.layer,
@@ -259,6 +264,20 @@ fn of_layer(layer: &LayerStatus, now: Timestamp, session: &Session<'_>) -> Strin
         }
         None => line("verified", "never: ravelin verify".to_owned()),
     }
+    if let Some(said) = &layer.second_opinion {
+        let found = match said.findings.len() {
+            0 => "all well".to_owned(),
+            count => format!(
+                "damage: {}",
+                human::count(u64::try_from(count).unwrap_or(0), "finding")
+            ),
+        };
+        let ago = human::ago(said.at, now);
+        line(
+            "2nd opinion",
+            format!("{ago}, stock {}: {found}", said.program),
+        );
+    }
     if let Some(at) = layer.rolled_at {
         line("read all", format!("{}, by parts", human::ago(at, now)));
     }
@@ -275,6 +294,19 @@ fn of_layer(layer: &LayerStatus, now: Timestamp, session: &Session<'_>) -> Strin
     }
     if let Some(at) = layer.restored_at {
         line("restored", human::ago(at, now));
+    }
+    let typed = layer.typed_at.map(|at| human::ago(at, now));
+    match (layer.is_typing_due, typed) {
+        (true, typed) => line(
+            "passphrase",
+            format!(
+                "typed {}: ravelin drill --type-passphrase {}",
+                typed.unwrap_or_else(|| "never".to_owned()),
+                layer.layer
+            ),
+        ),
+        (false, Some(typed)) => line("passphrase", format!("typed {typed}")),
+        (false, None) => {}
     }
     text
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use engine::config::{Config, Layer};
 use engine::layer::Depth;
-use engine::{PartReport, VerifyReport, VerifyResult};
+use engine::{
+    LayerOpinion, OpinionReport, OpinionResult, PartReport, Turn, VerifyReport, VerifyResult, Work,
+};
+use jiff::SignedDuration;
 
 use super::{Ended, Session};
 use crate::cli::Verify;
@@ -24,6 +27,9 @@ pub(crate) fn run(arguments: &Verify, session: &Session<'_>) -> Result<Exit, End
     if let Some(limit) = arguments.max_duration {
         return run_for(&layers, limit, &config, session);
     }
+    if arguments.second_opinion {
+        return ask(&layers, &config, session);
+    }
     let depth = if arguments.data {
         Depth::Data
     } else {
@@ -41,6 +47,68 @@ pub(crate) fn run(arguments: &Verify, session: &Session<'_>) -> Result<Exit, End
         tell(&report, session);
     }
     Ok(exit(&report))
+}
+
+/// Lets the stock programs check the layers. They lock them, so no backup is made meanwhile.
+fn ask(layers: &[&Layer], config: &Config, session: &Session<'_>) -> Result<Exit, Ended> {
+    let turn = Turn::take(Work::Backup, session.machine)?;
+    let report = session.with_context(config, |context| {
+        let listener = Listener::new(session.output);
+        let report = engine::second_opinion(layers, context, listener.watch(session.stop));
+        listener.finish()?;
+        Ok(report?)
+    })?;
+    drop(turn);
+    if session.output.json {
+        session.output.json(&report)?;
+    } else {
+        tell_opinions(&report, session);
+    }
+    let is_absent = |one: &LayerOpinion| one.result == OpinionResult::Absent;
+    Ok(match report.layers.as_slice() {
+        [only] if let OpinionResult::Failed { failure } = &only.result => {
+            Exit::of_code(failure.code)
+        }
+        all if all.iter().all(is_absent) => Exit::Failed,
+        _ => Exit::of_outcome(report.outcome),
+    })
+}
+
+/// Says what the stock programs said: damage always. That one is absent is said to who has asked.
+pub(super) fn tell_opinions(report: &OpinionReport, session: &Session<'_>) {
+    for opinion in &report.layers {
+        let name = &opinion.layer;
+        let program = opinion.program.unwrap_or_default();
+        match (&opinion.result, opinion.program) {
+            (OpinionResult::Absent, None) => session.output.say(&format!(
+                "{name}: there is no other program that could check it where it is"
+            )),
+            (OpinionResult::Absent, Some(_)) => session
+                .output
+                .say(&format!("{name}: stock {program} is not installed")),
+            (OpinionResult::Failed { failure }, _) => {
+                let headline = format!("stock {program} could not check layer `{name}`");
+                session.output.explain(&headline, failure);
+            }
+            (OpinionResult::Done { findings, took_ms }, _) if findings.is_empty() => {
+                let took = SignedDuration::from_millis(i64::try_from(*took_ms).unwrap_or(i64::MAX));
+                let took = human::duration(took);
+                let text = format!("{name}: stock {program} has checked it in {took}: all well");
+                session.output.tell(&text);
+            }
+            (OpinionResult::Done { findings, .. }, _) => {
+                session.output.say(&format!(
+                    "error: stock {program} finds layer `{name}` damaged"
+                ));
+                for finding in findings {
+                    session.output.say(&format!("  {finding}"));
+                }
+                session.output.say(&format!(
+                    "  next: run `ravelin verify --data {name}`, and back up to another layer first"
+                ));
+            }
+        }
+    }
 }
 
 /// Reads for so long in each layer.

@@ -112,3 +112,73 @@ error: layer `disk` did not pass its drill [not-proved]
 
 "#]]);
 }
+
+#[test]
+fn the_sentinel_of_the_last_backup_has_to_come_back() {
+    let bench = Bench::new();
+    let config = format!("{CONFIG}\n[verify]\nsentinel = true\n");
+    bench.file(".config/ravelin/ravelin.toml", &config);
+    bench.file("Documents/letter", "dear Ada\n");
+    let run = |words: &[&str]| {
+        let command = bench.ravelin(words.iter().copied());
+        command.env("PASS", "correct horse").assert()
+    };
+    run(&["init"]).success();
+    run(&["backup"]).success();
+    let sentinel = bench.home().join(".local/state/ravelin/sentinel");
+    let first = fs::read(&sentinel).unwrap();
+    run(&["backup"]).success();
+    assert_ne!(fs::read(&sentinel).unwrap(), first);
+    // Not what stands there now counts, but what was backed up.
+    fs::write(&sentinel, "something else").unwrap();
+    let drilled = run(&["drill", "--json"]).success();
+    let drilled = String::from_utf8_lossy(&drilled.get_output().stdout).into_owned();
+    let report: serde_json::Value = serde_json::from_str(drilled.lines().last().unwrap()).unwrap();
+    let files = report["layers"][0]["files"].as_array().unwrap();
+    let file = files.iter().find(|file| file["picked"] == "sentinel");
+    let file = file.unwrap_or_else(|| panic!("{report}"));
+    assert_eq!(file["as_recorded"], true, "{file}");
+}
+
+#[test]
+fn a_passphrase_that_is_typed_is_proved_and_asked_for_again_after_a_while() {
+    let bench = Bench::new();
+    let config = format!("{CONFIG}\n[verify]\npassphrase = \"12 weeks\"\n");
+    bench.file(".config/ravelin/ravelin.toml", &config);
+    bench.file("Documents/letter", "dear Ada\n");
+    let run = |words: &[&str], typed: &str| {
+        // Without a terminal of its own it asks its input.
+        let mut command = std::process::Command::new("setsid");
+        command
+            .arg("--wait")
+            .arg(snapbox::cmd::cargo_bin!("ravelin"))
+            .args(words)
+            .env_clear()
+            .env("HOME", bench.home())
+            .env("PATH", "/usr/bin:/bin")
+            .env("TZ", "UTC")
+            .env("PASS", "correct horse");
+        snapbox::cmd::Command::from_std(command)
+            .stdin(typed.to_owned())
+            .assert()
+    };
+    run(&["init"], "").success();
+    run(&["backup"], "").success();
+    let status = str![[r#"
+...
+  passphrase  typed never: ravelin drill --type-passphrase disk
+...
+"#]];
+    run(&["status"], "").success().stdout_eq(status.clone());
+    // A slip of the finger is not one of the layer.
+    let wrong = run(&["drill", "--type-passphrase"], "battery staple\n");
+    let said = String::from_utf8_lossy(&wrong.code(12).get_output().stderr).into_owned();
+    assert!(said.contains("[wrong-passphrase]"), "{said}");
+    run(&["status"], "").success().stdout_eq(status);
+    run(&["drill", "--type-passphrase"], "correct horse\n").success();
+    run(&["status"], "").success().stdout_eq(str![[r#"
+...
+  passphrase  typed just now
+...
+"#]]);
+}

@@ -37,6 +37,7 @@ mod rolling;
 mod runbook;
 mod scheduling;
 mod schema;
+mod second_opinion;
 mod ssh;
 mod stock_borg;
 mod stores;

@@ -91,6 +91,7 @@ fn row(ask: &Ask, began: Timestamp, operation: &Operation) -> Markup {
         Some(Event::Started { verb, .. }) => match verb {
             Verb::Backup => "verb.backup",
             Verb::Verify => "verb.verify",
+            Verb::SecondOpinion => "verb.second-opinion",
             Verb::Restore => "verb.restore",
             Verb::Drill => "verb.drill",
             Verb::Prune => "verb.prune",
@@ -174,6 +175,23 @@ fn line(ask: &Ask, event: &Event) -> Markup {
             };
             html! {
                 p { strong { bdi { (layer) } } ": " (say.t(key)) }
+                @if !findings.is_empty() {
+                    ul { @for finding in findings.iter().take(20) { li.path { (finding) } } }
+                }
+            }
+        }
+        Event::SecondOpinion {
+            layer,
+            program,
+            findings,
+            ..
+        } => {
+            let key = match findings.is_empty() {
+                true => "line.opinion-good",
+                false => "line.opinion-damage",
+            };
+            html! {
+                p { strong { bdi { (layer) } } ": " (say.put(key, &[("program", program.as_str())])) }
                 @if !findings.is_empty() {
                     ul { @for finding in findings.iter().take(20) { li.path { (finding) } } }
                 }

@@ -94,6 +94,10 @@ fn card(ask: &Ask, layer: &config::Layer, known: &LayerStatus, mark: &str) -> Ma
                     },
                     None => (say.t("layers.not-verified")),
                 }
+                @if let Some(said) = &known.second_opinion {
+                    " " (say.t("layers.second-opinion")) " (" bdi { (said.program) } ") " (time(ask, said.at)) ": "
+                    (say.t(if said.findings.is_empty() { "layers.opinion-good" } else { "layers.opinion-damage" })) "."
+                }
             }
             (trouble(ask, known))
             @if known.state != State::NotRunnable {

@@ -8,6 +8,7 @@ mod browser;
 mod drop_browser;
 mod dropping;
 mod guests;
+mod numbers;
 mod outline;
 mod restores;
 mod screens;
