@@ -29,7 +29,7 @@ use crate::turn::{Turn, Work};
 use crate::upkeep::{NotPruned, PruneReport, prune_backed_up};
 use crate::verify::{VerifyReport, verify};
 use crate::wait::{self, Wait, Waiting, reason_to_wait};
-use crate::{Error, Schedule, config, metrics, notify};
+use crate::{Error, Schedule, config, fleet, metrics, notify};
 
 /// How long a verification that could not be made is left alone.
 const VERIFY_RETRY: SignedDuration = SignedDuration::from_hours(6);
@@ -270,6 +270,12 @@ fn tell(due: &Due, ping: Option<&str>, context: Context<'_>) -> Vec<Undelivered>
             .map_err(|error| chain(&error).join(": "))
             .and_then(|status| metrics::write(&status, file).map_err(|error| error.to_string()));
         undelivered.extend(written.err().map(|reason| failed("Prometheus", reason)));
+    }
+    if let Some(fleet) = &context.config.fleet {
+        let published = status(context)
+            .and_then(|status| fleet::publish(fleet, &status, context.machine))
+            .map_err(|error| chain(&error).join(": "));
+        undelivered.extend(published.err().map(|reason| failed("the fleet", reason)));
     }
     undelivered
 }

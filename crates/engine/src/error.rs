@@ -112,6 +112,12 @@ pub enum Error {
     /// A store cannot do what it was asked for.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The key of the fleet could be found by trying.
+    #[error("the key of `[fleet]` has {size} bytes, and with fewer than 16 it can be guessed")]
+    FleetKey {
+        /// How many it has.
+        size: usize,
+    },
     /// A hook forbids the backup, or cannot be called.
     #[error("the hook `{program}` before the backup says no: {reason}")]
     Hook {

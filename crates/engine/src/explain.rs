@@ -38,6 +38,7 @@ pub enum Code {
     SecretOpen,
     SecretMissing,
     SecretProgram,
+    FleetKey,
     RepositoryLocked,
     WrongPassphrase,
     KeyUnusable,
@@ -79,7 +80,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of docs/errors.md.
-    pub const ALL: [Self; 57] = [
+    pub const ALL: [Self; 58] = [
         Self::ConfigMissing,
         Self::ConfigUnreadable,
         Self::ConfigOpen,
@@ -100,6 +101,7 @@ impl Code {
         Self::SecretOpen,
         Self::SecretMissing,
         Self::SecretProgram,
+        Self::FleetKey,
         Self::RepositoryLocked,
         Self::WrongPassphrase,
         Self::KeyUnusable,
@@ -258,6 +260,11 @@ impl Code {
                 "secret-program",
                 "The program that should print the passphrase did not.",
                 "Run the program by hand and see what it says.",
+            ),
+            Self::FleetKey => (
+                "fleet-key",
+                "The key of `[fleet]` is so short that the store could find it by trying.",
+                "Make a new one, such as with `openssl rand -hex 32`, and give it to all machines.",
             ),
             Self::RepositoryLocked => (
                 "repository-locked",
@@ -561,6 +568,7 @@ pub fn explain(error: &Error) -> Explanation {
         Error::State { .. } => (Code::StateUnwritable, None),
         Error::BadStore(_) => (Code::StoreLocation, None),
         Error::Store(error) => of_store(error),
+        Error::FleetKey { .. } => (Code::FleetKey, None),
         Error::Hook { .. } => (Code::HookRefused, None),
         Error::NotInLayer { .. } => (Code::ConfigNotInLayer, None),
         Error::Guarded { .. } => (Code::GuardAlarm, Some(run(&["guard"]))),

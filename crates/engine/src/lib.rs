@@ -12,6 +12,7 @@ mod dump;
 mod error;
 pub mod event;
 mod explain;
+pub mod fleet;
 mod glob;
 pub mod guard;
 pub mod history;

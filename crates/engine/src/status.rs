@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp, ZonedDateTime};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, Totals, Verb};
 use crate::explain::Explanation;
@@ -107,7 +107,7 @@ pub struct SecondOpinion {
 }
 
 /// How a layer stands, best first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// It got its snapshot when it was due.

@@ -548,6 +548,9 @@ pub(crate) struct Status {
     /// Which disasters the layers survive, what is lost then, and the weakest point
     #[arg(long)]
     pub(crate) scenarios: bool,
+    /// How all machines stand that say so in these stores [default: that of `[fleet]`]
+    #[arg(long, value_name = "STORE", num_args = 0.., conflicts_with = "scenarios")]
+    pub(crate) fleet: Option<Vec<String>>,
 }
 
 #[derive(Debug, Args)]

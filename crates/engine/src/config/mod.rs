@@ -62,6 +62,8 @@ pub struct Config {
     pub metrics: Option<PathBuf>,
     /// What has to be sent to the page to get the same numbers there; `None`: it gives none.
     pub metrics_token: Option<Reference>,
+    /// Where this machine says how it stands; `None`: nowhere.
+    pub fleet: Option<Fleet>,
     /// The file that every drill has to bring back; `None`: there is none.
     pub sentinel: Option<PathBuf>,
     /// Every setting in effect, with where it comes from.
@@ -76,6 +78,15 @@ pub struct Wait {
     pub battery: bool,
     /// For a network that does not cost by the byte.
     pub metered: bool,
+}
+
+/// Where this machine says how it stands, for who looks after several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fleet {
+    /// The place that they share.
+    pub store: String,
+    /// What their words are signed with.
+    pub key: Reference,
 }
 
 /// How often each kind of check is due.
@@ -171,6 +182,7 @@ impl Config {
         let guard = Guard::read(&root);
         let notify = notify::read(&root, places);
         let (metrics, metrics_token) = read_metrics(&root, places);
+        let fleet = read_fleet(&root, places);
         root.end(&[]);
         let settings = reader.finish().map_err(mistakes)?;
         Ok(Self {
@@ -184,6 +196,7 @@ impl Config {
             notify,
             metrics,
             metrics_token,
+            fleet,
             sentinel: verify.sentinel.then(|| crate::sentinel::place(places)),
             settings,
         })
@@ -264,6 +277,9 @@ impl Config {
         }
         if let Some(Reference::File(path)) = &self.metrics_token {
             files.push((path.clone(), "the token of `[metrics]`".to_owned()));
+        }
+        if let Some(Reference::File(path)) = self.fleet.as_ref().map(|fleet| &fleet.key) {
+            files.push((path.clone(), "the key of `[fleet]`".to_owned()));
         }
         for notify in &self.notify {
             if let Some(Reference::File(path)) = notify.secret() {
@@ -357,6 +373,29 @@ impl Verify {
         section.end(&[]);
         verify
     }
+}
+
+fn read_fleet(root: &Section<'_>, places: &Places) -> Option<Fleet> {
+    let section = root.table("fleet")?;
+    let store = section.required_string("store");
+    let store = store.map(|typed| match typed.starts_with(['/', '~']) {
+        true => absolute(&section, "store", typed, places)
+            .display()
+            .to_string(),
+        false => typed.to_owned(),
+    });
+    if let Some(store) = &store {
+        section.settled("store", store.clone());
+    }
+    if !section.has("key") {
+        section.mistake("key", Fault::Missing);
+    }
+    let key = layer::secret(&section, "key", places);
+    section.end(&[]);
+    Some(Fleet {
+        store: store?,
+        key: key?,
+    })
 }
 
 /// Reads a duration of a day or more that has no default.

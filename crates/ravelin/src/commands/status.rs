@@ -1,11 +1,12 @@
 //! `ravelin status`
 
-use engine::History;
+use engine::fleet::Member;
 use engine::layer::Depth;
 use engine::scenarios::{Scenario, Scenarios, Verdict, scenarios};
 use engine::status::{LayerStatus, State, Status};
 use engine::timeline::{Moment, timeline};
 use engine::timer::Installed;
+use engine::{Config, History};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -30,6 +31,9 @@ pub(crate) fn run(arguments: &arguments::Status, session: &Session<'_>) -> Resul
             session.output.data(of_scenarios(&judged, at).as_bytes())?;
         }
         return Ok(Exit::Good);
+    }
+    if let Some(stores) = &arguments.fleet {
+        return of_fleet(stores, &config, session);
     }
     let status = session.with_context(&config, |context| Ok(engine::status(context)?))?;
     let installed = engine::timer::installed(&schedule::job(15, Some(&config), session)?);
@@ -56,6 +60,106 @@ pub(crate) fn run(arguments: &arguments::Status, session: &Session<'_>) -> Resul
         0 => Exit::Failed,
         _ => Exit::Partial,
     })
+}
+
+/// A line a layer of each machine, and what cannot be believed.
+fn of_fleet(stores: &[String], config: &Config, session: &Session<'_>) -> Result<Exit, Ended> {
+    let Some(fleet) = &config.fleet else {
+        session
+            .output
+            .say("the configuration has no `[fleet]`: its key says which machines are believed");
+        return Ok(Exit::Usage);
+    };
+    let key = engine::fleet::fetch(fleet, session.machine)?;
+    let stores = match stores {
+        [] => std::slice::from_ref(&fleet.store),
+        stores => stores,
+    };
+    let mut members: Vec<Member> = Vec::new();
+    for store in stores {
+        let read = session.with_context(config, |context| {
+            Ok(engine::fleet::read(store, &key, context)?)
+        });
+        members.append(&mut read?);
+    }
+    if session.output.json {
+        session.output.json(&members)?;
+    } else if members.is_empty() {
+        session
+            .output
+            .say("no machine has said yet how it stands: each does at the end of a run");
+    } else {
+        session
+            .output
+            .data(fleet_text(&members, session).as_bytes())?;
+    }
+    let good = members.iter().filter(|member| member.is_good()).count();
+    Ok(match good {
+        // Of nobody it cannot be said that all is well.
+        0 => Exit::Failed,
+        good if good == members.len() => Exit::Good,
+        _ => Exit::Partial,
+    })
+}
+
+fn fleet_text(members: &[Member], session: &Session<'_>) -> String {
+    let now = session.machine.now().timestamp();
+    let columns = [
+        "MACHINE",
+        "LAYER",
+        "LAST BACKUP",
+        "LAST DRILL",
+        "HEARD",
+        "STATE",
+    ];
+    let columns = columns.map(|name| (name, Align::Left));
+    let ago =
+        |at: Option<Timestamp>| at.map_or_else(|| "never".to_owned(), |at| human::ago(at, now));
+    let mut rows = Vec::new();
+    for member in members {
+        let machine = member.machine.escape_debug().to_string();
+        let Some(status) = &member.status else {
+            let fault = member.fault.as_deref().unwrap_or_default();
+            let fault = paint(
+                &format!("NOT BELIEVED: {}", fault.escape_debug()),
+                Tone::Bad,
+                session.output.colours,
+            );
+            let nothing = String::new;
+            rows.push(vec![
+                machine,
+                nothing(),
+                nothing(),
+                nothing(),
+                nothing(),
+                fault,
+            ]);
+            continue;
+        };
+        for layer in &status.layers {
+            let (state, tone) = state_of(layer.state);
+            let (state, tone) = match (member.is_silent, status.alarm) {
+                (true, _) => (format!("silent, was {state}"), Tone::Bad),
+                (false, true) => (format!("{state}, alarm"), Tone::Bad),
+                (false, false) => (state.to_owned(), tone),
+            };
+            rows.push(vec![
+                machine.clone(),
+                layer.layer.escape_debug().to_string(),
+                ago(layer.last),
+                ago(layer.drilled),
+                ago(Some(status.at)),
+                paint(&state, tone, session.output.colours),
+            ]);
+        }
+    }
+    let good = members.iter().filter(|member| member.is_good()).count();
+    let mut text = format!(
+        "{good} of {} good.\n\n",
+        human::count(members.len() as u64, "machine")
+    );
+    text.push_str(&table(&columns, &rows));
+    text
 }
 
 fn of_scenarios(judged: &Scenarios, now: Timestamp) -> String {

@@ -18,6 +18,7 @@ mod duplicity_command_line;
 mod duplicity_killed;
 mod explaining;
 mod first_backup;
+mod fleet;
 mod golden;
 mod guarding;
 mod guide;
