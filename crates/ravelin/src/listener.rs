@@ -31,6 +31,9 @@ impl Listener {
         let hear = move |event: Event| {
             if !output.json {
                 hearing.progress.hear(&event);
+                if let Some(text) = news(&event) {
+                    hearing.progress.aside(|| output.tell(&text));
+                }
             } else if let Err(error) = output.json(&event) {
                 let mut failed = hearing
                     .failed
@@ -62,5 +65,44 @@ impl Listener {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         failed.take().map_or(Ok(()), Err)
+    }
+}
+
+/// What a person at a terminal is told at once, not only in the report.
+fn news(event: &Event) -> Option<String> {
+    match event {
+        Event::LeftBehind { layer, path, .. } => Some(format!(
+            "{layer}: too slow for the others; they go on, and it gets what comes after {path} alone"
+        )),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_that_is_left_behind_is_named_at_once() {
+        let event = Event::LeftBehind {
+            layer: "offsite".to_owned(),
+            at: jiff::Timestamp::UNIX_EPOCH,
+            path: engine::event::PathRecord::from(&tree::TreePath::new("home/ada").unwrap()),
+        };
+        assert_eq!(
+            news(&event).as_deref(),
+            Some(
+                "offsite: too slow for the others; they go on, and it gets what comes after home/ada alone"
+            )
+        );
+        assert_eq!(
+            news(&Event::Pruned {
+                layer: "disk".to_owned(),
+                at: jiff::Timestamp::UNIX_EPOCH,
+                removed: Vec::new(),
+                freed_bytes: None,
+            }),
+            None
+        );
     }
 }

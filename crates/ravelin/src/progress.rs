@@ -127,6 +127,11 @@ impl Progress {
         }
     }
 
+    /// Writes something that stays above the line.
+    pub(crate) fn aside(&self, write: impl FnOnce()) {
+        self.bar.suspend(write);
+    }
+
     /// Draws a text.
     pub(crate) fn say(&self, text: &'static str) {
         self.bar.set_message(text);
