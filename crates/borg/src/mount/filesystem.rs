@@ -17,6 +17,7 @@ use fuser::{
 };
 
 use super::content::Cache;
+use super::folder_names::folder_names;
 use super::tree::{Builder, DIRECTORY, FILE, NodeNumber, Tree};
 use super::{MountOptions, MountWhat};
 use crate::{Archive, Archives, Error, Item};
@@ -110,9 +111,10 @@ impl View {
             used: AtomicU64::new(0),
         };
         let trees = match has_folders {
-            true => names
+            true => folder_names(&names)
                 .into_iter()
-                .map(|name| slot(name.clone(), vec![name]))
+                .zip(names)
+                .map(|(folder, name)| slot(folder, vec![name]))
                 .collect(),
             false => vec![slot(Vec::new(), names)],
         };

@@ -15,6 +15,7 @@
 
 mod content;
 mod filesystem;
+mod folder_names;
 mod items;
 mod tree;
 mod watch;
