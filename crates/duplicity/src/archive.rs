@@ -15,6 +15,7 @@ use crate::manifest::{Hash, MANIFEST_SIZE_MAX, Manifest};
 use crate::name::{FileName, Part, Prefixes, Suffix};
 use crate::openpgp::program::Gpg;
 use crate::openpgp::{self, Keys, OpenError, Passphrase, SessionKey};
+use crate::read_ahead::{self, ReadAhead};
 use crate::retention::RemovalPlan;
 use crate::spool::{Spool, SpoolReader};
 use crate::time::SetTime;
@@ -109,8 +110,8 @@ pub fn default_name(url: &str) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// How many bytes of signatures are decoded at a time.
-const SIGNATURES_AHEAD: usize = 128 << 10;
+/// Signatures that are smaller, stored, are not worth a thread that decodes them.
+const ALONE_MAX: u64 = 1 << 20;
 
 /// How many other files are tried to see whether a passphrase is the archive's: one may be damaged,
 /// too.
@@ -224,11 +225,14 @@ impl Archive {
     /// The signatures of a set as a plain tar: from the archive directory, else from the store,
     /// from where they are put into the archive directory.
     pub(crate) fn signatures(&self, set: &BackupSet) -> Result<Box<dyn BufRead + Send>, Error> {
+        let plain = self.plain_signatures(set)?;
+        let stored = set.signatures.as_ref().map_or(0, |file| file.size);
         // They are read in small pieces, and a decoder is slow with those.
-        let buffered = |plain| -> Box<dyn BufRead + Send> {
-            Box::new(BufReader::with_capacity(SIGNATURES_AHEAD, plain))
-        };
-        self.plain_signatures(set).map(buffered)
+        Ok(if stored < ALONE_MAX {
+            Box::new(BufReader::with_capacity(read_ahead::BLOCK, plain))
+        } else {
+            Box::new(ReadAhead::new(plain))
+        })
     }
 
     fn plain_signatures(&self, set: &BackupSet) -> Result<Box<dyn Read + Send>, Error> {

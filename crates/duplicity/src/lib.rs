@@ -15,6 +15,7 @@ mod member;
 mod name;
 mod openpgp;
 mod preview;
+mod read_ahead;
 mod restore;
 mod retention;
 pub mod snapshot;

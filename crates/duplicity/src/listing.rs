@@ -40,7 +40,12 @@ impl Archive {
     ///
     /// When the signatures of a set cannot be opened.
     pub fn listing(&self, sets: &[BackupSet]) -> Result<Listing, Error> {
-        let open = |set| Ok(self.changes(set)?.peekable());
+        self.listing_of(sets, &[TreePath::root()])
+    }
+
+    /// The same, with fingerprints only of what is `wanted` and below.
+    fn listing_of(&self, sets: &[BackupSet], wanted: &[TreePath]) -> Result<Listing, Error> {
+        let open = |set| Ok(self.changes(set, wanted)?.peekable());
         Ok(Listing {
             sets: sets.iter().map(open).collect::<Result<_, Error>>()?,
         })
@@ -48,7 +53,7 @@ impl Archive {
 
     /// The paths that a set says something about, in order.
     pub(crate) fn paths_of(&self, set: &BackupSet) -> Result<Vec<TreePath>, Error> {
-        let changes = self.changes(set)?;
+        let changes = self.changes(set, &[])?;
         changes.map(|change| Ok(change?.0)).collect()
     }
 
@@ -61,7 +66,7 @@ impl Archive {
         wanted: &[TreePath],
     ) -> Result<Vec<BackupSet>, Error> {
         let is_about = |set: &BackupSet| {
-            for change in self.changes(set)? {
+            for change in self.changes(set, &[])? {
                 match place_among(wanted, &change?.0) {
                     Among::Them => return Ok(true),
                     Among::Before => {}
@@ -95,7 +100,8 @@ impl Archive {
         Ok(kept)
     }
 
-    fn changes(&self, set: &BackupSet) -> Result<Changes, Error> {
+    /// What a set changes, with fingerprints of what is `wanted` and below.
+    fn changes(&self, set: &BackupSet, wanted: &[TreePath]) -> Result<Changes, Error> {
         let object = set
             .signatures
             .as_ref()
@@ -103,6 +109,7 @@ impl Archive {
         Ok(Changes {
             tar: TarReader::new(self.signatures(set)?),
             object,
+            wanted: wanted.to_vec(),
             last: None,
             failed: false,
         })
@@ -174,7 +181,7 @@ impl Archive {
             last: None,
             problems: Vec::new(),
         };
-        match self.listing(sets) {
+        match self.listing_of(sets, wanted) {
             Ok(listing) => objects.listing = Some(listing),
             Err(error) => objects.fall_back(error)?,
         }
@@ -296,6 +303,8 @@ impl Iterator for Objects {
 struct Changes {
     tar: TarReader<Box<dyn BufRead + Send>>,
     object: String,
+    /// What is looked at closely: of other files neither fingerprint nor size is told.
+    wanted: Vec<TreePath>,
     last: Option<TreePath>,
     failed: bool,
 }
@@ -343,7 +352,11 @@ impl Changes {
             let mut entry =
                 entry_of(name.path.clone(), &header).map_err(|error| error.to_string())?;
             let (mut fingerprint, mut block_length) = (None, 0);
-            if name.kind == MemberKind::Signature {
+            let is_wanted = self
+                .wanted
+                .iter()
+                .any(|wanted| name.path.starts_with(wanted));
+            if name.kind == MemberKind::Signature && is_wanted {
                 let (made, length) = self.fingerprint(&mut entry, &header)?;
                 (fingerprint, block_length) = (Some(made), length);
             }

@@ -35,7 +35,7 @@ const SIZE_MAX: u64 = i64::MAX.cast_unsigned();
 /// How much of a file is read at a time.
 const BLOCK: usize = 128 << 10;
 
-/// How many blocks of a file may wait to be written, and how many files.
+/// How many blocks of a large file may wait to be written, and how many files.
 const BLOCKS_AHEAD: usize = 4;
 const FILES_AHEAD: usize = 16;
 
@@ -287,14 +287,8 @@ impl Delivery {
                     block_length: listed.block_length,
                 };
                 if self.find(&path)? {
-                    let (pieces, content) = bounded(BLOCKS_AHEAD);
-                    let order = Order {
-                        file,
-                        proof,
-                        content,
-                    };
                     // Without anybody who writes there is nothing to be done.
-                    if orders.send(order).is_err() || self.read(&pieces, on_bytes).is_break() {
+                    if self.hand_over(file, proof, orders, on_bytes).is_break() {
                         return Ok(());
                     }
                 } else {
@@ -344,28 +338,55 @@ impl Delivery {
         unread(io::Error::other(reason))
     }
 
-    /// Reads the content of the file that the snapshot stands at.
-    fn read(
+    /// Has the file written that the snapshot stands at. A small one goes over at once, of others
+    /// the rest follows.
+    fn hand_over<'a>(
         &mut self,
-        pieces: &Sender<Piece>,
+        file: FileWriter<'a>,
+        proof: Proof,
+        orders: &Sender<Order<'a>>,
         on_bytes: &dyn Fn(u64) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
+        let mut begun = vec![self.piece(on_bytes)?];
+        if begun.iter().all(Piece::is_followed) {
+            begun.push(self.piece(on_bytes)?);
+        }
+        let is_followed = begun.iter().all(Piece::is_followed);
+        let (pieces, rest) = is_followed.then(|| bounded(BLOCKS_AHEAD)).unzip();
+        let order = Order {
+            file,
+            proof,
+            begun,
+            rest,
+        };
+        let Ok(()) = orders.send(order) else {
+            return ControlFlow::Break(());
+        };
+        while let Some(pieces) = &pieces {
+            let piece = self.piece(on_bytes)?;
+            let is_last = !piece.is_followed();
+            // A file that cannot be written is told of where that shows.
+            if pieces.send(piece).is_err() || is_last {
+                break;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The next piece of the file that the snapshot stands at.
+    fn piece(&mut self, on_bytes: &dyn Fn(u64) -> ControlFlow<()>) -> ControlFlow<(), Piece> {
         let size = self.ahead.as_ref().map_or(0, |(_, size)| *size);
         let capacity = usize::try_from(size).unwrap_or(BLOCK).min(BLOCK);
-        loop {
-            let mut block = Vec::with_capacity(capacity);
-            let mut read = self.snapshot.by_ref().take(BLOCK as u64);
-            let (piece, count) = match read.read_to_end(&mut block) {
-                Ok(0) => (Piece::End(self.last_volume_problem.clone()), 0),
-                Ok(count) => (Piece::Bytes(block), count),
-                Err(error) => (Piece::Failed(error), 0),
-            };
-            // A file that cannot be written is told of where that shows.
-            if pieces.send(piece).is_err() || count == 0 {
-                return ControlFlow::Continue(());
+        let mut block = Vec::with_capacity(capacity);
+        let mut read = self.snapshot.by_ref().take(BLOCK as u64);
+        ControlFlow::Continue(match read.read_to_end(&mut block) {
+            Ok(0) => Piece::End(self.last_volume_problem.clone()),
+            Ok(count) => {
+                on_bytes(count as u64)?;
+                Piece::Bytes(block)
             }
-            on_bytes(count as u64)?;
-        }
+            Err(error) => Piece::Failed(error),
+        })
     }
 }
 
@@ -373,7 +394,9 @@ impl Delivery {
 struct Order<'a> {
     file: FileWriter<'a>,
     proof: Proof,
-    content: Receiver<Piece>,
+    begun: Vec<Piece>,
+    /// More of it, if that was not all.
+    rest: Option<Receiver<Piece>>,
 }
 
 /// What comes of the content of a file. Without an end or a failure nothing of the file stays.
@@ -382,6 +405,12 @@ enum Piece {
     /// It ended; why it may be another one than it should, if a reason is known.
     End(Option<Arc<str>>),
     Failed(io::Error),
+}
+
+impl Piece {
+    fn is_followed(&self) -> bool {
+        matches!(self, Self::Bytes(_))
+    }
 }
 
 /// Writes files until none come. When the target cannot be used any more, those that are ordered
@@ -399,11 +428,12 @@ fn write_file(order: Order<'_>) -> Result<(), RestoreError> {
     let Order {
         file,
         proof,
-        content,
+        begun,
+        rest,
     } = order;
     let mut check = Checker::new(&proof);
     let mut size = 0;
-    for piece in content {
+    for piece in begun.into_iter().chain(rest.into_iter().flatten()) {
         match piece {
             Piece::Bytes(bytes) => {
                 check.push(&bytes);

@@ -9,7 +9,7 @@
 //! Only where bytes have changed their order it has to be put aside.
 //!
 //! Memory is some 3 MiB a set of the chain; the literal bytes of deltas, files that were put aside,
-//! and the volumes that are worked on, four altogether but at least one a set, lie in temporary
+//! and the volumes that are worked on, one a set and three more of the largest, lie in temporary
 //! files.
 
 use std::cmp::Ordering;
@@ -30,16 +30,11 @@ use crate::librsync::{BadDelta, Source, Splice};
 use crate::manifest::{Hash, Manifest};
 use crate::member::{BadMember, MemberKind, MemberName, entry_of};
 use crate::name::SetKind;
+use crate::read_ahead::{BLOCKS_AHEAD, next_block};
 use crate::spool::Spool;
 use crate::tar::{BadTar, TarHeader, TarKind, TarReader};
 
-/// Plain bytes are handed from the decoding thread in blocks of this size.
-const BLOCK: usize = 128 << 10;
-
-/// How many blocks of a volume may wait.
-const BLOCKS_AHEAD: usize = 4;
-
-/// How many volumes are fetched or decoded at a time, over all sets.
+/// How many volumes of the set that has most of them are fetched or decoded at a time; of others one.
 const VOLUMES_AHEAD: usize = 4;
 
 /// Largest file that deltas may make. They can repeat what is there at a few bytes a time.
@@ -147,12 +142,15 @@ impl Archive {
         wanted: &[TreePath],
         is_left_out: &dyn Fn(SetKind, u32) -> bool,
     ) -> Result<Snapshot, Error> {
-        let ahead = (VOLUMES_AHEAD / sets.len().max(1)).max(1);
+        let largest = sets.iter().map(|set| set.volumes.len()).max();
+        let mut spare = Some(VOLUMES_AHEAD);
         let streams: Result<_, Error> = sets
             .iter()
             .map(|set| {
                 let manifest = self.manifest(set)?;
                 let is_left_out = |number| is_left_out(set.kind, number);
+                let is_largest = Some(set.volumes.len()) == largest;
+                let ahead = spare.take_if(|_| is_largest).unwrap_or(1);
                 SetStream::new(self, set, &manifest, wanted, ahead, &is_left_out)
             })
             .collect();
@@ -878,10 +876,9 @@ fn decode(archive: &Archive, task: Task) {
     let mut message = Message::Open;
     // A volume that was given up has no listener: the next one may.
     while out.send(message).is_ok() {
-        let mut block = Vec::with_capacity(BLOCK);
-        message = match plain.by_ref().take(BLOCK as u64).read_to_end(&mut block) {
-            Ok(0) => Message::End,
-            Ok(_) => Message::Bytes(block),
+        message = match next_block(&mut plain) {
+            Ok(block) if block.is_empty() => Message::End,
+            Ok(block) => Message::Bytes(block),
             Err(source) => Message::Failed(Error::Damaged {
                 object: file.object.clone(),
                 source,
