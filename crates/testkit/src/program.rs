@@ -11,12 +11,14 @@ use crate::skip::{is_root, missing};
 
 /// Which Debian package brings a program.
 const PACKAGES: &[(&str, &str)] = &[
+    ("bash", "bash"),
     ("chattr", "e2fsprogs"),
     ("chromedriver", "chromium-driver"),
     ("chromium", "chromium"),
     ("crontab", "cron"),
     ("dbus-daemon", "dbus-daemon"),
     ("faketime", "faketime"),
+    ("fish", "fish"),
     ("fusermount3", "fuse3"),
     ("dpkg-deb", "dpkg"),
     ("gcc", "gcc"),
@@ -43,6 +45,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("strip", "binutils"),
     ("systemd-analyze", "systemd"),
     ("unshare", "util-linux"),
+    ("zsh", "zsh"),
 ];
 
 /// The path of a program of the system.

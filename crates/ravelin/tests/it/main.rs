@@ -7,6 +7,7 @@ mod bench;
 mod borg_command;
 mod borg_frontends;
 mod comparing;
+mod completing;
 mod configuration;
 mod damaged;
 mod drilling;
