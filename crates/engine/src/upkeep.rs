@@ -185,6 +185,8 @@ pub struct Compacted {
     pub files: u64,
     /// Bytes that were freed.
     pub freed_bytes: u64,
+    /// Nothing was freed, because the store only allows to add.
+    pub append_only: bool,
 }
 
 /// A full snapshot that was made out of others.

@@ -143,8 +143,16 @@ impl Archives {
         self.remember()
     }
 
-    /// What [`Self::compact`] would rewrite; `None` for a repository elsewhere, of which only its
-    /// server knows. Nothing is changed.
+    /// Whether [`Self::compact`] frees nothing, because the repository here only allows to add. Of
+    /// one elsewhere only its server knows.
+    #[must_use]
+    pub fn is_append_only(&self) -> bool {
+        let local = self.repository.local();
+        local.is_some_and(|local| local.is_append_only())
+    }
+
+    /// What [`Self::compact`] would rewrite, nothing in an append-only repository; `None` for one
+    /// elsewhere, of which only its server knows. Nothing is changed.
     ///
     /// # Errors
     ///
@@ -153,6 +161,9 @@ impl Archives {
         let Some(repository) = self.repository.local() else {
             return Ok(None);
         };
+        if repository.is_append_only() {
+            return Ok(Some(Vec::new()));
+        }
         let transaction = repository.begin()?;
         let sparse = transaction.sparse_segments(options.threshold)?;
         transaction.roll_back()?;

@@ -16,6 +16,17 @@ pub(crate) fn run(session: &Session, arguments: &Arguments) -> Result<(), Failur
         cleanup_commits: arguments.has("cleanup_commits"),
     };
     let repository = Backend::open(&spot.location, &session.options(Access::Write))?;
+    if repository
+        .local()
+        .is_some_and(|local| local.is_append_only())
+    {
+        session
+            .log
+            .notice("The repository is append-only: nothing is freed.");
+        if arguments.has("dry_run") {
+            return Ok(());
+        }
+    }
     if arguments.has("dry_run") {
         if let Some(local) = repository.local() {
             let transaction = local.begin()?;
@@ -30,20 +41,12 @@ pub(crate) fn run(session: &Session, arguments: &Arguments) -> Result<(), Failur
         }
         return Ok(());
     }
-    if repository
-        .local()
-        .is_some_and(|local| local.is_append_only())
-    {
-        session
-            .log
-            .notice("The repository is append-only: nothing is freed.");
-    }
     let mut progress = |done: usize, total: usize| {
         let [done, total] = [done, total].map(|count| u64::try_from(count).unwrap_or(u64::MAX));
         let what = "Compacting segments";
         session
             .log
-            .percent(1, "repository.compact_segments", what, done, total);
+            .percent("repository.compact_segments", what, done, total);
     };
     let changes = repository.begin()?;
     let freed = changes.commit_and_compact_watched(&options, session.now, &mut progress)?;

@@ -15,11 +15,18 @@ pub(crate) fn run(arguments: &Compact, session: &Session<'_>) -> Result<Exit, En
             true => upkeep.compact_plan(),
             false => upkeep.compact(now),
         })?;
-        let freed = compacted.map(|compacted| human::size(compacted.freed_bytes));
         if session.output.json {
             session.output.json(&compacted)?;
             return Ok(Exit::Good);
         }
+        if compacted.is_some_and(|compacted| compacted.append_only) {
+            session.output.say(match arguments.dry_run {
+                true => "nothing would be freed: the repository is append-only",
+                false => "nothing freed: the repository is append-only",
+            });
+            return Ok(Exit::Good);
+        }
+        let freed = compacted.map(|compacted| human::size(compacted.freed_bytes));
         match (arguments.dry_run, freed) {
             (true, Some(freed)) => session.output.say(&format!("about {freed} would be freed")),
             (true, None) => session

@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use bstr::ByteSlice as _;
 use testkit::StockBorg;
 
 use crate::bench::{Bench, files_below};
@@ -82,6 +83,37 @@ fn a_backup_removes_what_the_rules_do_not_keep_and_leaves_what_others_made() {
         "--verify-data",
         repository(&bench).to_str().unwrap(),
     ]);
+}
+
+#[test]
+fn compaction_of_an_append_only_repository_says_why_nothing_is_freed() {
+    let bench = bench("");
+    for number in 0..2 {
+        bench.file("source/changed", &format!("{number}").repeat(50_000));
+        bench.ravelin(["backup"]).assert().success();
+    }
+    let repository = repository(&bench).into_os_string().into_string().unwrap();
+    let append_only = ["borg", "config", &repository, "append_only", "1"];
+    bench.ravelin(append_only).assert().success();
+    bench.ravelin(["delete", "latest~1"]).assert().success();
+    for (arguments, said) in [
+        (
+            ["compact", "--dry-run"].as_slice(),
+            "nothing would be freed",
+        ),
+        (&["compact"], "nothing freed"),
+        (&["borg", "compact", "--dry-run", &repository], ""),
+        (&["borg", "compact", &repository], ""),
+    ] {
+        let output = bench.ravelin(arguments.iter().copied()).output().unwrap();
+        let text = format!("{}{}", output.stdout.as_bstr(), output.stderr.as_bstr());
+        assert!(output.status.success(), "{text}");
+        assert!(text.contains(said), "{text}");
+        assert!(text.contains("append-only"), "{text}");
+    }
+    let plan = json(&bench, &["compact", "--dry-run", "--json"]);
+    assert_eq!(plan["append_only"], true);
+    assert_eq!(plan["freed_bytes"], 0);
 }
 
 #[test]

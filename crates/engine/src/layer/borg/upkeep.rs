@@ -77,18 +77,24 @@ impl Upkeep for BorgLayer {
     }
 
     fn compact_plan(&mut self) -> Result<Option<Compacted>, Error> {
-        let sparse = self.archives()?.plan_compact(&Compaction::default())?;
+        let archives = self.archives()?;
+        let append_only = archives.is_append_only();
+        let sparse = archives.plan_compact(&Compaction::default())?;
         Ok(sparse.map(|sparse| Compacted {
             files: sparse.len() as u64,
             freed_bytes: sparse.iter().map(|segment| segment.freeable).sum(),
+            append_only,
         }))
     }
 
     fn compact(&mut self, now: Timestamp) -> Result<Option<Compacted>, Error> {
-        let done = self.archives_mut()?.compact(&Compaction::default(), now)?;
+        let archives = self.archives_mut()?;
+        let append_only = archives.is_append_only();
+        let done = archives.compact(&Compaction::default(), now)?;
         Ok(done.map(|done| Compacted {
             files: done.segment_count as u64,
             freed_bytes: done.freed,
+            append_only,
         }))
     }
 

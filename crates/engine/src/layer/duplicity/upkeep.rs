@@ -97,6 +97,7 @@ impl Upkeep for DuplicityLayer {
         Ok(Some(Compacted {
             files: self.archive.tidy()?,
             freed_bytes: std::mem::take(&mut self.freed_bytes),
+            append_only: false,
         }))
     }
 
