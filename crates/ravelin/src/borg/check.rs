@@ -22,9 +22,6 @@ const QUESTION: &str = "This is a potentially dangerous function.\n\
     capable of dealing with). BE VERY CAREFUL!\n\n\
     Type 'YES' if you understand this and want to continue: ";
 
-/// Sources of `progress_percent` lines.
-const OPERATION: u32 = 1;
-
 pub(crate) fn run(session: &Session, arguments: &Arguments) -> Result<(), Failure> {
     let spot = session.spot(arguments)?;
     let has = |name| arguments.has(name);
@@ -150,11 +147,11 @@ fn look(
                 log.info("Starting archive consistency check...");
             }
         }
-        let what = match phase {
-            "reading segments" => "Checking segments",
-            "reading objects" => "Verifying data",
-            "looking for archives" => "Rebuilding manifest",
-            _ => "Checking archives",
+        let (msgid, what) = match phase {
+            "reading segments" => ("repository.check", "Checking segments"),
+            "reading objects" => ("check.verify_data", "Verifying data"),
+            "looking for archives" => ("check.rebuild_manifest", "Rebuilding manifest"),
+            _ => ("check.rebuild_refcounts", "Checking archives"),
         };
         if phase == "checking archives"
             && let Some(name) = usize::try_from(step.done)
@@ -166,7 +163,7 @@ fn look(
                 step.done, step.total
             ));
         }
-        log.percent(OPERATION, "check", what, step.done, step.total);
+        log.percent(msgid, what, step.done, step.total);
         match session.signal() {
             Some(_) => ControlFlow::Break(()),
             None => ControlFlow::Continue(()),
@@ -327,7 +324,6 @@ fn check_repository(
         Backend::Local(repository) => {
             let advance = |done: usize, total: usize| {
                 log.percent(
-                    OPERATION,
                     "repository.check",
                     "Checking segments",
                     done as u64,

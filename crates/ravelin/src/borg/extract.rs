@@ -10,7 +10,6 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use borg::{Access, Archive, Archives, BadItem, ChunkReader, ReadBatch, UnpackError};
-use serde_json::json;
 use tree::{Conflict, Entry, EntryKind, Fidelity, Owners, Placed, RestoreOptions, Restorer, Zeros};
 
 use super::arguments::Arguments;
@@ -20,9 +19,6 @@ use super::log::Warning;
 use super::matcher::Matcher;
 use super::session::Session;
 use super::{printing, text};
-
-/// Source of `progress_percent` lines.
-const OPERATION: u32 = 1;
 
 pub(crate) fn run(session: &Session, arguments: &Arguments) -> Result<(), Failure> {
     let (spot, name) = session.archive(arguments)?;
@@ -268,24 +264,10 @@ impl Job<'_> {
         if !log.is_time(false) {
             return;
         }
-        #[expect(clippy::cast_precision_loss, reason = "a percentage for people")]
-        let percent = if total == 0 {
-            100.0
-        } else {
-            written as f64 * 100.0 / total as f64
-        };
         let path = text::path(&chosen.path);
-        let line = format!("{percent:5.1}% Extracting: {path}");
-        let values = json!({
-            "operation": OPERATION,
-            "msgid": "extract",
-            "finished": false,
-            "message": line,
-            "current": written,
-            "total": total,
-            "info": [path],
+        log.show_percent("extract", Some(&path), written, total, |percent| {
+            format!("{percent:5.1}% Extracting: {path}")
         });
-        log.progress("progress_percent", &line, values);
     }
 }
 

@@ -72,6 +72,9 @@ pub(crate) struct Log {
     given: Cell<Option<u8>>,
     last_progress: Cell<Option<Instant>>,
     has_line: Cell<bool>,
+    /// What frontends were told of that is not finished yet: the number of the operation and its name.
+    operation: RefCell<Option<(u32, String)>>,
+    operation_count: Cell<u32>,
     /// Who is told what, where a file says so.
     logging: Option<Logging>,
 }
@@ -91,6 +94,8 @@ impl Log {
             given: Cell::new(None),
             last_progress: Cell::new(None),
             has_line: Cell::new(false),
+            operation: RefCell::new(None),
+            operation_count: Cell::new(0),
             logging: None,
         }
     }
@@ -285,31 +290,69 @@ impl Log {
     }
 
     /// The same for a number of steps out of a total.
-    pub(crate) fn percent(&self, operation: u32, msgid: &str, what: &str, done: u64, total: u64) {
-        if !self.is_time(done >= total) {
-            return;
+    pub(crate) fn percent(&self, msgid: &str, what: &str, done: u64, total: u64) {
+        if self.is_time(done >= total) {
+            self.show_percent(msgid, None, done, total, |percent| {
+                format!("{what} {percent:5.1}%")
+            });
         }
+    }
+
+    /// Shows how much is done, of what is named `info`, without a look at the time.
+    pub(crate) fn show_percent(
+        &self,
+        msgid: &str,
+        info: Option<&str>,
+        done: u64,
+        total: u64,
+        words: impl FnOnce(f64) -> String,
+    ) {
         #[expect(clippy::cast_precision_loss, reason = "a percentage for people")]
         let percent = if total == 0 {
             100.0
         } else {
             done as f64 * 100.0 / total as f64
         };
-        let line = format!("{what} {percent:5.1}%");
+        let line = words(percent);
         let values = json!({
-            "operation": operation,
+            "operation": self.operation(msgid),
             "msgid": msgid,
             "finished": false,
             "message": line,
             "current": done,
             "total": total,
-            "info": Value::Null,
+            "info": info.map(|info| [info]),
         });
         self.progress("progress_percent", &line, values);
     }
 
-    /// Takes the line of progress away.
+    /// The number of the operation of that name. When it is not the one before, that one is over.
+    fn operation(&self, msgid: &str) -> u32 {
+        let running = self.operation.borrow().clone();
+        if let Some((number, name)) = running
+            && name == msgid
+        {
+            return number;
+        }
+        self.end_operation();
+        let number = self.operation_count.get() + 1;
+        self.operation_count.set(number);
+        self.operation.replace(Some((number, msgid.to_owned())));
+        number
+    }
+
+    fn end_operation(&self) {
+        if let Some((number, msgid)) = self.operation.take()
+            && self.json
+        {
+            let values = json!({"operation": number, "msgid": msgid, "finished": true});
+            self.progress("progress_percent", "", values);
+        }
+    }
+
+    /// Takes the line of progress away, and tells frontends that what they saw is over.
     pub(crate) fn end_progress(&self) {
+        self.end_operation();
         if self.progress && !self.json && self.has_line.replace(false) {
             let _ = write!(io::stderr().lock(), "\r\x1b[K");
         }

@@ -92,7 +92,7 @@ pub(crate) fn export(session: &Session, arguments: &Arguments) -> Result<(), Fai
             done += 1;
             session
                 .log
-                .percent(1, "extract", "Exporting", done, total.max(done));
+                .percent("extract", "Exporting", done, total.max(done));
         }
         item.path = new_path;
         true

@@ -540,22 +540,55 @@ fn borgmatic_works_with_this_program() {
 }
 
 #[test]
-fn compact_says_how_far_it_is() {
+fn check_and_compact_say_how_far_they_are_and_when_they_are_done() {
     let desk = Desk::new();
     desk.borg("init -e none repo");
     desk.borg("create -C none repo::a input");
+    desk.borg("create -C none repo::b input");
     desk.borg("delete repo::a");
-    let output = desk.output("compact --progress --log-json repo");
-    assert!(output.status.success());
-    let said = String::from_utf8(output.stderr).unwrap();
-    let steps: Vec<serde_json::Value> = said
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .filter(|line: &serde_json::Value| line["msgid"] == "repository.compact_segments")
-        .collect();
-    let last = steps.last().unwrap();
-    assert_eq!(last["current"], last["total"], "{said}");
-    assert_eq!(last["type"], "progress_percent");
+    for (line, operations) in [
+        (
+            "check --verify-data --progress --log-json repo",
+            [
+                "repository.check",
+                "check.verify_data",
+                "check.rebuild_refcounts",
+            ]
+            .as_slice(),
+        ),
+        (
+            "compact --progress --log-json repo",
+            &["repository.compact_segments"],
+        ),
+        ("extract --progress --log-json repo::b", &["extract"]),
+    ] {
+        let output = desk.output(line);
+        assert!(output.status.success());
+        let said = String::from_utf8(output.stderr).unwrap();
+        let steps: Vec<serde_json::Value> = said
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .filter(|line: &serde_json::Value| line["type"] == "progress_percent")
+            .collect();
+        for (number, operation) in (1..).zip(operations) {
+            let of_it: Vec<_> = steps
+                .iter()
+                .filter(|step| step["msgid"] == *operation)
+                .collect();
+            let [.., last, done] = of_it.as_slice() else {
+                panic!("{operation}: {said}");
+            };
+            assert!(
+                of_it.iter().all(|step| step["operation"] == number),
+                "{said}"
+            );
+            assert_eq!(last["finished"], false, "{said}");
+            assert_eq!(done["finished"], true, "{said}");
+            if *operation != "extract" {
+                assert_eq!(last["current"], last["total"], "{said}");
+            }
+        }
+    }
 }
 
 /// What is answered at a terminal that the program was started from, though its input is elsewhere:
