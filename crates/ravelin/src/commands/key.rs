@@ -53,6 +53,10 @@ pub(crate) fn run(which: &Key, session: &Session<'_>) -> Result<Exit, Ended> {
                             open.sync_all()
                         });
                     written.map_err(|source| failed("write", file, source))?;
+                    session.output.tell(&format!(
+                        "a copy of the key is in {}: keep it, or a print of it, away from this machine",
+                        file.display()
+                    ));
                 }
             }
         }

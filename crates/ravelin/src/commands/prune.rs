@@ -18,6 +18,11 @@ pub(crate) fn run(arguments: &Prune, session: &Session<'_>) -> Result<Exit, Ende
     if layers.is_empty() {
         let with_rules = |layer: &&Layer| layer.is_prunable() && !layer.keep.is_everything();
         layers.extend(config.layers.iter().filter(with_rules));
+        if layers.is_empty() && !session.output.json {
+            session
+                .output
+                .tell("no layer has `keep` rules: all snapshots stay");
+        }
     }
     session.with_context(&config, |context| {
         if arguments.dry_run {
