@@ -1,6 +1,7 @@
 //! How memory is asked for and given back.
 
 /// Blocks of this size and more are mapped, and given back as soon as they are free.
+#[cfg(target_env = "gnu")]
 const MAPPED_SIZE: i32 = 256 << 10;
 
 /// Makes large blocks go back to the system at once.
