@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Our program beside those that docs/comparison.md names and a Debian has: Borg, restic, rclone. The
-# same data in the same run, each in turn; medians as a table in Markdown.
+# same data in the same run, each in turn, and who begins changes; medians as a table in Markdown.
 #
 #   bash benches/others.sh [--set mixed|small|big] [--scale FACTOR] [--runs N]
 #
@@ -71,9 +71,10 @@ echo "set $set_name, scale $scale, $runs runs; $("$ravelin" --version)," \
   "$([ -z "$borg" ] || "$borg" --version)," \
   "$(! command -v restic >/dev/null || restic version | cut -d' ' -f1,2)," \
   "$(! command -v rclone >/dev/null || rclone version | head -1)" >&2
+order=$programs
 for run in $(seq "$runs"); do
   for step in create first second restore verify; do
-    for program in $programs; do
+    for program in $order; do
       mkdir -p "$place/$program/out"
       cd "$place/$program"
       # Read once by another program, so that nobody pays for the disk of the next.
@@ -92,6 +93,7 @@ for run in $(seq "$runs"); do
     diff -r --no-dereference "$place/data" "$back" >&2 || echo "$program: what came back differs" >&2
     rm -rf "${place:?}/$program" "$place/home/.cache"
   done
+  order="${order#* } ${order%% *}"
 done
 
 # Wall clock, and in brackets what the processors worked.
