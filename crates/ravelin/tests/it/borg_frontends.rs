@@ -64,6 +64,15 @@ impl Frontend {
             fs::write(home.path().join(path), content).unwrap();
         }
         symlink("file", home.path().join("input/link")).unwrap();
+        // Borg does not remember the newest files of a run. That is to be this one alone, and not,
+        // as the clock ticks, now all of them.
+        let changed = |path| {
+            let metadata = fs::metadata(home.path().join(path)).unwrap();
+            (metadata.ctime(), metadata.ctime_nsec())
+        };
+        while changed("input/folder/other") <= changed("input/file") {
+            fs::write(home.path().join("input/folder/other"), "more content").unwrap();
+        }
         Self {
             home,
             passphrase,
