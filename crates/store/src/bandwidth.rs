@@ -39,6 +39,12 @@ impl Bandwidth {
         }
     }
 
+    /// Whether what comes from the store has a limit now.
+    pub(crate) fn limits_down(&self) -> bool {
+        let state = self.down.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.bytes_per_second.is_some()
+    }
+
     /// A reader of what is sent to the store.
     pub(crate) fn up<R: Read>(self: &Arc<Self>, inner: R) -> Limited<R> {
         Limited {

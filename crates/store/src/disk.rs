@@ -10,7 +10,7 @@
 //! A failed sync is final: the kernel may have dropped the pages, so a second sync that succeeds
 //! would prove nothing. The temporary file is removed and the error returned.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -213,7 +213,7 @@ fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-fn object(name: &Name, metadata: &fs::Metadata) -> Object {
+fn object(name: &Name, metadata: &Metadata) -> Object {
     Object {
         name: name.clone(),
         size: metadata.len(),
@@ -238,6 +238,21 @@ fn fail(operation: Operation, name: &Name) -> impl Fn(io::Error) -> Error {
         } else {
             Error::from_io(error, operation, name)
         }
+    }
+}
+
+impl Disk {
+    /// Opens an object for reading.
+    fn open(&self, name: &Name) -> Result<(File, Metadata), Error> {
+        let fail = fail(Operation::Read, name);
+        let file = File::open(self.path(name)).map_err(&fail)?;
+        let metadata = file.metadata().map_err(&fail)?;
+        if !metadata.is_file() {
+            return Err(Error::new(ErrorKind::NotFound, Operation::Read)
+                .on(name)
+                .because("it is a folder"));
+        }
+        Ok((file, metadata))
     }
 }
 
@@ -288,13 +303,7 @@ impl Store for Disk {
 
     fn read(&self, name: &Name, range: Range) -> Result<Reading, Error> {
         let fail = fail(Operation::Read, name);
-        let mut file = File::open(self.path(name)).map_err(&fail)?;
-        let metadata = file.metadata().map_err(&fail)?;
-        if !metadata.is_file() {
-            return Err(Error::new(ErrorKind::NotFound, Operation::Read)
-                .on(name)
-                .because("it is a folder"));
-        }
+        let (mut file, metadata) = self.open(name)?;
         let object = object(name, &metadata);
         file.seek(SeekFrom::Start(range.start.min(object.size)))
             .map_err(&fail)?;
@@ -304,6 +313,13 @@ impl Store for Disk {
             object,
             body: Box::new(self.bandwidth.down(body)),
         })
+    }
+
+    fn file(&self, name: &Name) -> Result<Option<File>, Error> {
+        if self.bandwidth.limits_down() {
+            return Ok(None);
+        }
+        self.open(name).map(|(file, _)| Some(file))
     }
 
     fn write(&self, name: &Name, content: &dyn Content, mode: WriteMode) -> Result<Object, Error> {
@@ -430,6 +446,22 @@ mod tests {
         let written = disk.write(&name("x"), b"1", WriteMode::Create);
         let _ = fs::remove_dir_all(&first);
         written.unwrap();
+    }
+
+    #[test]
+    fn an_object_is_a_file_of_this_machine_and_stays_as_it_was_opened() {
+        let (_folder, disk) = disk();
+        assert_eq!(disk.file(&name("x")).unwrap_err().kind, ErrorKind::NotFound);
+        disk.write(&name("x"), b"old", WriteMode::Create).unwrap();
+        let mut file = disk.file(&name("x")).unwrap().unwrap();
+        disk.write(&name("x"), b"newer", WriteMode::Replace)
+            .unwrap();
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, b"old");
+        // Who pays for each byte reads it once.
+        disk.bandwidth.set(None, Some(1000));
+        assert!(disk.file(&name("x")).unwrap().is_none());
     }
 
     /// Content that fails after some bytes.

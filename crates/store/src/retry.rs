@@ -5,6 +5,7 @@
 //! two halves would not fit. A creation whose answer was lost finds its own object on the second
 //! try: the bytes tell whether it is ours.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -97,6 +98,10 @@ impl Store for Retry {
             _ => Box::new(body),
         };
         Ok(Reading { object, body })
+    }
+
+    fn file(&self, name: &Name) -> Result<Option<File>, Error> {
+        self.rules.run(|_| self.inner.file(name))
     }
 
     fn write(&self, name: &Name, content: &dyn Content, mode: WriteMode) -> Result<Object, Error> {

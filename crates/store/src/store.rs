@@ -1,5 +1,6 @@
 //! The seam between a format and the place where its bytes are kept.
 
+use std::fs::File;
 use std::io::Read;
 use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
@@ -58,6 +59,19 @@ pub trait Store: Send + Sync {
     /// [`NotFound`](crate::ErrorKind::NotFound) when it does not exist. Errors of the body are
     /// [`Error`]s inside of [`std::io::Error`]: see [`Error::unwrap_io`].
     fn read(&self, name: &Name, range: Range) -> Result<Reading, Error>;
+
+    /// The object as a file of this machine, to be read as often as one likes: who would copy what
+    /// comes from elsewhere need not. `None` where it is none, or where reading costs.
+    ///
+    /// The file is one state of the object; what replaces the object does not touch it.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    fn file(&self, name: &Name) -> Result<Option<File>, Error> {
+        let _ = name;
+        Ok(None)
+    }
 
     /// Writes an object whole. Missing folders are created.
     ///
@@ -265,6 +279,9 @@ impl<S: Store + ?Sized> Store for Box<S> {
     fn read(&self, name: &Name, range: Range) -> Result<Reading, Error> {
         (**self).read(name, range)
     }
+    fn file(&self, name: &Name) -> Result<Option<File>, Error> {
+        (**self).file(name)
+    }
     fn write(&self, name: &Name, content: &dyn Content, mode: WriteMode) -> Result<Object, Error> {
         (**self).write(name, content, mode)
     }
@@ -302,6 +319,9 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
     }
     fn read(&self, name: &Name, range: Range) -> Result<Reading, Error> {
         (**self).read(name, range)
+    }
+    fn file(&self, name: &Name) -> Result<Option<File>, Error> {
+        (**self).file(name)
     }
     fn write(&self, name: &Name, content: &dyn Content, mode: WriteMode) -> Result<Object, Error> {
         (**self).write(name, content, mode)
