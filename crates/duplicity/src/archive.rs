@@ -1,13 +1,14 @@
 //! An archive: a store's folder, and how it is protected.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use sha1::Sha1;
 use sha1::digest::Digest;
-use store::{Folder, Name, Random, Range, Scope, Store};
+use store::{Content as _, Folder, Name, Random, Range, Scope, Store};
 
 use crate::collection::{BackupSet, Collection, StoredFile};
 use crate::error::Error;
@@ -116,6 +117,63 @@ const ALONE_MAX: u64 = 1 << 20;
 /// How many other files are tried to see whether a passphrase is the archive's: one may be damaged,
 /// too.
 const OPENED_MAX: usize = 3;
+
+/// Gives all of an object to `take`.
+fn copy_out(
+    mut body: impl Read,
+    mut take: impl FnMut(&[u8]) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut buffer = vec![0; read_ahead::BLOCK];
+    loop {
+        let count = body
+            .read(&mut buffer)
+            .map_err(Error::io("read from the store"))?;
+        match buffer.get(..count).unwrap_or_default() {
+            [] => return Ok(()),
+            bytes => take(bytes)?,
+        }
+    }
+}
+
+/// Compares bytes with the hash that they should have, if one is known.
+enum HashCheck {
+    Sha1(Sha1, [u8; 20]),
+    Md5(md5::Md5, [u8; 16]),
+    Nothing,
+}
+
+impl HashCheck {
+    fn new(hash: Option<Hash>) -> Self {
+        match hash {
+            Some(Hash::Sha1(wanted)) => Self::Sha1(Sha1::new(), wanted),
+            Some(Hash::Md5(wanted)) => Self::Md5(md5::Md5::new(), wanted),
+            None => Self::Nothing,
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sha1(made, _) => made.update(bytes),
+            Self::Md5(made, _) => made.update(bytes),
+            Self::Nothing => {}
+        }
+    }
+
+    /// That was all of the file.
+    fn end(self, file: &StoredFile) -> Result<(), Error> {
+        let is_right = match self {
+            Self::Sha1(made, wanted) => <[u8; 20]>::from(made.finalize()) == wanted,
+            Self::Md5(made, wanted) => <[u8; 16]>::from(made.finalize()) == wanted,
+            Self::Nothing => true,
+        };
+        if is_right {
+            return Ok(());
+        }
+        Err(Error::Hash {
+            object: file.object.clone(),
+        })
+    }
+}
 
 /// One archive.
 #[derive(Clone)]
@@ -243,7 +301,7 @@ impl Archive {
             suffix: Suffix::Gzip,
             partial: false,
         };
-        let open = || std::fs::File::open(self.local_path(&local)?).ok();
+        let open = || File::open(self.local_path(&local)?).ok();
         if let Some(file) = open() {
             return Ok(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(
                 file,
@@ -284,42 +342,58 @@ impl Archive {
         }
     }
 
-    /// Fetches a file whole and checks its hash.
+    /// Fetches a file whole and checks its hash. One that lies on this machine is not copied.
     pub(crate) fn fetch(&self, file: &StoredFile, hash: Option<Hash>) -> Result<Spool, Error> {
-        let name = self.object(&file.object)?;
-        let mut body = self.store.read(&name, Range::WHOLE)?.body;
+        if let Some(local) = self.local_file(file)? {
+            self.check_local(file, &local, hash)?;
+            return self.local_spool(&local);
+        }
+        let mut check = HashCheck::new(hash);
         let mut spool = Spool::new(&self.settings.scratch);
-        let (mut sha1, mut md5) = (Sha1::new(), md5::Md5::new());
-        let mut buffer = vec![0; 128 << 10];
-        loop {
-            let count = body
-                .read(&mut buffer)
-                .map_err(Error::io("read from the store"))?;
-            let bytes = buffer.get(..count).unwrap_or_default();
-            if bytes.is_empty() {
-                break;
-            }
-            match hash {
-                Some(Hash::Sha1(_)) => sha1.update(bytes),
-                Some(Hash::Md5(_)) => md5.update(bytes),
-                None => {}
-            }
-            spool
-                .write_all(bytes)
-                .map_err(Error::io("write a temporary file"))?;
+        let name = self.object(&file.object)?;
+        let body = self.store.read(&name, Range::WHOLE)?.body;
+        copy_out(body, |bytes| {
+            check.update(bytes);
+            let written = spool.write_all(bytes);
+            written.map_err(Error::io("write a temporary file"))
+        })?;
+        check.end(file)?;
+        Ok(spool)
+    }
+
+    /// A file of the archive that lies on this machine.
+    pub(crate) fn local_file(&self, file: &StoredFile) -> Result<Option<File>, Error> {
+        Ok(self.store.file(&self.object(&file.object)?)?)
+    }
+
+    /// Checks the hash of a file that lies on this machine.
+    pub(crate) fn check_local(
+        &self,
+        file: &StoredFile,
+        local: &File,
+        hash: Option<Hash>,
+    ) -> Result<(), Error> {
+        if hash.is_none() {
+            return Ok(());
         }
-        let good = match hash {
-            Some(Hash::Sha1(wanted)) => <[u8; 20]>::from(sha1.finalize()) == wanted,
-            Some(Hash::Md5(wanted)) => <[u8; 16]>::from(md5.finalize()) == wanted,
-            None => true,
-        };
-        if good {
-            Ok(spool)
-        } else {
-            Err(Error::Hash {
-                object: file.object.clone(),
-            })
-        }
+        let mut check = HashCheck::new(hash);
+        let content = self.local_spool(local)?;
+        let body = content.open(0).map_err(Error::io("read from the store"))?;
+        copy_out(body, |bytes| {
+            check.update(bytes);
+            Ok(())
+        })?;
+        check.end(file)
+    }
+
+    /// The bytes of a file that lies on this machine.
+    pub(crate) fn local_spool(&self, local: &File) -> Result<Spool, Error> {
+        let failed = Error::io("read from the store");
+        let local = local.try_clone().and_then(|local| {
+            let size = local.metadata()?.len();
+            Ok(Spool::of(local, size, &self.settings.scratch))
+        });
+        local.map_err(failed)
     }
 
     /// Refuses a set with a file that is not encrypted, where all should be.
@@ -538,7 +612,7 @@ impl Archive {
 }
 
 /// A file that only its owner can read: manifests and signatures tell what is backed up.
-pub(crate) fn private_file(path: &std::path::Path) -> io::Result<std::fs::File> {
+pub(crate) fn private_file(path: &std::path::Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
     std::fs::OpenOptions::new()
         .write(true)

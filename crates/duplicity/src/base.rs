@@ -5,9 +5,10 @@
 //! else the file system says (size, nanoseconds, time of the inode's change, inode number). It is
 //! a cache: without it duplicity's own comparison remains, and sizes that the signature rules out.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sha1::Sha1;
 use sha1::digest::Digest;
@@ -63,6 +64,8 @@ pub(crate) struct Base {
     pub(crate) entries: Vec<BaseEntry>,
     sets: Vec<BackupSet>,
     stats: HashMap<u64, u64>,
+    /// Behind what was found last: who asks in order finds the next one there.
+    next: AtomicUsize,
 }
 
 impl Base {
@@ -70,9 +73,19 @@ impl Base {
     pub(crate) fn load(archive: &Archive, sets: &[BackupSet]) -> Result<Self, Error> {
         let mut names = HashSet::new();
         let mut entries: Vec<BaseEntry> = Vec::new();
+        // Of what has changed since the first set, the newest: all of it is merged at once.
+        let mut since: BTreeMap<TreePath, Change> = BTreeMap::new();
         for (index, set) in (0..).zip(sets) {
             let changes = changes(archive, set, index, &mut names)?;
-            entries = merge(entries, changes);
+            if index == 0 {
+                entries = merge(entries, changes);
+            } else {
+                let by_path = |change: Change| (change.path().clone(), change);
+                since.extend(changes.into_iter().map(by_path));
+            }
+        }
+        if !since.is_empty() {
+            entries = merge(entries, since.into_values());
         }
         let end = sets.last().map(BackupSet::end);
         let stats = end
@@ -82,15 +95,21 @@ impl Base {
             entries,
             sets: sets.to_vec(),
             stats,
+            next: AtomicUsize::new(0),
         })
     }
 
     /// The object at `path`.
     pub(crate) fn find(&self, path: &TreePath) -> Option<&BaseEntry> {
-        let index = self
-            .entries
-            .binary_search_by(|entry| entry.path.cmp(path))
-            .ok()?;
+        let next = self.next.load(Ordering::Relaxed);
+        let index = match self.entries.get(next) {
+            Some(entry) if entry.path == *path => next,
+            _ => self
+                .entries
+                .binary_search_by(|entry| entry.path.cmp(path))
+                .ok()?,
+        };
+        self.next.store(index + 1, Ordering::Relaxed);
         self.entries.get(index)
     }
 
@@ -278,7 +297,7 @@ fn base_entry(
     })
 }
 
-fn merge(entries: Vec<BaseEntry>, changes: Vec<Change>) -> Vec<BaseEntry> {
+fn merge(entries: Vec<BaseEntry>, changes: impl IntoIterator<Item = Change>) -> Vec<BaseEntry> {
     if entries.is_empty() {
         let is = |change| match change {
             Change::Is(entry) => Some(entry),
@@ -286,7 +305,7 @@ fn merge(entries: Vec<BaseEntry>, changes: Vec<Change>) -> Vec<BaseEntry> {
         };
         return changes.into_iter().filter_map(is).collect();
     }
-    let mut merged = Vec::with_capacity(entries.len() + changes.len());
+    let mut merged = Vec::with_capacity(entries.len());
     let mut entries = entries.into_iter().peekable();
     for change in changes {
         while let Some(entry) = entries.next_if(|entry| entry.path < *change.path()) {

@@ -11,6 +11,7 @@ pub(crate) const BLOCK: usize = 128 << 10;
 pub(crate) const BLOCKS_AHEAD: usize = 4;
 
 /// Decoding and what is made of it keep a core busy each.
+#[derive(Debug)]
 pub(crate) struct ReadAhead {
     /// An empty block is the end.
     blocks: Receiver<io::Result<Vec<u8>>>,

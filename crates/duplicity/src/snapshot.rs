@@ -2,8 +2,9 @@
 //!
 //! Each set is one sorted stream of members; all are walked side by side. Of the members about one
 //! path the newest count: a snapshot ends the search, deltas are applied to it. Only volumes
-//! that can hold what is wanted are fetched, each is checked against its hash before a byte of it
-//! is looked at, and several are fetched and opened at a time.
+//! that can hold what is wanted are fetched, several at a time, and each is checked against its hash
+//! before anything of it counts. One that lies on this machine is decoded meanwhile: members before
+//! what is wanted are passed over, and if the hash turns out wrong, they never were.
 //!
 //! Deltas are read before the file that they are applied to, which then passes by as it is needed.
 //! Only where bytes have changed their order it has to be put aside.
@@ -195,17 +196,18 @@ impl Snapshot {
             if self.wanted.iter().all(is_behind) {
                 return Ok(None);
             }
-            let item = self.object(&path);
+            let item = match is_wanted(&self.wanted, &path) {
+                true => self.object(&path),
+                false => Ok(None),
+            };
             // What is not needed of this path is passed over when the streams advance.
             for set in &mut self.sets {
                 if set.head.as_ref().is_some_and(|head| head.path == path) {
                     set.done = set.head.take().map(|head| head.path);
                 }
             }
-            match item? {
-                Some(Item::Object(entry)) if !is_wanted(&self.wanted, &entry.path) => {}
-                Some(item) => return Ok(Some(item)),
-                None => {}
+            if let Some(item) = item? {
+                return Ok(Some(item));
             }
         }
     }
@@ -218,7 +220,10 @@ impl Snapshot {
             match set.next_object() {
                 Found::Head => {}
                 Found::End => break,
-                Found::Problem(problem) => self.problems.push(problem),
+                Found::Problem(problem) => match set.input.verify() {
+                    Ok(()) => self.problems.push(problem),
+                    Err(error) => set.damaged(error),
+                },
             }
         }
     }
@@ -440,6 +445,8 @@ struct SetStream {
     peeked: Option<(Result<MemberName, BadMember>, TarHeader)>,
     /// The path that was dealt with last.
     done: Option<TreePath>,
+    /// The same when the current volume began.
+    done_before: Option<TreePath>,
     /// Blocks of `head` (or of `done`) may follow: its number and what it is.
     going: Option<(MemberKind, TreePath, u64)>,
     /// What could not be read, to be told at the next step.
@@ -486,6 +493,7 @@ impl SetStream {
             head: None,
             peeked: None,
             done: None,
+            done_before: None,
             going: None,
             damage,
             wanted: wanted.to_vec(),
@@ -500,26 +508,62 @@ impl SetStream {
         loop {
             let tar = match &mut self.tar {
                 Some(tar) => tar,
-                None => match self.input.next_volume()? {
-                    Ok(bytes) => self.tar.insert(TarReader::new(bytes)),
-                    Err(error) => {
-                        self.damaged(error);
-                        continue;
+                None => {
+                    self.done_before = self.done.clone();
+                    match self.input.next_volume()? {
+                        Ok(bytes) => self.tar.insert(TarReader::new(bytes)),
+                        Err(error) => {
+                            let error = self.true_fault(error);
+                            self.damaged(error);
+                            continue;
+                        }
                     }
-                },
+                }
             };
             match tar.next() {
-                Ok(Some(header)) => return Some((MemberName::parse(&header.name), header)),
-                Ok(None) => self.tar = None,
+                Ok(Some(header)) => {
+                    let name = MemberName::parse(&header.name);
+                    if self.is_passed_over(&name) {
+                        return Some((name, header));
+                    }
+                    match self.input.verify() {
+                        Ok(()) => return Some((name, header)),
+                        Err(error) => self.damaged(error),
+                    }
+                }
+                Ok(None) => match self.input.verify() {
+                    Ok(()) => self.tar = None,
+                    Err(error) => self.damaged(error),
+                },
                 Err(error) => {
                     let error = match error {
                         BadTar::Read(error) => error,
                         error => io::Error::new(io::ErrorKind::InvalidData, error),
                     };
                     let error = self.input.error(error);
+                    let error = self.true_fault(error);
                     self.damaged(error);
                 }
             }
+        }
+    }
+
+    /// Whether nothing but its place depends on a member: it stands before what is wanted, and no
+    /// wanted file could go on in it.
+    fn is_passed_over(&self, name: &Result<MemberName, BadMember>) -> bool {
+        let is_before = |path: &TreePath| {
+            !is_wanted(&self.wanted, path) && self.wanted.iter().any(|wanted| path < wanted)
+        };
+        let going = self.going.as_ref();
+        going.is_none_or(|(_, path, _)| is_before(path))
+            && name.as_ref().is_ok_and(|name| is_before(&name.path))
+    }
+
+    /// Why a volume cannot be read: if it has not its hash, that is why.
+    fn true_fault(&mut self, error: Error) -> Error {
+        match self.input.verify() {
+            Err(hash @ Error::Hash { .. }) => hash,
+            _ => error,
         }
     }
 
@@ -527,6 +571,9 @@ impl SetStream {
     fn damaged(&mut self, error: Error) {
         self.tar = None;
         self.going = None;
+        if !self.input.is_verified {
+            self.done.clone_from(&self.done_before);
+        }
         let name = self.input.current.clone();
         self.damage.push(Problem {
             name,
@@ -703,6 +750,7 @@ struct Coming {
     object: String,
     follows_gap: bool,
     messages: Receiver<Message>,
+    verdict: Receiver<Result<(), Error>>,
 }
 
 /// A volume that is wanted.
@@ -718,12 +766,18 @@ struct Task {
     file: StoredFile,
     hash: Option<Hash>,
     out: SyncSender<Message>,
+    /// Whether the volume has its hash.
+    verdict: SyncSender<Result<(), Error>>,
 }
 
 /// The volumes of one set, several of them fetched and opened ahead.
 struct VolumeReader {
     coming: VecDeque<Coming>,
     current: String,
+    /// Tells whether the current volume has its hash.
+    verdict: Option<Receiver<Result<(), Error>>>,
+    /// Whether it is known that it has.
+    is_verified: bool,
     /// No member of the current volume was read, and volumes before it were left out.
     follows_gap: bool,
     /// The error that ended the current volume.
@@ -741,14 +795,21 @@ impl VolumeReader {
         let mut coming = VecDeque::with_capacity(files.len());
         for volume in files {
             let (out, messages) = sync_channel(BLOCKS_AHEAD);
+            let (verdict, judged) = sync_channel(1);
             coming.push_back(Coming {
                 object: volume.file.object.clone(),
                 follows_gap: volume.follows_gap,
                 messages,
+                verdict: judged,
             });
             let Volume { file, hash, .. } = volume;
             // The queue has no limit and is not closed yet.
-            let _ = tasks.send(Task { file, hash, out });
+            let _ = tasks.send(Task {
+                file,
+                hash,
+                out,
+                verdict,
+            });
         }
         for _ in 0..threads {
             let (archive, closed) = (archive.clone(), closed.clone());
@@ -765,6 +826,8 @@ impl VolumeReader {
         Self {
             coming,
             current: String::new(),
+            verdict: None,
+            is_verified: false,
             follows_gap: false,
             failure: Arc::default(),
             closed,
@@ -777,8 +840,11 @@ impl VolumeReader {
             object,
             follows_gap,
             messages,
+            verdict,
         } = self.coming.pop_front()?;
         self.current = object;
+        self.verdict = Some(verdict);
+        self.is_verified = false;
         self.follows_gap = follows_gap;
         match messages.recv() {
             Ok(Message::Open) => Some(Ok(VolumeBytes {
@@ -790,6 +856,15 @@ impl VolumeReader {
             Ok(Message::Failed(error)) => Some(Err(error)),
             Ok(Message::Bytes(_) | Message::End) | Err(_) => Some(Err(Error::Worker)),
         }
+    }
+
+    /// Waits until it is known whether the current volume has its hash.
+    fn verify(&mut self) -> Result<(), Error> {
+        if let Some(verdict) = self.verdict.take() {
+            verdict.recv().unwrap_or(Err(Error::Worker))?;
+            self.is_verified = true;
+        }
+        Ok(())
     }
 
     /// An error of the archive behind one of a read.
@@ -862,16 +937,41 @@ impl BufRead for VolumeBytes {
 
 /// Fetches and decodes one volume, as far as somebody listens.
 fn decode(archive: &Archive, task: Task) {
-    let Task { file, hash, out } = task;
-    let plain = archive
-        .fetch(&file, hash)
-        .and_then(|spool| archive.unwrap(&file, spool));
-    let mut plain = match plain {
-        Ok(plain) => plain,
-        Err(error) => {
-            let _ = out.send(Message::Failed(error));
-            return;
+    let Task {
+        file,
+        hash,
+        out,
+        verdict,
+    } = task;
+    // Nobody may be there any more to be told.
+    let judge = |verified| drop(verdict.send(verified));
+    match archive.local_file(&file) {
+        Ok(Some(local)) => thread::scope(|scope| {
+            scope.spawn(|| judge(archive.check_local(&file, &local, hash)));
+            let spool = archive.local_spool(&local);
+            stream(archive, &file, spool, &out);
+        }),
+        Ok(None) => {
+            let spool = archive.fetch(&file, hash);
+            if spool.is_ok() {
+                judge(Ok(()));
+            }
+            stream(archive, &file, spool, &out);
         }
+        Err(error) => drop(out.send(Message::Failed(error))),
+    }
+}
+
+/// Decodes a volume, as far as somebody listens.
+fn stream(
+    archive: &Archive,
+    file: &StoredFile,
+    spool: Result<Spool, Error>,
+    out: &SyncSender<Message>,
+) {
+    let mut plain = match spool.and_then(|spool| archive.unwrap(file, spool)) {
+        Ok(plain) => plain,
+        Err(error) => return drop(out.send(Message::Failed(error))),
     };
     let mut message = Message::Open;
     // A volume that was given up has no listener: the next one may.
@@ -885,8 +985,7 @@ fn decode(archive: &Archive, task: Task) {
             }),
         };
         if matches!(message, Message::End | Message::Failed(_)) {
-            let _ = out.send(message);
-            return;
+            return drop(out.send(message));
         }
     }
 }

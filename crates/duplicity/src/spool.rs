@@ -35,6 +35,15 @@ impl Spool {
         }
     }
 
+    /// Bytes that are in a file already, and stay there.
+    pub(crate) fn of(file: File, size: u64, folder: &Path) -> Self {
+        Self {
+            file: Some(file),
+            size,
+            ..Self::new(folder)
+        }
+    }
+
     /// Where its file is made.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder

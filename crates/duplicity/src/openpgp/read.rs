@@ -1,13 +1,15 @@
 //! Reading encrypted messages, of whatever cipher and compression a passphrase leads to.
 
 use std::fmt;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
 use pgp::composed::{DecryptionOptions, Esk, Message, PlainSessionKey, TheRing};
+use pgp::packet::Decompressor;
 use pgp::types::{Password, Seipdv1ReadMode, StringToKey};
 
 use super::Passphrase;
 use super::key::derive;
+use crate::read_ahead::{BLOCK, ReadAhead};
 
 /// How many packets may be wrapped around the data: encryption, compression, a signature.
 const DEPTH_MAX: usize = 4;
@@ -61,13 +63,34 @@ where
     for _ in 0..DEPTH_MAX {
         message = match message {
             Message::Literal { .. } => return Ok(Box::new(Plain(message))),
-            Message::Compressed { .. } => message.decompress().map_err(OpenError::Malformed)?,
+            Message::Compressed { .. } => decompress(message).map_err(OpenError::Malformed)?,
             // Whose signature it is, gpg would have to say. The content follows.
             Message::Signed { .. } => return Ok(Box::new(Plain(message))),
             Message::Encrypted { .. } => decrypt(message, passphrase)?,
         };
     }
     Err(OpenError::Depth)
+}
+
+/// The message in a compressed one. A thread of its own decrypts; large pieces make the decoder fast.
+fn decompress(message: Message<'static>) -> Result<Message<'static>, pgp::errors::Error> {
+    let plain = Decompressed(Decompressor::from_reader(ReadAhead::new(message))?);
+    Message::from_bytes(BufReader::with_capacity(BLOCK, plain))
+}
+
+/// The content of a compressed packet. At its end the packet is read to its own, where the message
+/// around it is found to be whole or modified.
+#[derive(Debug)]
+struct Decompressed(Decompressor<ReadAhead>);
+
+impl Read for Decompressed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read(buffer)?;
+        if count == 0 && !buffer.is_empty() {
+            io::copy(self.0.get_mut(), &mut io::sink())?;
+        }
+        Ok(count)
+    }
 }
 
 fn decrypt<'a>(
@@ -173,7 +196,7 @@ mod tests {
     }
 
     fn read(message: Vec<u8>, passphrase: &str) -> Result<Vec<u8>, String> {
-        let input = io::BufReader::new(Cursor::new(message));
+        let input = BufReader::new(Cursor::new(message));
         let mut content =
             open(input, Some(&Passphrase::new(passphrase))).map_err(|error| error.to_string())?;
         let mut plain = Vec::new();
@@ -194,7 +217,7 @@ mod tests {
     #[test]
     fn a_read_without_room_does_not_end_the_content() {
         let plain = testkit::Random::new(4).noise(20_000);
-        let input = io::BufReader::new(Cursor::new(sealed(&plain)));
+        let input = BufReader::new(Cursor::new(sealed(&plain)));
         let mut content = open(input, Some(&Passphrase::new("secret"))).unwrap();
         let mut head = [0; 100];
         content.read_exact(&mut head).unwrap();

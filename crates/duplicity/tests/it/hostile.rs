@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::path::PathBuf;
 
 use duplicity::snapshot::{Problem, ProblemKind};
 use duplicity::tar::{TarHeader, TarKind, write_end, write_header};
@@ -42,6 +43,10 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 /// Puts a set of one volume, made of these members, into the store.
 fn forge(place: &Place, set: SetKind, members: &[Member]) {
+    put(place, set, &gzip(&tar_of(members)));
+}
+
+fn tar_of(members: &[Member]) -> Vec<u8> {
     let mut tar = Vec::new();
     for (header, data) in members {
         write_header(&mut tar, header);
@@ -50,20 +55,44 @@ fn forge(place: &Place, set: SetKind, members: &[Member]) {
     }
     let size = tar.len() as u64;
     write_end(&mut tar, size);
-    put(place, set, &gzip(&tar));
+    tar
 }
 
 fn put(place: &Place, set: SetKind, volume: &[u8]) {
-    let name = |part, suffix| {
-        let name = FileName {
-            set,
-            part,
-            suffix,
-            partial: false,
-        };
-        place.path("store").join(name.to_string())
+    put_all(place, set, &[volume]);
+}
+
+/// Puts a set into the store. By the manifest, anything can be in each of its volumes.
+fn put_all(place: &Place, set: SetKind, volumes: &[&[u8]]) {
+    let manifest = Manifest {
+        volumes: (1..)
+            .zip(volumes)
+            .map(|(number, volume)| {
+                fs::write(path_of(place, set, number), volume).unwrap();
+                described(number, volume)
+            })
+            .collect(),
+        ..Manifest::default()
     };
-    fs::write(name(Part::Volume { number: 1 }, Suffix::Gzip), volume).unwrap();
+    let path = stored(place, set, Part::Manifest, Suffix::Plain);
+    fs::write(path, manifest.to_bytes()).unwrap();
+}
+
+fn path_of(place: &Place, set: SetKind, number: u32) -> PathBuf {
+    stored(place, set, Part::Volume { number }, Suffix::Gzip)
+}
+
+fn stored(place: &Place, set: SetKind, part: Part, suffix: Suffix) -> PathBuf {
+    let name = FileName {
+        set,
+        part,
+        suffix,
+        partial: false,
+    };
+    place.path("store").join(name.to_string())
+}
+
+fn described(number: u32, volume: &[u8]) -> VolumeInfo {
     let mut hasher = store::Hasher::new(store::DigestKind::Sha1);
     hasher.update(volume);
     let store::Digest::Sha1(hash) = hasher.finish() else {
@@ -73,17 +102,12 @@ fn put(place: &Place, set: SetKind, volume: &[u8]) {
         path: TreePath::new(text).unwrap(),
         block: None,
     };
-    let info = VolumeInfo {
-        number: 1,
+    VolumeInfo {
+        number,
         start: position(""),
         end: position("zzz"),
         hashes: vec![Hash::Sha1(hash)],
-    };
-    let manifest = Manifest {
-        volumes: vec![info],
-        ..Manifest::default()
-    };
-    fs::write(name(Part::Manifest, Suffix::Plain), manifest.to_bytes()).unwrap();
+    }
 }
 
 fn full() -> SetKind {
@@ -247,10 +271,15 @@ fn blocks_with_a_gap_are_refused() {
 
 /// Why volumes of the only chain cannot be used, in the order in which a restore meets them.
 fn damaged_volumes(place: &Place) -> Vec<Error> {
+    damaged_volumes_for(place, "")
+}
+
+/// The same for a restore of this path.
+fn damaged_volumes_for(place: &Place, wanted: &str) -> Vec<Error> {
     let archive = place.archive(Protection::None);
     let collection = archive.collection(at(9)).unwrap();
     let mut snapshot = archive
-        .snapshot(&collection.chains[0].sets, &TreePath::root())
+        .snapshot(&collection.chains[0].sets, &TreePath::new(wanted).unwrap())
         .unwrap();
     let mut damage = Vec::new();
     while let Some(item) = snapshot.next().unwrap() {
@@ -301,6 +330,51 @@ fn a_volume_that_is_not_the_one_of_the_manifest_is_not_looked_at() {
     );
     let (found, _) = in_archive(&place.archive(Protection::None), 9, "");
     assert!(found.is_empty());
+}
+
+#[test]
+fn what_stood_before_the_wanted_in_a_volume_with_a_wrong_hash_never_was() {
+    let forged: [&[Member]; 6] = [
+        &[file("snapshot/a", b"x"), file("snapshot/b", b"forged")],
+        &[file("snapshot/a", b"x"), file("deleted/b", b"")],
+        &[file("snapshot/a", b"x"), file("snapshot/c", b"x")],
+        &[file("snapshot/a", b"x")],
+        &[file("snapshot/ab", b"x"), file("snapshot/aa", b"x")],
+        &[file("snapshot/a", b"x"), file("nonsense", b"x")],
+    ];
+    for members in forged {
+        let place = Place::new();
+        forge(&place, full(), &[root(), file("snapshot/b", b"old")]);
+        forge(&place, increment(), &[root(), file("snapshot/b", b"new")]);
+        let mut other = vec![root()];
+        other.extend_from_slice(members);
+        fs::write(path_of(&place, increment(), 1), gzip(&tar_of(&other))).unwrap();
+        let damage = damaged_volumes_for(&place, "b");
+        assert!(
+            matches!(damage.as_slice(), [Error::Hash { .. }]),
+            "{damage:?}"
+        );
+        let (found, problems) = in_archive(&place.archive(Protection::None), 9, "b");
+        assert_eq!(found["b"].content, b"old");
+        assert_eq!(problems.len(), 1, "{problems:?}");
+    }
+}
+
+#[test]
+fn the_order_of_a_volume_with_a_wrong_hash_does_not_bind_the_next() {
+    let place = Place::new();
+    let first = gzip(&tar_of(&[root(), file("snapshot/a", b"1")]));
+    let second = gzip(&tar_of(&[
+        file("snapshot/aa", b"2"),
+        file("snapshot/b", b"3"),
+    ]));
+    put_all(&place, full(), &[&first, &second]);
+    let other = gzip(&tar_of(&[root(), file("snapshot/az", b"1")]));
+    fs::write(path_of(&place, full(), 1), other).unwrap();
+    let (found, problems) = in_archive(&place.archive(Protection::None), 9, "b");
+    assert_eq!(found["b"].content, b"3");
+    // That volume, and nothing about the order of the second.
+    assert_eq!(problems.len(), 1, "{problems:?}");
 }
 
 #[test]
