@@ -7,6 +7,7 @@ mod attacks;
 mod browser;
 mod drop_browser;
 mod dropping;
+mod flood;
 mod guests;
 mod numbers;
 mod outline;
