@@ -10,9 +10,8 @@ use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sha1::Sha1;
-use sha1::digest::Digest;
 use tree::{DeviceNumber, Entry, EntryKind, TreePath};
+use xxhash_rust::xxh64::xxh64;
 
 use crate::archive::Archive;
 use crate::collection::BackupSet;
@@ -385,7 +384,7 @@ impl Signatures {
 pub(crate) struct Stats(Vec<(u64, u64)>);
 
 /// First bytes of the file: its kind and version.
-const STATS_MAGIC: &[u8; 8] = b"RavStat1";
+const STATS_MAGIC: &[u8; 8] = b"RavStat2";
 
 impl Stats {
     pub(crate) fn add(&mut self, entry: &Entry) {
@@ -453,24 +452,20 @@ fn load_stats(archive: &Archive, time: SetTime) -> Option<HashMap<u64, u64>> {
         .collect()
 }
 
+// Nobody gains by a collision: a path that has the key of another makes a file look changed, and of
+// the keys of what stands in the file system only those of one's own files could be chosen.
+
 fn path_key(path: &TreePath) -> u64 {
-    first_word(Sha1::digest(path.as_bytes()).as_slice())
+    xxh64(path.as_bytes(), 0)
 }
 
 fn stat_key(entry: &Entry) -> u64 {
-    let mut hash = Sha1::new();
-    for number in [
+    let numbers = [
         entry.size,
         entry.mtime.nanoseconds.cast_unsigned(),
         entry.ctime.nanoseconds.cast_unsigned(),
         entry.inode,
         entry.device,
-    ] {
-        hash.update(number.to_le_bytes());
-    }
-    first_word(hash.finalize().as_slice())
-}
-
-fn first_word(digest: &[u8]) -> u64 {
-    digest.first_chunk().copied().map_or(0, u64::from_le_bytes)
+    ];
+    xxh64(numbers.map(u64::to_le_bytes).as_flattened(), 0)
 }

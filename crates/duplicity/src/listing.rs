@@ -43,7 +43,7 @@ impl Archive {
         self.listing_of(sets, &[TreePath::root()])
     }
 
-    /// The same, with fingerprints only of what is `wanted` and below.
+    /// The same of what is `wanted` and below.
     fn listing_of(&self, sets: &[BackupSet], wanted: &[TreePath]) -> Result<Listing, Error> {
         let open = |set| Ok(self.changes(set, wanted)?.peekable());
         Ok(Listing {
@@ -53,7 +53,7 @@ impl Archive {
 
     /// The paths that a set says something about, in order.
     pub(crate) fn paths_of(&self, set: &BackupSet) -> Result<Vec<TreePath>, Error> {
-        let changes = self.changes(set, &[])?;
+        let changes = self.changes(set, &[TreePath::root()])?;
         changes.map(|change| Ok(change?.0)).collect()
     }
 
@@ -66,14 +66,8 @@ impl Archive {
         wanted: &[TreePath],
     ) -> Result<Vec<BackupSet>, Error> {
         let is_about = |set: &BackupSet| {
-            for change in self.changes(set, &[])? {
-                match place_among(wanted, &change?.0) {
-                    Among::Them => return Ok(true),
-                    Among::Before => {}
-                    Among::Behind => return Ok(false),
-                }
-            }
-            Ok::<bool, Error>(false)
+            let first = self.changes(set, wanted)?.next().transpose();
+            first.map(|change| change.is_some())
         };
         let whole = sets;
         let Some((first, others)) = whole.split_first() else {
@@ -100,7 +94,7 @@ impl Archive {
         Ok(kept)
     }
 
-    /// What a set changes, with fingerprints of what is `wanted` and below.
+    /// What a set changes of what is `wanted` and below.
     fn changes(&self, set: &BackupSet, wanted: &[TreePath]) -> Result<Changes, Error> {
         let object = set
             .signatures
@@ -279,13 +273,8 @@ impl Iterator for Objects {
         while let Some(listing) = &mut self.listing {
             match listing.next()? {
                 Ok(listed) => {
-                    let path = &listed.entry.path;
-                    self.last = Some(path.clone());
-                    match place_among(&self.wanted, path) {
-                        Among::Them => return Some(Ok(listed)),
-                        Among::Before => {}
-                        Among::Behind => self.listing = None,
-                    }
+                    self.last = Some(listed.entry.path.clone());
+                    return Some(Ok(listed));
                 }
                 Err(error) => {
                     if let Err(error) = self.fall_back(error) {
@@ -303,7 +292,7 @@ impl Iterator for Objects {
 struct Changes {
     tar: TarReader<Box<dyn BufRead + Send>>,
     object: String,
-    /// What is looked at closely: of other files neither fingerprint nor size is told.
+    /// What is looked at: these paths and all below them.
     wanted: Vec<TreePath>,
     last: Option<TreePath>,
     failed: bool,
@@ -346,6 +335,11 @@ impl Changes {
                 _ => return Err(format!("{} is out of order", name.path)),
             }
             self.last = Some(name.path.clone());
+            match place_among(&self.wanted, &name.path) {
+                Among::Them => {}
+                Among::Before => continue,
+                Among::Behind => return Ok(None),
+            }
             if name.kind == MemberKind::Deleted {
                 return Ok(Some((name.path, None)));
             }
