@@ -43,6 +43,10 @@ fn value(reader: &mut Reader<'_>, depth: usize) -> Result<Value, Malformed> {
             for _ in 0..reader.map()? {
                 let key = match value(reader, depth + 1)? {
                     Value::String(key) => key,
+                    // Borg has no such keys. Written as text, keys within keys would grow without end.
+                    Value::Array(_) | Value::Object(_) => {
+                        return Err(reader.unexpected("a key that is no list and no map"));
+                    }
                     key => key.to_string(),
                 };
                 map.insert(key, value(reader, depth + 1)?);
@@ -71,6 +75,14 @@ mod tests {
         let bytes = b"\x82\xa1a\x92\x01\xff\xa1b\xa2\xff\xfe";
         let shown = unpacked(bytes).unwrap();
         assert_eq!(shown.to_string(), "{\"a\":[1,-1],\"b\":\"\u{7f}fffe\"}");
+    }
+
+    #[test]
+    fn keys_within_keys_are_refused_before_they_grow() {
+        let nested = [vec![0x81; 24], vec![0; 25]].concat();
+        assert!(unpacked(&nested).is_err());
+        assert!(unpacked(b"\x81\x90\x01").is_err());
+        assert_eq!(unpacked(b"\x81\x07\x01").unwrap().to_string(), "{\"7\":1}");
     }
 
     #[test]
