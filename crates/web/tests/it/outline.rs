@@ -37,6 +37,8 @@ const MONTHS_DE: [&str; 12] = [
     "Jan.", "Feb.", "März", "Apr.", "Mai", "Juni", "Juli", "Aug.", "Sept.", "Okt.", "Nov.", "Dez.",
 ];
 
+const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+
 /// The text without what differs each time.
 fn lasting(text: &str) -> String {
     let mut lasting = String::new();
@@ -59,7 +61,7 @@ fn word(word: &str) -> String {
         let rest = rest.split_once('/').map_or("", |(_, rest)| rest);
         return format!("HOUSE/{rest}{end}");
     }
-    let is_date = MONTHS.contains(&bare) || MONTHS_DE.contains(&bare);
+    let is_date = [&DAYS[..], &MONTHS, &MONTHS_DE].concat().contains(&bare);
     if is_date || bare.bytes().any(|byte| byte.is_ascii_digit()) && !bare.contains('=') {
         return format!("#{end}");
     }
