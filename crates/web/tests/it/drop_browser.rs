@@ -22,6 +22,12 @@ fn served(browser: &Browser) -> Served {
 
 /// Lets go of files over the page, as somebody does with the mouse: names and sizes.
 fn let_go(browser: &Browser, files: &[(&str, u64)]) {
+    // Not on the page before, nor ahead of the script that takes them.
+    browser.wait("the place for files", |browser| {
+        browser
+            .run("return document.readyState === 'complete' && !!document.querySelector('#file')")
+            == true
+    });
     let files = serde_json::to_string(files).unwrap();
     browser.run(&format!(
         "const transfer = new DataTransfer();\
