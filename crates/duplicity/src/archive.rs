@@ -6,9 +6,8 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sha1::Sha1;
 use sha1::digest::Digest;
-use store::{Content as _, Folder, Name, Random, Range, Scope, Store};
+use store::{Content as _, DigestKind, Folder, Hasher, Name, Random, Range, Scope, Store};
 
 use crate::collection::{BackupSet, Collection, StoredFile};
 use crate::error::Error;
@@ -136,37 +135,25 @@ fn copy_out(
 }
 
 /// Compares bytes with the hash that they should have, if one is known.
-enum HashCheck {
-    Sha1(Sha1, [u8; 20]),
-    Md5(md5::Md5, [u8; 16]),
-    Nothing,
-}
+struct HashCheck(Option<(Hasher, store::Digest)>);
 
 impl HashCheck {
     fn new(hash: Option<Hash>) -> Self {
-        match hash {
-            Some(Hash::Sha1(wanted)) => Self::Sha1(Sha1::new(), wanted),
-            Some(Hash::Md5(wanted)) => Self::Md5(md5::Md5::new(), wanted),
-            None => Self::Nothing,
-        }
+        Self(hash.map(|hash| match hash {
+            Hash::Sha1(wanted) => (Hasher::new(DigestKind::Sha1), store::Digest::Sha1(wanted)),
+            Hash::Md5(wanted) => (Hasher::new(DigestKind::Md5), store::Digest::Md5(wanted)),
+        }))
     }
 
     fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Sha1(made, _) => made.update(bytes),
-            Self::Md5(made, _) => made.update(bytes),
-            Self::Nothing => {}
+        if let Some((made, _)) = &mut self.0 {
+            made.update(bytes);
         }
     }
 
     /// That was all of the file.
     fn end(self, file: &StoredFile) -> Result<(), Error> {
-        let is_right = match self {
-            Self::Sha1(made, wanted) => <[u8; 20]>::from(made.finalize()) == wanted,
-            Self::Md5(made, wanted) => <[u8; 16]>::from(made.finalize()) == wanted,
-            Self::Nothing => true,
-        };
-        if is_right {
+        if self.0.is_none_or(|(made, wanted)| made.finish() == wanted) {
             return Ok(());
         }
         Err(Error::Hash {

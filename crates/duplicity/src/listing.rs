@@ -346,11 +346,7 @@ impl Changes {
             let mut entry =
                 entry_of(name.path.clone(), &header).map_err(|error| error.to_string())?;
             let (mut fingerprint, mut block_length) = (None, 0);
-            let is_wanted = self
-                .wanted
-                .iter()
-                .any(|wanted| name.path.starts_with(wanted));
-            if name.kind == MemberKind::Signature && is_wanted {
+            if name.kind == MemberKind::Signature {
                 let (made, length) = self.fingerprint(&mut entry, &header)?;
                 (fingerprint, block_length) = (Some(made), length);
             }

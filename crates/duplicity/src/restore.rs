@@ -27,16 +27,13 @@ use crate::collection::BackupSet;
 use crate::error::{Error, chain};
 use crate::librsync::SignatureWriter;
 use crate::listing::Objects;
+use crate::read_ahead::{BLOCK, BLOCKS_AHEAD};
 use crate::snapshot::{Item, Problem, ProblemKind as SnapshotProblem, Snapshot};
 
 /// Largest file, for writers that are placed before the size of their file is known.
 const SIZE_MAX: u64 = i64::MAX.cast_unsigned();
 
-/// How much of a file is read at a time.
-const BLOCK: usize = 128 << 10;
-
-/// How many blocks of a large file may wait to be written, and how many files.
-const BLOCKS_AHEAD: usize = 4;
+/// How many files may wait to be written.
 const FILES_AHEAD: usize = 16;
 
 /// What is to be restored, and where it goes below the target.
