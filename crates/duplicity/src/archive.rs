@@ -11,6 +11,7 @@ use store::{Content as _, DigestKind, Folder, Hasher, Name, Random, Range, Scope
 
 use crate::collection::{BackupSet, Collection, StoredFile};
 use crate::error::Error;
+use crate::gunzip::Gunzip;
 use crate::manifest::{Hash, MANIFEST_SIZE_MAX, Manifest};
 use crate::name::{FileName, Part, Prefixes, Suffix};
 use crate::openpgp::program::Gpg;
@@ -116,6 +117,13 @@ const ALONE_MAX: u64 = 1 << 20;
 /// How many other files are tried to see whether a passphrase is the archive's: one may be damaged,
 /// too.
 const OPENED_MAX: usize = 3;
+
+fn gunzip(file: impl Read + Send + 'static) -> Box<dyn Read + Send> {
+    Box::new(Gunzip::new(BufReader::with_capacity(
+        read_ahead::BLOCK,
+        file,
+    )))
+}
 
 /// Gives all of an object to `take`.
 fn copy_out(
@@ -290,9 +298,7 @@ impl Archive {
         };
         let open = || File::open(self.local_path(&local)?).ok();
         if let Some(file) = open() {
-            return Ok(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(
-                file,
-            ))));
+            return Ok(gunzip(file));
         }
         let Some(file) = &set.signatures else {
             return Err(Error::Signatures {
@@ -318,9 +324,7 @@ impl Archive {
             return Err(self.unreadable(file, error));
         }
         match open() {
-            Some(file) => Ok(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(
-                file,
-            )))),
+            Some(file) => Ok(gunzip(file)),
             // The archive directory cannot be written: a nuisance, not an error.
             None => {
                 let spool = self.fetch(file, None)?;
@@ -409,9 +413,7 @@ impl Archive {
             .map_err(Error::io("read a temporary file"))?;
         match file.name.suffix {
             Suffix::Plain => Ok(Box::new(BufReader::new(reader))),
-            Suffix::Gzip => Ok(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(
-                reader,
-            )))),
+            Suffix::Gzip => Ok(gunzip(reader)),
             Suffix::Gpg => self.open(file, reader),
             Suffix::Smime => Err(Error::Smime {
                 object: file.object.clone(),

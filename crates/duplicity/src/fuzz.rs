@@ -3,6 +3,7 @@
 
 use std::io::{self, Read};
 
+use crate::gunzip::Gunzip;
 use crate::librsync::{Command, DeltaReader, Signature};
 use crate::openpgp::read::open;
 use crate::tar::TarReader;
@@ -27,6 +28,10 @@ pub const PARSERS: &[Parser] = &[
     ("duplicity-signature", |bytes| drop(Signature::parse(bytes))),
     ("duplicity-delta", delta),
     ("duplicity-openpgp", openpgp),
+    ("duplicity-gzip", |bytes| {
+        let plain = Gunzip::new(io::Cursor::new(bytes.to_vec()));
+        let _ = io::copy(&mut plain.take(READ_MAX), &mut io::sink());
+    }),
 ];
 
 fn tar(bytes: &[u8]) {

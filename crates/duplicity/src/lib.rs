@@ -8,6 +8,8 @@ mod compare;
 mod error;
 #[doc(hidden)]
 pub mod fuzz;
+mod gunzip;
+mod inflate;
 pub mod librsync;
 mod listing;
 mod manifest;

@@ -5,10 +5,11 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use pgp::composed::{DecryptionOptions, Esk, Message, PlainSessionKey, TheRing};
 use pgp::packet::Decompressor;
-use pgp::types::{Password, Seipdv1ReadMode, StringToKey};
+use pgp::types::{CompressionAlgorithm, Password, Seipdv1ReadMode, StringToKey};
 
 use super::Passphrase;
 use super::key::derive;
+use crate::inflate::Inflate;
 use crate::read_ahead::{BLOCK, ReadAhead};
 
 /// How many packets may be wrapped around the data: encryption, compression, a signature.
@@ -74,21 +75,49 @@ where
 
 /// The message in a compressed one. A thread of its own decrypts; large pieces make the decoder fast.
 fn decompress(message: Message<'static>) -> Result<Message<'static>, pgp::errors::Error> {
-    let plain = Decompressed(Decompressor::from_reader(ReadAhead::new(message))?);
+    let mut packed = ReadAhead::new(message);
+    if packed.fill_buf()?.first() == Some(&u8::from(CompressionAlgorithm::ZIP)) {
+        packed.consume(1);
+        return Message::from_bytes(Packed(Inflate::new(packed)));
+    }
+    let plain = Packed(Decompressor::from_reader(packed)?);
     Message::from_bytes(BufReader::with_capacity(BLOCK, plain))
 }
 
 /// The content of a compressed packet. At its end the packet is read to its own, where the message
 /// around it is found to be whole or modified.
 #[derive(Debug)]
-struct Decompressed(Decompressor<ReadAhead>);
+struct Packed<D>(D);
 
-impl Read for Decompressed {
+impl Read for Packed<Decompressor<ReadAhead>> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.0.read(buffer)?;
         if count == 0 && !buffer.is_empty() {
             io::copy(self.0.get_mut(), &mut io::sink())?;
         }
+        Ok(count)
+    }
+}
+
+impl BufRead for Packed<Inflate<ReadAhead>> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.0.fill_buf()?.is_empty()
+            && let Some(behind) = self.0.behind()
+        {
+            io::copy(behind, &mut io::sink())?;
+        }
+        self.0.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.0.consume(count);
+    }
+}
+
+impl Read for Packed<Inflate<ReadAhead>> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.fill_buf()?.read(buffer)?;
+        self.consume(count);
         Ok(count)
     }
 }
