@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::thread;
 
-use tree::Step;
+use tree::{Entry, Step};
 
 use crate::catalogue::{self, Catalogue};
 use crate::convoy::{self, Appetite, Crossing, Passenger};
@@ -37,10 +37,15 @@ pub fn run(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Report
     let dumps = Dumps::make(context.config, watch.stop);
     let mut known = Known::default();
     let mut is_first = true;
+    let attributes = plan
+        .layers
+        .iter()
+        .any(|layer| layer.kind.keeps_attributes());
     let mut report = run_with(plan, context, watch, &mut known, &mut |appetite, take| {
         if !std::mem::take(&mut is_first) {
             // For a layer that was left behind: everybody else knows already.
-            let _ = plan.reading.read(&|entry| appetite.wants(entry), take);
+            let wants = |entry: &Entry| appetite.wants(entry);
+            let _ = plan.reading.read(attributes, &wants, take);
             return;
         }
         let mut take = |step| {
@@ -52,16 +57,16 @@ pub fn run(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Report
         if !missing.into_iter().all(&mut take) {
             return;
         }
+        let wants = |entry: &Entry| appetite.wants(entry);
+        let mut tell_all = |step| {
+            let place = sample::place_of(&step);
+            samples.see(&step, place);
+            watcher.see(&step, place);
+            feed.see(&step);
+            take(step)
+        };
         // The plan was made from these very paths.
-        let _ = plan
-            .reading
-            .read(&|entry| appetite.wants(entry), &mut |step| {
-                let place = sample::place_of(&step);
-                samples.see(&step, place);
-                watcher.see(&step, place);
-                feed.see(&step);
-                take(step)
-            });
+        let _ = plan.reading.read(attributes, &wants, &mut tell_all);
     })?;
     drop(dumps);
     samples.write(context.machine);

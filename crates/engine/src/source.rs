@@ -132,18 +132,23 @@ impl Reading {
 
     /// Reads everything once, in the order of paths, whatever source they belong to. `wants` is
     /// asked about each regular file, from any thread; `take` gets each step and ends the reading
-    /// by saying no.
+    /// by saying no. Extended attributes are left alone where nobody takes them in.
     ///
     /// # Errors
     ///
     /// [`BadPath`] of a path with a `..` in it.
     pub fn read(
         &self,
+        attributes: bool,
         wants: &(dyn Fn(&Entry) -> bool + Sync),
         take: &mut dyn FnMut(Step) -> bool,
     ) -> Result<(), BadPath> {
         let mut pass = Pass {
             waiting: self.stretches()?,
+            options: Options {
+                attributes,
+                ..Options::default()
+            },
             take,
             going: true,
         };
@@ -255,6 +260,7 @@ struct Stretch {
 /// One reading of everything.
 struct Pass<'a> {
     waiting: VecDeque<Stretch>,
+    options: Options,
     take: &'a mut dyn FnMut(Step) -> bool,
     going: bool,
 }
@@ -266,7 +272,7 @@ impl Pass<'_> {
             return Ok(());
         };
         let mut bad = Ok(());
-        tree::read_ahead(&stretch.source, Options::default(), wants, |step| {
+        tree::read_ahead(&stretch.source, self.options, wants, |step| {
             let path = match &step {
                 Step::Entry { entry, .. } => Some(&entry.path),
                 Step::Problem(problem) => Some(&problem.path),
@@ -418,7 +424,7 @@ mod tests {
         let prefix = TreePath::from_local(folder).unwrap().to_string() + "/";
         let mut found = BTreeMap::new();
         reading
-            .read(&|_| false, &mut |step| {
+            .read(true, &|_| false, &mut |step| {
                 if let Step::Entry { entry, .. } = step
                     && entry.is_file()
                 {
@@ -448,7 +454,7 @@ mod tests {
         );
         let mut paths = Vec::new();
         reading
-            .read(&|_| false, &mut |step| {
+            .read(true, &|_| false, &mut |step| {
                 if let Step::Entry { entry, .. } = step {
                     paths.push(entry.path.clone());
                 }
@@ -593,7 +599,7 @@ mod tests {
             steps += 1;
             false
         };
-        reading.read(&|_| false, &mut take).unwrap();
+        reading.read(true, &|_| false, &mut take).unwrap();
         assert_eq!(steps, 1);
     }
 }

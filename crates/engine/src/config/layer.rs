@@ -146,6 +146,12 @@ impl Kind {
             Self::Drop { .. } => "drop",
         }
     }
+
+    /// Whether the format has room for extended attributes and access control lists.
+    #[must_use]
+    pub fn keeps_attributes(&self) -> bool {
+        matches!(self, Self::Borg { .. })
+    }
 }
 
 /// Which snapshots stay. All stay when nothing is said.

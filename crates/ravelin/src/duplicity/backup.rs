@@ -294,7 +294,10 @@ impl Run<'_, '_> {
         let mut is_out = false;
         let read = tree::read_ahead(
             &source.scan,
-            tree::Options::default(),
+            tree::Options {
+                attributes: false,
+                ..tree::Options::default()
+            },
             wants,
             |step| match self.step(step, &mut deferred, &mut is_out) {
                 Ok(()) => ControlFlow::Continue(()),

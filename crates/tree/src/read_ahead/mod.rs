@@ -42,7 +42,7 @@ use std::thread;
 
 pub(crate) use memory::Share;
 
-use crate::scan::{Described, Limits, Links, Looker, Seen, Source, Walk, problem};
+use crate::scan::{Described, Limits, Links, Looker, Seen, Source, Walk};
 use crate::{BadPath, Body, Entry, Problem, Step};
 use content::{BLOCK_SIZE, Outcome, Stopped};
 use line::{Line, Number};
@@ -60,15 +60,19 @@ pub struct Options {
     /// A new change time (ctime) alone does not make a file one that changed while it was read:
     /// for file systems whose change times move by themselves, as some behind a network do.
     pub ignore_ctime: bool,
+    /// Extended attributes and access control lists are read. Without them a file that nobody wants
+    /// is not opened: its entry says what its name leads to.
+    pub attributes: bool,
 }
 
-/// As many threads as there are processors, but 2 to 4; 8 MiB.
+/// As many threads as there are processors, but 2 to 4; 8 MiB; everything is read.
 impl Default for Options {
     fn default() -> Self {
         Self {
             readers: thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 4)),
             memory: 8 << 20,
             ignore_ctime: false,
+            attributes: true,
         }
     }
 }
@@ -126,7 +130,7 @@ pub fn read_ahead(
                     links: &links,
                     wants: &wants,
                     ignore_ctime: options.ignore_ctime,
-                    looker: Looker::new(source, limits),
+                    looker: Looker::new(source, limits, options.attributes),
                 };
                 reader.work(&walk);
             });
@@ -268,22 +272,20 @@ impl<W: Fn(&Entry) -> bool> Reader<'_, W> {
     /// Puts an object into the steps, with its content if that is wanted.
     fn read(&mut self, described: Described, output: &mut Output<'_>) -> Result<Outcome, Stopped> {
         let Described {
-            entry,
+            mut entry,
             file,
             problem: unread,
             ..
         } = described;
         match file {
-            Some(file) if (self.wants)(&entry) => match file {
-                Ok(file) => {
+            Some(file) if (self.wants)(&entry) => match self.looker.open(file, &mut entry) {
+                Ok(open) => {
                     let examiner = &mut self.looker.examiner;
-                    content::read(entry, file, unread, self.ignore_ctime, examiner, output)
+                    content::read(entry, open, unread, self.ignore_ctime, examiner, output)
                 }
-                Err(error) => {
-                    output.problem(Problem {
-                        path: entry.path,
-                        what: problem("open", error),
-                    });
+                Err(what) => {
+                    let path = entry.path;
+                    output.problem(Problem { path, what });
                     Ok(Outcome::Failed)
                 }
             },

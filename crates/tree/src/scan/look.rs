@@ -26,6 +26,8 @@ use crate::{Entry, EntryKind, Problem, ProblemKind, TreePath};
 pub(crate) struct Looker<'a> {
     source: &'a Source,
     limits: Limits,
+    /// Whether files are opened before anybody wants their content.
+    opens_all: bool,
     pub(crate) examiner: Examiner,
 }
 
@@ -60,12 +62,29 @@ pub(crate) struct Named {
 /// An object with all that is to be known about it.
 pub(crate) struct Described {
     pub(crate) entry: Entry,
-    /// Of a regular file: open, with what the system says about it, or why it cannot be.
-    pub(crate) file: Option<Result<OpenFile, Errno>>,
+    /// Of a regular file.
+    pub(crate) file: Option<File>,
     /// What could not be read of it.
     pub(crate) problem: Option<Problem>,
     /// Birth of the object, see [`Links`](super::links::Links).
     pub(crate) stat: Stat,
+}
+
+/// What it takes to read a regular file.
+pub(crate) enum File {
+    Open(OpenFile),
+    /// It cannot be opened.
+    Closed(Errno),
+    /// Nobody has tried to.
+    Unopened(Unopened),
+}
+
+/// A regular file that was seen by its name alone.
+pub(crate) struct Unopened {
+    folder: Arc<OwnedFd>,
+    place: Arc<Place>,
+    index: usize,
+    stat: Stat,
 }
 
 /// A regular file and its state when it was described.
@@ -82,11 +101,14 @@ impl Seen {
 }
 
 impl<'a> Looker<'a> {
-    pub(crate) fn new(source: &'a Source, limits: Limits) -> Self {
+    /// `attributes`: whether extended attributes are read.
+    pub(crate) fn new(source: &'a Source, limits: Limits, attributes: bool) -> Self {
         Self {
             source,
             limits,
-            examiner: Examiner::default(),
+            // Not every file system tells its flags by name.
+            opens_all: attributes || source.leave_out_no_dump,
+            examiner: Examiner::new(attributes),
         }
     }
 
@@ -166,7 +188,7 @@ impl<'a> Looker<'a> {
     ) -> Result<Option<Named>, ProblemKind> {
         let name = place.listing.name(index);
         let mut handle = None;
-        if may_stay_open && place.listing.kind(index) == FileType::RegularFile {
+        if self.opens_all && may_stay_open && place.listing.kind(index) == FileType::RegularFile {
             // If that fails, what follows tells whether and why.
             handle = open_file(&**folder, name).ok();
         }
@@ -244,43 +266,78 @@ impl<'a> Looker<'a> {
     }
 
     fn describe_file(&mut self, named: Named) -> Result<Described, Problem> {
-        let name = named.place.listing.name(named.index);
+        let Named {
+            folder,
+            place,
+            index,
+            path,
+            stat,
+            ..
+        } = named;
+        let name = place.listing.name(index);
         let opened = match named.handle {
-            Some(handle) => Ok(OpenFile {
-                handle,
-                stat: named.stat,
-            }),
-            None => match self.open_later(&named.folder, name, &named.stat) {
+            Some(handle) => Ok(OpenFile { handle, stat }),
+            None if !self.opens_all => {
+                let flags = stat.flags(None::<OwnedFd>);
+                let unopened = Unopened {
+                    folder,
+                    place,
+                    index,
+                    stat,
+                };
+                return Ok(Described {
+                    entry: self.examiner.entry(path, EntryKind::File, flags, &stat),
+                    file: Some(File::Unopened(unopened)),
+                    problem: None,
+                    stat,
+                });
+            }
+            None => match self.open_later(&folder, name, &stat) {
                 Ok(opened) => opened,
-                Err(what) => {
-                    let path = named.path;
-                    return Err(Problem { path, what });
-                }
+                Err(what) => return Err(Problem { path, what }),
             },
         };
         let kind = EntryKind::File;
-        let (mut entry, stat, problem);
-        match &opened {
-            Ok(file) => {
-                stat = file.stat;
-                let flags = stat.flags(Some(&file.handle));
-                entry = self.examiner.entry(named.path, kind, flags, &stat);
-                problem = self.examiner.attributes_of(file.handle.as_fd(), &mut entry);
+        let (file, mut entry, stat, problem);
+        match opened {
+            Ok(open) => {
+                stat = open.stat;
+                let flags = stat.flags(Some(&open.handle));
+                entry = self.examiner.entry(path, kind, flags, &stat);
+                problem = self.examiner.attributes_of(open.handle.as_fd(), &mut entry);
+                file = File::Open(open);
             }
-            Err(_) => {
+            Err(error) => {
                 stat = named.stat;
                 let flags = stat.flags(None::<OwnedFd>);
-                entry = self.examiner.entry(named.path, kind, flags, &stat);
-                let folder = named.folder.as_fd();
-                problem = self.examiner.attributes_at(folder, name, &mut entry);
+                entry = self.examiner.entry(path, kind, flags, &stat);
+                problem = self
+                    .examiner
+                    .attributes_at(folder.as_fd(), name, &mut entry);
+                file = File::Closed(error);
             }
         }
         Ok(Described {
             entry,
-            file: Some(opened),
+            file: Some(file),
             problem: problem.err(),
             stat,
         })
+    }
+
+    /// Opens a file whose content is wanted, and describes what was opened.
+    pub(crate) fn open(&mut self, file: File, entry: &mut Entry) -> Result<OpenFile, ProblemKind> {
+        let unopened = match file {
+            File::Open(open) => return Ok(open),
+            File::Closed(error) => return Err(problem("open", error)),
+            File::Unopened(unopened) => unopened,
+        };
+        let name = unopened.place.listing.name(unopened.index);
+        let opened = self.open_later(&unopened.folder, name, &unopened.stat)?;
+        let open = opened.map_err(|error| problem("open", error))?;
+        // No attributes are read here that could be unreadable.
+        let _ = self.examiner.renew(open.handle.as_fd(), &open.stat, entry);
+        Ok(open)
     }
 
     /// Opens a file some time after it was seen. The inner error: it is there, but closed to us.

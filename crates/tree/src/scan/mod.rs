@@ -64,7 +64,7 @@ fn hand_on(
     limits: Limits,
     sink: &mut impl FnMut(Step) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    let mut looker = Looker::new(source, limits);
+    let mut looker = Looker::new(source, limits, true);
     let mut links = Links::default();
     while let Some(batch) = walk.next_batch() {
         for seen in looker.look(batch) {

@@ -14,13 +14,22 @@ use super::xattrs::{self, Xattrs};
 use crate::{Entry, EntryKind, Flags, Problem, ProblemKind, TreePath};
 
 /// Reads all that there is to know about objects. One for each thread.
-#[derive(Default)]
 pub(crate) struct Examiner {
     names: Names,
     xattrs: Xattrs,
+    reads_attributes: bool,
 }
 
 impl Examiner {
+    /// `attributes`: whether extended attributes are read.
+    pub(super) fn new(attributes: bool) -> Self {
+        Self {
+            names: Names::default(),
+            xattrs: Xattrs::default(),
+            reads_attributes: attributes,
+        }
+    }
+
     /// Makes an entry without the extended attributes.
     pub(super) fn entry(
         &mut self,
@@ -73,6 +82,9 @@ impl Examiner {
     }
 
     fn attributes(&mut self, object: xattrs::Object<'_>, entry: &mut Entry) -> Result<(), Problem> {
+        if !self.reads_attributes {
+            return Ok(());
+        }
         self.xattrs
             .read(object, entry, &mut self.names)
             .map_err(|error| Problem {

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use testkit::Tree;
-use tree::{Body, Ending, Options, Source, Step, TreePath, read_ahead};
+use tree::{Body, Ending, Entry, Options, Source, Step, Time, TreePath, read_ahead};
 
 use crate::scan::source;
 
@@ -109,6 +109,86 @@ fn one_reader_and_many_read_the_same() {
             .collect::<Vec<_>>()
     };
     assert!(read(1) == read(7));
+}
+
+/// Without attributes files are opened only for their content; what is said of them is the same.
+#[test]
+fn attributes_that_nobody_takes_in_are_not_read() {
+    let tree = Tree::every_kind(18).file("noted", b"x");
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(tree.path().join("noted"), "user.note", b"y", flags).unwrap();
+    let all = Options::default();
+    let lean = Options {
+        attributes: false,
+        ..all
+    };
+    let source = source(&[tree.path()]);
+    let described = |options, is_wanted: bool| {
+        let mut entries = Vec::new();
+        let sink = |step| {
+            if let Step::Entry { entry, .. } = step {
+                // That a link was read shows in its access time.
+                let atime = Time::default();
+                entries.push(Entry {
+                    atime,
+                    ..Entry::clone(&entry)
+                });
+            }
+            ControlFlow::Continue(())
+        };
+        read_ahead(&source, options, |_| is_wanted, sink).unwrap();
+        entries
+    };
+    for is_wanted in [false, true] {
+        let mut full = described(all, is_wanted);
+        assert!(full.iter().any(|entry| !entry.xattrs.is_empty()));
+        for entry in &mut full {
+            entry.xattrs.clear();
+            entry.acl_access = None;
+            entry.acl_default = None;
+        }
+        assert!(described(lean, is_wanted) == full);
+    }
+    let read = |options| {
+        contents(&source, options)
+            .into_iter()
+            .map(|(path, content)| (path, content.bytes))
+            .collect::<Vec<_>>()
+    };
+    assert!(read(all) == read(lean));
+}
+
+/// What was put in the place of a file after it was seen is what its entry tells.
+#[test]
+fn a_file_that_is_replaced_before_it_is_opened_is_described_anew() {
+    let tree = Tree::new(19).file("file", b"before");
+    let lean = Options {
+        attributes: false,
+        ..Options::default()
+    };
+    let path = tree.path().join("file");
+    let mut seen = Vec::new();
+    read_ahead(
+        &source(&[tree.path()]),
+        lean,
+        |entry| {
+            assert_eq!(entry.size, 6);
+            let new = path.with_extension("new");
+            fs::write(&new, "what came after").unwrap();
+            fs::rename(&new, &path).unwrap();
+            true
+        },
+        |step| {
+            if let Step::Entry { entry, body } = step
+                && let Body::Whole(block) = body
+            {
+                seen.push((entry.size, block.to_vec()));
+            }
+            ControlFlow::Continue(())
+        },
+    )
+    .unwrap();
+    assert_eq!(seen, [(15, b"what came after".to_vec())]);
 }
 
 #[test]
