@@ -10,157 +10,267 @@ use toml_edit::Value;
 use crate::Error;
 use crate::config::{self, ArchiveEncryption, Kind};
 use crate::machine::Context;
-use crate::status::{LayerStatus, status};
-use crate::stock::recipe;
+use crate::status::{LayerStatus, Status, status};
+use crate::stock::{Recipe, recipe};
 
-/// What a duplicity archive says about itself: among it, how it is put together by hand.
-const BY_HAND: &str = include_str!("layer/duplicity/readme.txt");
+/// What the page says in English, by keys that other languages have too. A name in braces stands for a
+/// value; the page is Markdown.
+pub const RUNBOOK_WORDS: &[(&str, &str)] = &[
+    ("title", "How to get everything back"),
+    (
+        "of",
+        "Machine {machine}, user {user}, configuration `{configuration}`. Written on {day} by Ravelin {version}.",
+    ),
+    (
+        "keep",
+        "Print this page, and keep it where neither fire nor thief finds it together with the machine. \
+         No secret stands in it: each passphrase must be kept somewhere else too, or a layer is worth \
+         nothing. Print it again when the configuration changes.",
+    ),
+    ("protected", "What is protected:"),
+    ("printed", "what `{command}` prints, as `{file}`"),
+    ("layer", "layer"),
+    ("format", "format"),
+    ("where", "where"),
+    ("newest", "newest backup"),
+    ("came-back", "files last came back"),
+    ("never", "never"),
+    (
+        "how",
+        "One layer is enough. Take the first that is at hand; write nothing onto the old disk, and nothing \
+         into a layer, before the files are back. The commands are for `bash`, and put the files into the \
+         folder `restored` below the one where they are typed: look at them there, then move them to \
+         their places.",
+    ),
+    ("of-layer", "Layer {layer}"),
+    ("stands", "It stands at `{store}`."),
+    (
+        "plain",
+        "Its files are plain: copy them with any program, or with that of the service.",
+    ),
+    ("with", "With {program}"),
+    ("with-alone", "With {program} alone"),
+    ("asks", "It asks for the passphrase of the layer."),
+    (
+        "asks-gnupg",
+        "It asks for the passphrase of the layer (GnuPG passphrase).",
+    ),
+    (
+        "was-newest",
+        "`{snapshot}` was the newest snapshot when this was written; the first command shows those that \
+         came after it.",
+    ),
+    (
+        "copy-first",
+        "Copy the archive into a folder of the new machine, with whatever reaches the place, then:",
+    ),
+    ("with-neither", "With neither"),
+    (
+        "passphrase",
+        "Its passphrase was kept on the machine in `{place}`; it is lost with the machine unless you have \
+         it elsewhere.",
+    ),
+    ("no-passphrase", "It needs no passphrase."),
+    (
+        "key-file",
+        "The passphrase alone opens nothing: the key file is needed too, from `~/.config/borg/keys` of the \
+         old machine (`borg key export --paper` prints it).",
+    ),
+    (
+        "secret-key",
+        "The secret key of one of these is needed, imported into GnuPG: {keys}.",
+    ),
+    ("by-hand", include_str!("layer/duplicity/by-hand.txt")),
+];
 
-/// Writes the page, in Markdown.
+/// Says what stands behind a key of [`RUNBOOK_WORDS`], in whatever language.
+pub type Words<'a> = &'a dyn Fn(&str) -> Option<&'a str>;
+
+/// Writes the page, in Markdown. What `words` does not know is said in English.
 ///
 /// # Errors
 ///
 /// [`Error::State`] when the history cannot be read.
-pub fn runbook(context: Context<'_>) -> Result<String, Error> {
-    let machine = context.machine;
+pub fn runbook(context: Context<'_>, words: Words<'_>) -> Result<String, Error> {
     let status = status(context)?;
-    let mut page = format!(
-        "# How to get everything back\n\n\
-         Machine {}, user {}, configuration `{}`. Written on {} by Ravelin {}.\n\n\
-         Print this page, and keep it where neither fire nor thief finds it together with the \
-         machine. No secret stands in it: each passphrase must be kept somewhere else too, or a \
-         layer is worth nothing. Print it again when the configuration changes.\n\n\
-         What is protected:\n\n",
-        machine.host,
-        machine.user,
-        context.config.file.display(),
-        day(status.at, context),
-        env!("CARGO_PKG_VERSION"),
-    );
-    for source in &context.config.sources {
-        match &source.printed {
-            Some(printed) => page.push_str(&format!(
-                "- what `{}` prints, as `{}`\n",
-                printed.command.join(" "),
-                source
-                    .paths
-                    .first()
-                    .map_or_else(String::new, |folder| folder
-                        .join(&printed.output)
-                        .display()
-                        .to_string())
-            )),
-            None => {
-                for path in &source.paths {
-                    page.push_str(&format!("- `{}`\n", path.display()));
-                }
-            }
-        }
-    }
-    page.push_str(
-        "\n| layer | format | where | newest backup | files last came back |\n|---|---|---|---|---|\n",
-    );
-    for layer in &status.layers {
-        let last = layer.last.as_ref();
-        page.push_str(&format!(
-            "| {} | {} | `{}` | {} | {} |\n",
-            layer.layer,
-            layer.kind,
-            layer.store,
-            last.map_or_else(|| "never".to_owned(), |last| day(last.at, context)),
-            layer
-                .restored_at
-                .map_or_else(|| "never".to_owned(), |at| day(at, context)),
-        ));
-    }
-    page.push_str(
-        "\nOne layer is enough. Take the first that is at hand; write nothing onto the old disk, and \
-         nothing into a layer, before the files are back. The commands are for `bash`, and put the \
-         files into the folder `restored` below the one where they are typed: look at them there, \
-         then move them to their places.\n",
-    );
+    let mut page = Page {
+        text: String::new(),
+        words,
+    };
+    page.opening(context, &status);
+    page.table(context, &status);
+    page.paragraph("how", &[]);
     for (layer, status) in context.config.layers.iter().zip(&status.layers) {
-        of_layer(&mut page, layer, status);
+        page.layer(layer, status);
     }
-    Ok(page)
+    Ok(page.text)
 }
 
-fn of_layer(page: &mut String, layer: &config::Layer, status: &LayerStatus) {
-    page.push_str(&format!("\n## Layer {}\n\n", layer.name));
-    page.push_str(&format!("It stands at `{}`.\n", layer.store));
-    page.push_str(&needed(layer));
-    if let Kind::Drop { .. } = layer.kind {
-        page.push_str(
-            "\nIts files are plain: copy them with any program, or with that of the service.\n",
-        );
-        return;
+/// The page as far as it is written.
+struct Page<'a> {
+    text: String,
+    words: Words<'a>,
+}
+
+impl Page<'_> {
+    /// The text of a key with values at its names.
+    fn say(&self, key: &str, values: &[(&str, &str)]) -> String {
+        let english = || RUNBOOK_WORDS.iter().find(|(known, _)| *known == key);
+        let text = (self.words)(key).or_else(|| english().map(|(_, text)| *text));
+        let mut rest = text.unwrap_or(key);
+        let mut said = String::new();
+        // In one pass: a value may hold braces.
+        while let Some((before, after)) = rest.split_once('{') {
+            let (name, behind) = after.split_once('}').unwrap_or((after, ""));
+            let value = values.iter().find(|(known, _)| *known == name);
+            said.push_str(before);
+            said.push_str(value.map_or(name, |(_, value)| value));
+            rest = behind;
+        }
+        said + rest
     }
-    page.push_str("\n### With Ravelin\n\n```bash\n");
-    page.push_str(&with_ravelin(layer));
-    page.push_str("```\n");
-    let newest = status.last.as_ref().map(|last| last.snapshot.as_str());
-    if let Some(recipe) = recipe(layer, newest.unwrap_or("NAME"), &[]) {
-        page.push_str(&format!("\n### With {0} alone\n\n", recipe.program));
-        page.push_str(&format!("It asks for {}.\n\n```bash\n", recipe.asks));
-        for line in &recipe.list {
-            page.push_str(&format!("{line}\n"));
+
+    fn paragraph(&mut self, key: &str, values: &[(&str, &str)]) {
+        let text = self.say(key, values);
+        self.text.push_str(&format!("\n{text}\n"));
+    }
+
+    fn heading(&mut self, rank: usize, key: &str, values: &[(&str, &str)]) {
+        let text = self.say(key, values);
+        self.text
+            .push_str(&format!("\n{} {text}\n", "#".repeat(rank)));
+    }
+
+    /// Lines for a shell, or for somebody who reads.
+    fn block(&mut self, kind: &str, lines: &str) {
+        let lines = lines.trim_end();
+        self.text.push_str(&format!("\n```{kind}\n{lines}\n```\n"));
+    }
+
+    /// Of which machine it is, and what is protected.
+    fn opening(&mut self, context: Context<'_>, status: &Status) {
+        let machine = context.machine;
+        self.text = format!("# {}\n", self.say("title", &[]));
+        self.paragraph(
+            "of",
+            &[
+                ("machine", &machine.host),
+                ("user", &machine.user),
+                ("configuration", &context.config.file.display().to_string()),
+                ("day", &day(status.at, context)),
+                ("version", env!("CARGO_PKG_VERSION")),
+            ],
+        );
+        self.paragraph("keep", &[]);
+        self.paragraph("protected", &[]);
+        self.text.push('\n');
+        for source in &context.config.sources {
+            let Some(printed) = &source.printed else {
+                for path in &source.paths {
+                    self.text.push_str(&format!("- `{}`\n", path.display()));
+                }
+                continue;
+            };
+            let folder = source.paths.first();
+            let file = folder.map(|folder| folder.join(&printed.output).display().to_string());
+            let said = self.say(
+                "printed",
+                &[
+                    ("command", &printed.command.join(" ")),
+                    ("file", &file.unwrap_or_default()),
+                ],
+            );
+            self.text.push_str(&format!("- {said}\n"));
         }
+    }
+
+    /// The layers at a glance.
+    fn table(&mut self, context: Context<'_>, status: &Status) {
+        let heads = ["layer", "format", "where", "newest", "came-back"];
+        let heads = heads.map(|key| self.say(key, &[]));
+        self.text.push_str(&format!(
+            "\n| {} |\n|---|---|---|---|---|\n",
+            heads.join(" | ")
+        ));
+        let when = |at: Option<Timestamp>| {
+            at.map_or_else(|| self.say("never", &[]), |at| day(at, context))
+        };
+        let rows = status.layers.iter().map(|layer| {
+            format!(
+                "| {} | {} | `{}` | {} | {} |\n",
+                layer.layer,
+                layer.kind,
+                layer.store,
+                when(layer.last.as_ref().map(|last| last.at)),
+                when(layer.restored_at),
+            )
+        });
+        let rows: String = rows.collect();
+        self.text.push_str(&rows);
+    }
+
+    fn layer(&mut self, layer: &config::Layer, status: &LayerStatus) {
+        self.heading(2, "of-layer", &[("layer", &layer.name)]);
+        self.paragraph("stands", &[("store", &layer.store)]);
+        self.needed(layer);
+        if let Kind::Drop { .. } = layer.kind {
+            self.paragraph("plain", &[]);
+            return;
+        }
+        self.heading(3, "with", &[("program", "Ravelin")]);
+        self.block("bash", &with_ravelin(layer));
+        let newest = status.last.as_ref().map(|last| last.snapshot.as_str());
+        let recipe = recipe(layer, newest.unwrap_or("NAME"), &[]);
+        self.with_alone(layer, recipe);
+        if let (Some(snapshot), Kind::Borg { .. }) = (newest, &layer.kind) {
+            self.paragraph("was-newest", &[("snapshot", snapshot)]);
+        }
+        if matches!(layer.kind, Kind::Duplicity(_)) {
+            self.heading(3, "with-neither", &[]);
+            self.block("text", &self.say("by-hand", &[]));
+        }
+    }
+
+    /// With the program that the format comes from.
+    fn with_alone(&mut self, layer: &config::Layer, recipe: Option<Recipe>) {
+        let Some(recipe) = recipe else {
+            self.heading(3, "with-alone", &[("program", "duplicity")]);
+            self.paragraph("copy-first", &[]);
+            self.block("bash", "duplicity restore file:///FOLDER restored");
+            return;
+        };
+        self.heading(3, "with-alone", &[("program", recipe.program)]);
+        if layer.passphrase.is_some() {
+            let asks = match recipe.program {
+                "duplicity" => "asks-gnupg",
+                _ => "asks",
+            };
+            self.paragraph(asks, &[]);
+        }
+        let mut lines = recipe.list;
         if recipe.program == "borg" {
-            page.push_str("mkdir restored && cd restored\n");
+            lines.push("mkdir restored && cd restored".to_owned());
         }
-        for line in &recipe.restore {
-            page.push_str(&format!("{line}\n"));
+        lines.extend(recipe.restore);
+        self.block("bash", &lines.join("\n"));
+    }
+
+    /// What opens the layer, and where it was kept.
+    fn needed(&mut self, layer: &config::Layer) {
+        match &layer.passphrase {
+            Some(place) => self.paragraph("passphrase", &[("place", &place.to_string())]),
+            None => self.paragraph("no-passphrase", &[]),
         }
-        page.push_str("```\n");
-        match newest {
-            Some(newest) if matches!(layer.kind, Kind::Borg { .. }) => page.push_str(&format!(
-                "\n`{newest}` was the newest snapshot when this was written; the first command \
-                 shows those that came after it.\n"
-            )),
+        match &layer.kind {
+            Kind::Borg { encryption, .. } if encryption.to_string().starts_with("keyfile") => {
+                self.paragraph("key-file", &[]);
+            }
+            Kind::Duplicity(settings) if settings.encryption == ArchiveEncryption::Keys => {
+                self.paragraph("secret-key", &[("keys", &settings.encrypt_to.join(", "))]);
+            }
             _ => {}
         }
-    } else {
-        page.push_str(
-            "\n### With duplicity alone\n\nCopy the archive into a folder of the new machine, with \
-             whatever reaches the place, then:\n\n```bash\nduplicity restore file:///FOLDER restored\n```\n",
-        );
     }
-    if matches!(layer.kind, Kind::Duplicity(_)) {
-        let steps = BY_HAND
-            .split_once("3. Neither: ")
-            .map_or("", |(_, steps)| steps);
-        page.push_str(&format!(
-            "\n### With neither\n\n```text\n{}\n```\n",
-            steps.trim_end()
-        ));
-    }
-}
-
-/// What opens the layer, and where it was kept.
-fn needed(layer: &config::Layer) -> String {
-    let mut text = match &layer.passphrase {
-        Some(reference) => format!(
-            "Its passphrase was kept on the machine in `{reference}`; it is lost with the machine \
-             unless you have it elsewhere.\n"
-        ),
-        None => "It needs no passphrase.\n".to_owned(),
-    };
-    match &layer.kind {
-        Kind::Borg { encryption, .. } if encryption.to_string().starts_with("keyfile") => {
-            text.push_str(
-                "The passphrase alone opens nothing: the key file is needed too, from \
-                 `~/.config/borg/keys` of the old machine (`borg key export --paper` prints it).\n",
-            );
-        }
-        Kind::Duplicity(settings) if settings.encryption == ArchiveEncryption::Keys => {
-            text.push_str(&format!(
-                "The secret key of one of these is needed, imported into GnuPG: {}.\n",
-                settings.encrypt_to.join(", ")
-            ));
-        }
-        _ => {}
-    }
-    text
 }
 
 /// The commands of this program, with a configuration of their own.

@@ -19,8 +19,6 @@ const PATIENCE: Duration = Duration::from_secs(1800);
 pub struct Recipe {
     /// The program.
     pub program: &'static str,
-    /// What it asks for.
-    pub asks: &'static str,
     /// Lines for a shell that show what there is.
     pub list: Vec<String>,
     /// Lines for a shell that bring files back into the folder where they are called.
@@ -47,7 +45,6 @@ pub fn recipe(layer: &config::Layer, snapshot: &str, paths: &[TreePath]) -> Opti
             }
             Some(Recipe {
                 program: "borg",
-                asks: "the passphrase of the layer",
                 list: vec![format!("borg list {store}")],
                 restore: vec![restore],
             })
@@ -69,7 +66,6 @@ pub fn recipe(layer: &config::Layer, snapshot: &str, paths: &[TreePath]) -> Opti
             };
             Some(Recipe {
                 program: "duplicity",
-                asks: "the passphrase of the layer (GnuPG passphrase)",
                 list: vec![format!("duplicity collection-status {url}")],
                 restore,
             })

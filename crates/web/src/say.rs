@@ -170,10 +170,14 @@ mod tests {
             let own = language.catalogue();
             let keys = |of: &HashMap<String, String>| of.keys().cloned().collect::<BTreeSet<_>>();
             let missing: Vec<_> = keys(english).difference(&keys(own)).cloned().collect();
-            // Of errors, English is what the engine itself says.
+            // Of errors and of the recovery sheet, English is what the engine itself says.
             let extra: Vec<_> = keys(own)
                 .difference(&keys(english))
-                .filter(|key| !key.starts_with("error.") && !key.starts_with("next."))
+                .filter(|key| {
+                    !["error.", "next.", "runbook."]
+                        .iter()
+                        .any(|of| key.starts_with(of))
+                })
                 .cloned()
                 .collect();
             assert!(
@@ -261,6 +265,18 @@ mod tests {
                 assert!(german.contains_key(&key), "{key}");
             }
         }
+    }
+
+    #[test]
+    fn german_has_the_whole_recovery_sheet() {
+        let german = Language::De.catalogue();
+        for (key, english) in engine::RUNBOOK_WORDS {
+            let text = german.get(&format!("runbook.{key}"));
+            let text = text.unwrap_or_else(|| panic!("runbook.{key}"));
+            assert_eq!(places(text), places(english), "{key}");
+        }
+        let of_it = german.keys().filter(|key| key.starts_with("runbook."));
+        assert_eq!(of_it.count(), engine::RUNBOOK_WORDS.len());
     }
 
     #[test]

@@ -32,7 +32,10 @@ use crate::{Machine, Selection, config};
 const README: &str = "ravelin-readme.txt";
 
 /// What it says.
-const README_TEXT: &str = include_str!("duplicity/readme.txt");
+const README_TEXT: &str = concat!(
+    include_str!("duplicity/readme.txt"),
+    include_str!("duplicity/by-hand.txt")
+);
 
 /// An open archive.
 struct DuplicityLayer {

@@ -13,7 +13,7 @@ use crate::exit::Exit;
 pub(crate) fn run(arguments: &Runbook, session: &Session<'_>) -> Result<Exit, Ended> {
     let config = session.config()?;
     session.with_context(&config, |context| {
-        let mut page = engine::runbook(context)?;
+        let mut page = engine::runbook(context, &|_| None)?;
         let keys = match arguments.keys {
             true => keys(&config, session)?,
             false => Vec::new(),

@@ -15,7 +15,8 @@ use crate::layout::Screen;
 pub(crate) fn show(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
     let say = ask.say;
     let config = page.config()?;
-    let text = page.with(&config, engine::runbook)?;
+    let words = |key: &str| say.find(&format!("runbook.{key}"));
+    let text = page.with(&config, |context| engine::runbook(context, &words))?;
     let middle = html! {
         div.no-print {
             h1 { (say.t("nav.sheet")) }
@@ -23,7 +24,7 @@ pub(crate) fn show(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
             p { button.main type="button" data-print="" { (icon("print")) (say.t("sheet.print")) }
                 " " span.dim.small { (say.t("sheet.hint")) } }
         }
-        article.card.sheet lang="en" { (markdown(&text)) }
+        article.card.sheet { (markdown(&text)) }
     };
     Ok(Screen::new(ask, "/sheet", say.t("nav.sheet")).answer(&middle))
 }

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 
 use crate::visitor::{House, Visitor};
 
-fn protected() -> (House, Visitor) {
+pub(crate) fn protected() -> (House, Visitor) {
     let house = House::new();
     let visitor = house.visitor();
     house.write("Documents/report.txt", "a report");
@@ -247,7 +247,13 @@ fn the_recovery_sheet_names_the_stock_commands_and_no_secret() {
     sheet
         .must_say("borg")
         .must_say("How to get everything back");
-    assert!(!sheet.text().contains(secret.trim()));
+    let german = visitor.get_german("/sheet");
+    german
+        .must_say("borg")
+        .must_say("Wie Sie alles zurückbekommen");
+    for sheet in [sheet, german] {
+        assert!(!sheet.text().contains(secret.trim()));
+    }
 }
 
 #[test]
