@@ -147,7 +147,7 @@ fn a_login_script_that_prints_is_named_at_once() {
     assert!(source.contains("login script"), "{source}");
 }
 
-/// An SSH server that asks for a password, `pw` of user `me`, and a configuration for `ssh`.
+/// An SSH server that asks for a password, `not-for-all` of user `me`, and a configuration for `ssh`.
 fn with_password() -> Option<(Server, std::path::PathBuf)> {
     testkit::require("ssh")?;
     let keys = tempfile::tempdir().unwrap();
@@ -156,7 +156,10 @@ fn with_password() -> Option<(Server, std::path::PathBuf)> {
     make.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key);
     assert!(make.status().unwrap().success());
     let key_option = format!("--key={}", key.display());
-    let server = rclone_serve("sftp", &["--user", "me", "--pass", "pw", &key_option])?;
+    let server = rclone_serve(
+        "sftp",
+        &["--user", "me", "--pass", "not-for-all", &key_option],
+    )?;
     let host_key = std::fs::read_to_string(keys.path().join("host.pub")).unwrap();
     let path = |name: &str| server.folder.path().join(name);
     let line = format!("[127.0.0.1]:{} {host_key}", server.port);
@@ -182,13 +185,13 @@ fn a_password_is_given_to_ssh_and_to_nobody_else() {
     environment.state = Some(state.path().into());
     environment.patience = Patience::NONE;
     let at = |location: &str| open(&location.parse().unwrap(), &environment).unwrap();
-    let store = at("sftp://me:pw@store/");
+    let store = at("sftp://me:not-for-all@store/");
     store.write(&name("a"), b"1", WriteMode::Replace).unwrap();
     assert_eq!(read_all(&*store, &name("a"), 10).unwrap(), b"1");
     for id in processes_with(&config) {
         let read = |what: &str| std::fs::read(format!("/proc/{id}/{what}")).unwrap_or_default();
         let seen = [read("cmdline"), read("environ")].concat();
-        assert!(!seen.is_empty() && !seen.windows(2).any(|two| two == b"pw"));
+        assert!(!seen.is_empty() && !seen.windows(11).any(|part| part == b"not-for-all"));
     }
     // What asked for the password is gone with the question.
     assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 0);
@@ -197,7 +200,9 @@ fn a_password_is_given_to_ssh_and_to_nobody_else() {
     assert_eq!(error.kind, ErrorKind::SignIn, "{error:?}");
     assert!(!format!("{error:?}").contains("wrong"));
     // An unknown host never gets it.
-    let error = at("sftp://me:pw@unknown/").stat(&name("a")).unwrap_err();
+    let error = at("sftp://me:not-for-all@unknown/")
+        .stat(&name("a"))
+        .unwrap_err();
     assert_eq!(error.kind, ErrorKind::Denied, "{error:?}");
     assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 0);
 }
