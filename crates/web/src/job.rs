@@ -279,17 +279,22 @@ impl Jobs {
                 sink: &hear,
                 stop: &its.stop,
             };
-            let done = catch_unwind(AssertUnwindSafe(|| work(&page, watch)));
-            let (made, failure) = match done {
-                Ok(Ok(made)) => (made, None),
-                Ok(Err(Fault::Explained(failure))) => (Outcome::Failed.into(), Some(*failure)),
-                Ok(Err(_)) => failed(Code::Unexpected),
-                Err(_) => failed(Code::Bug),
+            let done = catch_unwind(AssertUnwindSafe(|| {
+                let made = work(&page, watch);
+                (made, page.timestamp())
+            }));
+            let ((made, failure), at) = match done {
+                Ok((Ok(made), at)) => ((made, None), at),
+                Ok((Err(Fault::Explained(failure)), at)) => {
+                    ((Outcome::Failed.into(), Some(*failure)), at)
+                }
+                Ok((Err(_), at)) => (failed(Code::Unexpected), at),
+                Err(_) => (failed(Code::Bug), page.timestamp()),
             };
             let mut progress = its.lock();
             progress.failures.extend(made.failures);
             progress.ended = Some(Ended {
-                at: page.timestamp(),
+                at,
                 outcome: made.outcome,
                 failure,
                 restored: made.restored,

@@ -1,11 +1,13 @@
 //! What those try who are not the person at the machine.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::StatusCode;
 use ravelin_web::Address;
 
+use crate::screens::protected;
 use crate::visitor::{HOST, House, encoded};
 
 /// All that can be looked at, and all that can be done, by those who are signed in.
@@ -372,4 +374,61 @@ fn no_path_leads_out_of_what_is_served() {
     }
     let reply = visitor.get("/?told=%3Cscript%3Ealert(1)%3C/script%3E");
     assert!(!reply.text().contains("<script>alert"));
+}
+
+/// Whatever breaks while a screen is made: the guest hears nothing of how the program is built, and the
+/// next one is served.
+#[test]
+fn a_panic_is_an_answer_without_a_trace_and_the_page_lives_on() {
+    let (house, visitor) = protected();
+    for path in SCREENS {
+        let sound = visitor.get(path).status;
+        assert_ne!(sound, StatusCode::INTERNAL_SERVER_ERROR, "{path}");
+        let mut asked = 0;
+        loop {
+            house.break_clock_after(asked);
+            let reply = visitor.get(path);
+            if reply.status == sound {
+                break;
+            }
+            assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);
+            let text = reply.text();
+            for trace in ["panick", ".rs", "on purpose", "thread", "stack"] {
+                assert!(!text.contains(trace), "{path}: {text}");
+            }
+            assert_eq!(visitor.get(path).status, sound, "{path} after {asked}");
+            asked += 1;
+        }
+        house.break_clock_after(u64::MAX);
+        // Each of them looks at the clock at least for the session.
+        assert!(asked > 0, "{path}");
+    }
+}
+
+/// A job that breaks is over, says so, and the next one begins.
+#[test]
+fn a_job_that_panics_is_over() {
+    let (house, visitor) = protected();
+    let mut broken = 0;
+    for asked in 1..30 {
+        house.break_clock_after(asked);
+        let begun = visitor.post("/backup", &[]);
+        if begun.status != StatusCode::SEE_OTHER {
+            continue;
+        }
+        let since = Instant::now();
+        let ended = loop {
+            // The look at it may be what breaks.
+            let reply = visitor.get(begun.header("location"));
+            if reply.status.is_success() && !reply.text().contains("hx-trigger") {
+                break reply.text();
+            }
+            assert!(since.elapsed() < Duration::from_secs(60), "{asked}");
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        broken += usize::from(ended.contains("broke an assumption of its own"));
+    }
+    house.break_clock_after(u64::MAX);
+    assert!(broken > 0);
+    visitor.do_and_wait("/backup", &[]).must_say("Backed up");
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -25,10 +25,17 @@ pub(crate) struct House {
     pub(crate) folder: TempDir,
     pub(crate) page: Arc<Page>,
     pub(crate) links: Arc<Mutex<Vec<String>>>,
-    /// Seconds that its clock is ahead.
-    ahead: Arc<AtomicI64>,
+    clock: Arc<Clock>,
     /// The name under which it is asked.
     host: String,
+}
+
+/// The clock of a house.
+struct Clock {
+    /// Seconds that it is ahead.
+    ahead: AtomicI64,
+    /// How often it is still asked before whoever asks panics, once.
+    sound: AtomicU64,
 }
 
 /// What came back.
@@ -82,28 +89,37 @@ impl House {
         let host = address.url().split("//").nth(1).unwrap().to_owned();
         let links: Arc<Mutex<Vec<String>>> = Arc::default();
         let told = Arc::clone(&links);
-        let ahead: Arc<AtomicI64> = Arc::default();
+        let clock = Arc::new(Clock {
+            ahead: AtomicI64::new(0),
+            sound: AtomicU64::new(u64::MAX),
+        });
         let page = Arc::new(Page::new(Setup {
             config_file: folder.path().join("home/.config/ravelin/ravelin.toml"),
             program: "/usr/bin/ravelin".into(),
             tools: tools(&folder),
             address,
             tell: Box::new(move |link| told.lock().unwrap().push(link.to_owned())),
-            machine: machine(&folder, Arc::clone(&ahead), variables),
+            machine: machine(&folder, Arc::clone(&clock), variables),
         }));
         fs::create_dir_all(folder.path().join("home")).unwrap();
         Self {
             folder,
             page,
             links,
-            ahead,
+            clock,
             host,
         }
     }
 
     /// Lets time pass.
     pub(crate) fn wait(&self, time: SignedDuration) {
-        self.ahead.fetch_add(time.as_secs(), Ordering::Relaxed);
+        let ahead = &self.clock.ahead;
+        ahead.fetch_add(time.as_secs(), Ordering::Relaxed);
+    }
+
+    /// Has whoever asks for the time after so many others panic; the next ones get it.
+    pub(crate) fn break_clock_after(&self, asked: u64) {
+        self.clock.sound.store(asked, Ordering::Relaxed);
     }
 
     pub(crate) fn home(&self) -> PathBuf {
@@ -168,11 +184,7 @@ impl House {
     }
 }
 
-fn machine(
-    folder: &TempDir,
-    ahead: Arc<AtomicI64>,
-    variables: Vec<(&'static str, String)>,
-) -> Machine {
+fn machine(folder: &TempDir, clock: Arc<Clock>, variables: Vec<(&'static str, String)>) -> Machine {
     let home = folder.path().join("home");
     Machine {
         places: Places::from_environment(&home, |_| None),
@@ -188,7 +200,14 @@ fn machine(
             }
         }),
         clock: Arc::new(move || {
-            let ahead = SignedDuration::from_secs(ahead.load(Ordering::Relaxed));
+            let next = |sound: u64| match sound {
+                u64::MAX => None,
+                sound => Some(sound.checked_sub(1).unwrap_or(u64::MAX)),
+            };
+            let relaxed = Ordering::Relaxed;
+            let asked = clock.sound.fetch_update(relaxed, relaxed, next);
+            assert_ne!(asked, Ok(0), "this clock was broken on purpose");
+            let ahead = SignedDuration::from_secs(clock.ahead.load(Ordering::Relaxed));
             engine::clock::system() + ahead
         }),
         surroundings: Surroundings {
