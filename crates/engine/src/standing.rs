@@ -2,7 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+
+use duplicity::Prefixes;
+use store::{Folder, Location, Scope};
 
 /// Most entries of a folder that are looked at.
 const LOOKED_AT_MAX: usize = 4096;
@@ -52,6 +56,35 @@ impl Standing {
         } else {
             Self::Other
         }
+    }
+
+    /// Looks at a location, which need not be on this machine. Away from it duplicity's archives are
+    /// recognised, and files that are something else.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be listed.
+    pub fn of(location: &Location, environment: &store::Environment) -> Result<Self, store::Error> {
+        if let Location::Disk(path) = location {
+            return Ok(Self::at(path));
+        }
+        let store = store::open(location, environment)?;
+        let prefixes = Prefixes::default();
+        let mut standing = Self::Nothing;
+        let mut looked_at = 0;
+        store.list(&Folder::root(), Scope::Folder, &mut |object| {
+            looked_at += 1;
+            standing = match prefixes.read(object.name.as_str()) {
+                Some(_) => Self::Duplicity,
+                None => Self::Other,
+            };
+            if standing == Self::Duplicity || looked_at >= LOOKED_AT_MAX {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })?;
+        Ok(standing)
     }
 
     /// The backups in a folder and directly below it.

@@ -213,3 +213,62 @@ fn a_backup_that_stands_at_the_place_becomes_a_layer_if_it_opens() {
         assert_eq!(fs::read_to_string(kept).unwrap(), known);
     }
 }
+
+/// The same away from this machine: by SFTP, and where a stock Borg speaks for the repository.
+#[test]
+fn a_backup_on_another_machine_becomes_a_layer_if_it_opens() {
+    let (Some(server), Some(stock)) = (testkit::sshd(None), testkit::stock_borg()) else {
+        return;
+    };
+    let shell = server.rsh();
+    let program = stock.program().display().to_string();
+    let variables = || {
+        vec![
+            ("RAVELIN_SSH", shell.clone()),
+            ("BORG_RSH", shell.clone()),
+            ("BORG_REMOTE_PATH", program.clone()),
+        ]
+    };
+    let house = || {
+        let house = House::with_variables(variables());
+        house.configure_simply();
+        let visitor = house.visitor();
+        (house, visitor)
+    };
+    let (first, visitor) = house();
+    for (kind, scheme, name) in [("borg", "ssh", "second"), ("duplicity", "sftp", "away")] {
+        let place = first.folder.path().join(name).display().to_string();
+        let place = format!("{scheme}://server{place}");
+        visitor
+            .do_and_wait("/layers/add", &fields(kind, &place, name))
+            .must_say("one file restored as proof");
+        let known = format!(".config/ravelin/{name}.passphrase");
+        let known = fs::read_to_string(first.home().join(known)).unwrap();
+        let taken = visitor.post("/layers/add", &fields(kind, &place, "again"));
+        assert_eq!(taken.status, StatusCode::OK, "{}", taken.text());
+
+        let (other, stranger) = house();
+        let before = fs::read_to_string(other.config_file()).unwrap();
+        let asked = stranger.post("/layers/add", &fields(kind, &place, "old"));
+        asked.must_say("stands at this place. It can become this layer");
+        let kept = other.home().join(".config/ravelin/old.passphrase");
+        assert!(!kept.exists());
+        let mut adopt = fields(kind, &place, "old");
+        adopt[0] = ("do", "adopt");
+        adopt.push(("passphrase", "a wrong one"));
+        let refused = stranger.post("/layers/add", &adopt);
+        refused.must_say("not the passphrase of this backup");
+        refused.must_say("name=\"passphrase\"");
+        assert!(!refused.text().contains("a wrong one"));
+        assert_eq!(fs::read_to_string(other.config_file()).unwrap(), before);
+        assert!(!kept.exists());
+
+        adopt.pop();
+        adopt.push(("passphrase", known.trim()));
+        stranger.post("/layers/add", &adopt);
+        assert_eq!(fs::read_to_string(kept).unwrap(), known);
+        stranger
+            .get("/restore/browse?layer=old")
+            .must_say("<option");
+    }
+}

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use axum::response::Response;
 use engine::config::{self, Edit, EditError, NewLayer};
+use engine::layer::Access;
 use engine::{Config, Explanation, Outcome, Schedule, Secret, Standing};
 use maud::{Markup, html};
 use store::{Location, Patience, Server, Space};
@@ -135,7 +136,7 @@ fn answer(ask: &Ask, tried: Option<&Tried>) -> Response {
                     }
                 }
                 div.actions { button name="do" value="test" { (icon("search")) (say.t("add.test")) } }
-                @if matches!(tried, Some(Tried::Standing(_))) {
+                @if matches!(tried, Some(Tried::Standing(_))) || form.get("do") == "adopt" {
                     div.field {
                         label for="passphrase" { (say.t("welcome.its-passphrase")) }
                         input #passphrase type="password" name="passphrase" autocomplete="off"
@@ -319,16 +320,15 @@ pub(crate) fn act(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
         return again(&tried);
     }
     let is_adopted = form.get("do") == "adopt";
-    let mut standing = Standing::Nothing;
-    if *kind != "drop"
-        && let Location::Disk(path) = &place.location
-    {
-        standing = Standing::at(path);
-        let config = page.config()?;
-        let is_ours = |layer: &config::Layer| layer.local_store().as_ref() == Some(path);
-        if standing != Standing::Nothing && config.layers.iter().any(is_ours) {
-            return again(&Tried::Wrong("add.occupied"));
-        }
+    let standing = match *kind {
+        "drop" => Standing::Nothing,
+        // Who speaks for it is asked when the layer is made.
+        _ if place.is_borg_server && is_adopted => Standing::Borg,
+        _ if place.is_borg_server => Standing::Nothing,
+        _ => standing(page, &place)?,
+    };
+    if standing != Standing::Nothing && is_used(&page.config()?, &place) {
+        return again(&Tried::Wrong("add.occupied"));
     }
     match (*kind, standing) {
         (_, Standing::Nothing) if is_adopted => return again(&Tried::Wrong("welcome.wrong-adopt")),
@@ -382,17 +382,20 @@ pub(crate) fn act(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
     if let Some(file) = &passphrase {
         let known = Secret::new(form.exact("passphrase").to_owned());
         write_passphrase(page, file, is_adopted.then_some(&known))?;
-        // What does not open leaves nothing behind.
-        let opened = || {
-            let layer = engine::find_layer(&config, &name)?;
-            engine::setup::opens(layer, &page.machine)
+        let layer = engine::find_layer(&config, &name)?;
+        let refused = if is_adopted {
+            refusal(engine::setup::opens(layer, &page.machine))
+        } else if place.is_borg_server {
+            is_free(layer, page)
+        } else {
+            Ok(None)
         };
-        if is_adopted && let Err(error) = opened() {
+        // What does not open, or would be another's, leaves nothing behind.
+        if !matches!(refused, Ok(None)) {
             let _ = std::fs::remove_file(file);
-            if is_about_the_passphrase(&error) {
-                return again(&Tried::Wrong("welcome.wrong-passphrase"));
-            }
-            return Err(error.into());
+        }
+        if let Some(tried) = refused? {
+            return again(&tried);
         }
     }
     let saved = edit.save(&mark, &page.machine.places);
@@ -409,6 +412,47 @@ pub(crate) fn act(page: &Arc<Page>, ask: &Ask) -> Result<Response, Fault> {
         return Ok(go("/drop"));
     }
     begin(page, config, &name)
+}
+
+/// What stands at a place that files of ours can reach.
+fn standing(page: &Page, place: &Place) -> Result<Standing, Fault> {
+    let mut environment = page.machine.store_environment();
+    environment.patience = PATIENCE;
+    let standing = Standing::of(&place.location, &environment);
+    Ok(standing.map_err(engine::Error::from)?)
+}
+
+/// Whether a layer is there already.
+fn is_used(config: &Config, place: &Place) -> bool {
+    let is_here = |layer: &config::Layer| match (&place.location, layer.local_store()) {
+        (Location::Disk(path), Some(store)) => *path == store,
+        _ => layer.store == place.store,
+    };
+    config.layers.iter().any(is_here)
+}
+
+/// Whether the Borg of another machine has no repository at the place; else, what to say of it.
+fn is_free(layer: &config::Layer, page: &Page) -> Result<Option<Tried>, Fault> {
+    let opened = engine::layer::open(layer, Access::Read, &page.machine);
+    match opened.map(drop) {
+        Err(engine::layer::Error::NotCreated { .. }) => Ok(None),
+        Ok(()) => Ok(Some(Tried::Standing("Borg"))),
+        Err(error) => match engine::Error::of_layer(&layer.name)(error) {
+            error if is_about_the_passphrase(&error) => Ok(Some(Tried::Standing("Borg"))),
+            error => Err(error.into()),
+        },
+    }
+}
+
+/// What to say of a backup that should have been opened.
+fn refusal(opened: Result<(), engine::Error>) -> Result<Option<Tried>, Fault> {
+    match opened {
+        Ok(()) => Ok(None),
+        Err(error) if is_about_the_passphrase(&error) => {
+            Ok(Some(Tried::Wrong("welcome.wrong-passphrase")))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Makes the layer, backs up to it, reads it back and restores one file as a proof.
