@@ -65,6 +65,9 @@ pub struct Settings {
     pub local_dir: Vec<u8>,
     /// Whether an increment may be made of another machine or folder than its chain.
     pub allow_other_source: bool,
+    /// Whether a full set that is cut off stays as it is, for the next full backup to go on with. What
+    /// has changed before its end since then is in the next increment only.
+    pub resume: bool,
     /// Where keys and salts come from.
     pub random: Random,
 }
@@ -98,6 +101,7 @@ impl Settings {
             host: Vec::new(),
             local_dir: b"/".to_vec(),
             allow_other_source: false,
+            resume: false,
             random,
         }
     }

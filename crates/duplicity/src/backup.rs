@@ -2,10 +2,11 @@
 //!
 //! Order of writing: volumes, then signatures, then the manifest, whose presence makes the set
 //! count. Cut off anywhere before that, the store holds files of an unfinished set, which no
-//! restore of ours looks at and the next run of this machine removes before it writes anything;
-//! nothing is ever spliced into them. A run that is stopped removes them itself: for the stock
-//! program an unfinished set that is newer stands before the latest. The archive directory gets its copy of the manifest last: it is there of
-//! finished sets only, so that one that the store has lost can be put back.
+//! restore of ours looks at and the next run of this machine removes before it writes anything,
+//! or goes on with where that is wanted: see `resume.rs`. A run that is stopped removes them itself: for
+//! the stock program an unfinished set that is newer stands before the latest. The archive directory
+//! gets its copy of the manifest last: it is there of finished sets only, so that one that the store
+//! has lost can be put back.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::TryLockError;
@@ -31,6 +32,7 @@ use crate::librsync::{
 use crate::manifest::{Change, ChangedFile, Hash, Manifest, Position, VolumeInfo};
 use crate::member::{MemberKind, MemberName, header_of, note_size};
 use crate::name::{FileName, Part, SetKind, Suffix};
+use crate::resume::{Begun, Compared, Reach, ReadBack, Seam};
 use crate::retention::RemovalPlan;
 use crate::spool::Spool;
 use crate::tar::{TarHeader, TarKind, padding, write_end, write_header};
@@ -97,6 +99,8 @@ pub struct Intake {
     set: SetKind,
     base: Option<Arc<Base>>,
     given_up: Vec<SetKind>,
+    /// What is in the set already, if one that was cut off is gone on with.
+    reach: Option<Reach>,
     // Dropped in this order: the uploads end, what they have stored goes, others may begin.
     writer: Mutex<Writer>,
     leftovers: Leftovers,
@@ -126,7 +130,7 @@ impl Leftovers {
 
 impl Drop for Leftovers {
     fn drop(&mut self) {
-        if *self.stay.get_mut() {
+        if *self.stay.get_mut() || self.archive.has_part(self.set) {
             return;
         }
         let Ok(collection) = self.archive.collection(self.set.end()) else {
@@ -148,8 +152,9 @@ pub type ChangeListener = Arc<dyn Fn(Change, &TreePath, u64) + Send + Sync>;
 
 impl Archive {
     /// Begins a set. What an earlier one of this machine that was cut off has left is removed first,
-    /// so that a store that it has filled does not stay full. What another program may be writing
-    /// stays for a day.
+    /// so that a store that it has filled does not stay full; or it is gone on with, where
+    /// [`Settings::resume`](crate::Settings::resume) says so. What another program may be writing stays
+    /// for a day.
     ///
     /// # Errors
     ///
@@ -163,9 +168,23 @@ impl Archive {
             collection = self.collection(now)?;
         }
         let ours = lock.as_ref().and_then(|lock| lock.unfinished);
-        self.remove_leftovers(&collection, ours, now)?;
         let chain = collection.active();
         let chain = chain.filter(|_| wanted == Wanted::Increment);
+        let begun = match chain {
+            None => self.begun(&collection),
+            Some(_) => None,
+        };
+        let resumed = begun.as_ref().map(|begun| begun.files.kind);
+        self.remove_leftovers(&collection, ours, resumed, now)?;
+        if let Some(begun) = begun {
+            if let Some(lock) = &mut lock {
+                lock.note(begun.files.kind);
+            }
+            if let Some(intake) = self.resume(&begun, &mut lock)? {
+                return Ok(intake);
+            }
+            self.remove_leftovers(&collection, Some(begun.files.kind), None, now)?;
+        }
         let time = collection.free_time(now);
         let (mut set, mut base, mut given_up) = (SetKind::Full { time }, None, Vec::new());
         if let Some(chain) = chain {
@@ -182,19 +201,31 @@ impl Archive {
             lock.note(set);
         }
         let writer = Writer::new(self, set, base.clone());
-        Ok(Intake {
-            archive: self.clone(),
-            set,
-            base,
-            given_up,
-            writer: Mutex::new(writer),
-            leftovers: Leftovers {
-                archive: self.clone(),
-                set,
-                stay: AtomicBool::new(false),
-            },
-            lock,
-        })
+        let mut intake = Intake::new(self, set, writer, lock);
+        intake.base = base;
+        intake.given_up = given_up;
+        Ok(intake)
+    }
+
+    /// Goes on with a set that was cut off, if that can be.
+    fn resume(&self, begun: &Begun, lock: &mut Option<Lock>) -> Result<Option<Intake>, Error> {
+        let set = begun.files.kind;
+        let mut writer = Writer::new(self, set, None);
+        let back = self.read_back(begun, &mut |entry, header, signature| {
+            writer.copied(entry, header, signature)
+        })?;
+        let Some(back) = back else {
+            return Ok(None);
+        };
+        if !self.remove_rest(begun, &back)? {
+            return Ok(None);
+        }
+        self.begin_part(set, back.volumes.clone());
+        let reach = back.reach();
+        writer.go_on(back);
+        let mut intake = Intake::new(self, set, writer, lock.take());
+        intake.reach = Some(reach);
+        Ok(Some(intake))
     }
 
     /// What an increment on a chain is compared with; `None` when the chain is damaged, and what is
@@ -268,6 +299,23 @@ impl Archive {
 }
 
 impl Intake {
+    fn new(archive: &Archive, set: SetKind, writer: Writer, lock: Option<Lock>) -> Self {
+        Self {
+            archive: archive.clone(),
+            set,
+            base: None,
+            given_up: Vec::new(),
+            reach: None,
+            writer: Mutex::new(writer),
+            leftovers: Leftovers {
+                archive: archive.clone(),
+                set,
+                stay: AtomicBool::new(false),
+            },
+            lock,
+        }
+    }
+
     /// Which set this becomes.
     #[must_use]
     pub fn set(&self) -> SetKind {
@@ -281,9 +329,21 @@ impl Intake {
         &self.given_up
     }
 
+    /// Whether this goes on with a set that was cut off.
+    #[must_use]
+    pub fn is_resumed(&self) -> bool {
+        self.reach.is_some()
+    }
+
     /// Whether the content of this regular file is needed. Asked again, the answer is the same.
     #[must_use]
     pub fn wants(&self, entry: &Entry) -> bool {
+        if let Some(reach) = &self.reach
+            && reach.covers(&entry.path)
+        {
+            // Its other names may come behind.
+            return entry.links > 1;
+        }
         let Some(base) = &self.base else { return true };
         base.find(&entry.path)
             .is_none_or(|known| base.is_changed(known, entry))
@@ -419,6 +479,10 @@ struct Writer {
     open: Option<OpenFile>,
     /// Where the file whose content is coming lies in volumes that are taken over, in order.
     copied_parts: VecDeque<CopiedPart>,
+    /// How far the volumes of a set that was cut off go.
+    reach: Option<Reach>,
+    /// The file that lies in them in part, until it comes.
+    seam: Option<Seam>,
     /// Content of files with several names, by device and inode, and how many names are to come.
     links: HashMap<(u64, u64), (Arc<Spool>, u64)>,
     /// Where something could not be read: what stood there is not known to be gone.
@@ -440,6 +504,10 @@ struct OpenFile {
     delta: Option<DeltaWriter>,
     /// The sizes that the file can have had before.
     old_sizes: RangeInclusive<u64>,
+    /// Nothing of it is written: only its other names need it.
+    is_passed: bool,
+    /// Where it goes on, when its beginning is in a set that was cut off.
+    seam: Option<Seam>,
     /// Data for the next member.
     data: Vec<u8>,
     /// Members written.
@@ -459,6 +527,7 @@ impl Writer {
         let signature_file = Arc::new(RwLock::new(None));
         let volumes = {
             let (uploader, infos, sent) = (uploads.uploader(), infos.clone(), archive.clone());
+            let is_resumed = archive.is_resumed(set);
             Stream::new(
                 &pool,
                 archive,
@@ -476,6 +545,9 @@ impl Writer {
                         end: volume.end,
                         hashes: vec![Hash::Sha1(encoded.hash)],
                     };
+                    if is_resumed {
+                        sent.note_volume(set, &info);
+                    }
                     uploader.send(name, encoded)?;
                     infos
                         .lock()
@@ -517,6 +589,8 @@ impl Writer {
             last_entry: None,
             open: None,
             copied_parts: VecDeque::new(),
+            reach: None,
+            seam: None,
             links: HashMap::new(),
             unknown: Vec::new(),
             listener: None,
@@ -549,6 +623,10 @@ impl Writer {
         let Some(header) = header_of(&entry) else {
             return Ok(());
         };
+        if self.is_covered(&entry.path) {
+            return self.pass(&entry, header, body);
+        }
+        let seam = self.meet(&entry, &header)?;
         self.advance(&entry.path)?;
         self.delete_until(Some(&entry.path))?;
         let base = self.base.clone();
@@ -575,6 +653,14 @@ impl Writer {
             return self.object(&entry, &header);
         }
         self.open_file(&entry, header, known.map(|known| &known.kind), change)?;
+        if let Some(open) = &mut self.open {
+            open.seam = seam;
+        }
+        self.body(body)
+    }
+
+    /// What comes of the file that was opened.
+    fn body(&mut self, body: Body) -> Result<(), Error> {
         match body {
             Body::Whole(block) => {
                 self.content(&block)?;
@@ -582,6 +668,57 @@ impl Writer {
             }
             Body::Blocks => Ok(()),
             Body::None => self.further_name(),
+        }
+    }
+
+    /// Goes on behind volumes of the same set, of which everything was [copied](Self::copied).
+    fn go_on(&mut self, back: ReadBack) {
+        self.reach = Some(back.reach());
+        self.seam = back.seam;
+        self.volume_number += u32::try_from(back.volumes.len()).unwrap_or(u32::MAX);
+        if let Some(info) = back.volumes.last() {
+            self.last = info.end.clone();
+        }
+        *self.infos.lock().unwrap_or_else(PoisonError::into_inner) = back.volumes;
+    }
+
+    /// Whether the place of `path` is in volumes of a set that was cut off.
+    fn is_covered(&self, path: &TreePath) -> bool {
+        self.reach.as_ref().is_some_and(|reach| reach.covers(path))
+    }
+
+    /// Passes an object over whose place is in volumes that are there. The content of a file that has
+    /// other names is kept for them.
+    fn pass(&mut self, entry: &Arc<Entry>, header: TarHeader, body: Body) -> Result<(), Error> {
+        if !entry.is_file() || (entry.links <= 1 && matches!(body, Body::None)) {
+            return Ok(());
+        }
+        self.open_file(entry, header, None, Change::New)?;
+        if let Some(open) = &mut self.open {
+            open.is_passed = true;
+        }
+        self.body(body)
+    }
+
+    /// Where the object that comes goes on, if it is the file that lies in part in volumes that are
+    /// there. That has to come.
+    fn meet(&mut self, entry: &Entry, header: &TarHeader) -> Result<Option<Seam>, Error> {
+        let Some(seam) = self.seam.take_if(|seam| seam.path <= entry.path) else {
+            return Ok(None);
+        };
+        if seam.path == entry.path && seam.is_of(header) {
+            return Ok(Some(seam));
+        }
+        Err(self.cut_back(&seam))
+    }
+
+    /// The file where the set goes on is another one: the volumes with the old one cannot stay.
+    /// Nothing of this run is in a volume yet.
+    fn cut_back(&self, seam: &Seam) -> Error {
+        let infos = self.infos.lock().unwrap_or_else(PoisonError::into_inner);
+        self.archive.cut_part(self.set, &infos, &seam.path);
+        Error::Seam {
+            path: seam.path.to_string(),
         }
     }
 
@@ -715,6 +852,8 @@ impl Writer {
             signature,
             delta,
             old_sizes,
+            is_passed: false,
+            seam: None,
             data,
             blocks: 0,
             size: 0,
@@ -731,9 +870,10 @@ impl Writer {
         let key = (entry.device, entry.inode);
         let Some((spool, left)) = self.links.get_mut(&key) else {
             // Its content did not come with the first name: an error there, reported there.
-            self.open = None;
-            self.unknown.push(entry.path.clone());
-            self.summary.left_out.push(entry.path.clone());
+            if self.open.take().is_some_and(|open| !open.is_passed) {
+                self.unknown.push(entry.path.clone());
+                self.summary.left_out.push(entry.path.clone());
+            }
             return Ok(());
         };
         let spool = spool.clone();
@@ -780,6 +920,9 @@ impl Writer {
             let Some(open) = &mut self.open else {
                 return Err(Error::Order);
             };
+            if open.is_passed {
+                continue;
+            }
             open.signer.push(piece, &mut open.signature);
             match &mut open.delta {
                 Some(delta) => delta.push(piece, &mut open.data),
@@ -810,9 +953,20 @@ impl Writer {
         {
             return Ok(());
         }
-        let Some(open) = &self.open else {
+        let Some(open) = &mut self.open else {
             return Err(Error::Order);
         };
+        if let Some(seam) = &mut open.seam
+            && !seam.holds()
+        {
+            return match seam.compare(data, is_last) {
+                Compared::Same => Ok(()),
+                Compared::Other => {
+                    let seam = open.seam.take().ok_or(Error::Order)?;
+                    Err(self.cut_back(&seam))
+                }
+            };
+        }
         let name = MemberName {
             kind: open.kind,
             path: open.entry.path.clone(),
@@ -855,6 +1009,12 @@ impl Writer {
         let Some(mut open) = self.open.take() else {
             return Err(Error::Order);
         };
+        if open.is_passed {
+            if matches!(ending, Ending::Complete | Ending::Changed(_)) {
+                self.keep_link(&mut open);
+            }
+            return Ok(());
+        }
         if let Some(delta) = open.delta.take() {
             delta.finish(&mut open.data);
         }
@@ -869,6 +1029,9 @@ impl Writer {
                 true
             }
         };
+        if failed && let Some(seam) = open.seam.take_if(|seam| !seam.holds()) {
+            return Err(self.cut_back(&seam));
+        }
         if failed && open.blocks == 0 {
             // Nothing of it is in a volume: what the chain knows of it stays.
             self.unknown.push(open.entry.path.clone());
@@ -1062,6 +1225,9 @@ impl Writer {
             return Err(Error::Order);
         }
         self.delete_until(None)?;
+        if let Some(seam) = self.seam.take() {
+            return Err(self.cut_back(&seam));
+        }
         // A set has at least one volume, were it empty.
         if self.volume_start.is_some() || self.volume_number == 1 {
             self.end_volume()?;
@@ -1108,6 +1274,7 @@ impl Writer {
         );
         // Whether it stood after an error, nobody knew.
         leftovers.leave();
+        archive.remove_part(self.set);
         archive.store_manifest(self.set, &manifest)?;
         // From here on the set stands.
         archive.keep(
@@ -1207,11 +1374,12 @@ impl Archive {
     }
 
     /// Removes what a run that was cut off has left in the store, and what the archive directory
-    /// has of sets that are no longer in the store.
+    /// has of sets that are no longer in the store; but for the set that is gone on with.
     fn remove_leftovers(
         &self,
         collection: &Collection,
         ours: Option<SetKind>,
+        resumed: Option<SetKind>,
         now: SetTime,
     ) -> Result<(), Error> {
         let mut plan = RemovalPlan::default();
@@ -1225,7 +1393,10 @@ impl Archive {
             let is_old = Some(set.kind) == ours
                 || begun_here.contains(&set.kind)
                 || age > FOREIGN_AGE_SECONDS;
-            is_old && !headless.contains(&set.kind) && self.local_manifest(set).is_none()
+            is_old
+                && Some(set.kind) != resumed
+                && !headless.contains(&set.kind)
+                && self.local_manifest(set).is_none()
         };
         let left = collection.incomplete.iter();
         let left = left.chain(&collection.orphan_signatures);
@@ -1261,7 +1432,11 @@ impl Archive {
             let name = name
                 .to_str()
                 .and_then(|name| self.settings.prefixes.read(name));
-            if name.is_some_and(|name| !kept.contains(&name.set)) {
+            let is_over = |name: FileName| match name.partial {
+                true => Some(name.set) != resumed,
+                false => !kept.contains(&name.set),
+            };
+            if name.is_some_and(is_over) {
                 // A cache: surplus is no harm.
                 let _ = std::fs::remove_file(file.path());
             }

@@ -116,6 +116,13 @@ pub enum Error {
     /// A worker of the pipeline broke down.
     #[error("a worker thread ended without a result")]
     Worker,
+    /// The file in the middle of which a set that was cut off goes on is another one by now. Nothing was
+    /// written, and beginning the set again goes on before that file.
+    #[error("{path} has changed since the backup of it was cut off")]
+    Seam {
+        /// Which file.
+        path: String,
+    },
     /// Somebody asked for an end before the work was done.
     #[error("it was ended before it was done")]
     Stopped,

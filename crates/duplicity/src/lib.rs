@@ -19,6 +19,7 @@ mod openpgp;
 mod preview;
 mod read_ahead;
 mod restore;
+mod resume;
 mod retention;
 pub mod snapshot;
 mod spool;

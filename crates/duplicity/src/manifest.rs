@@ -106,6 +106,24 @@ impl Manifest {
         .parse()
     }
 
+    /// Reads a manifest that may end anywhere: what is before the first volume that cannot be read.
+    pub(crate) fn parse_part(mut text: &[u8]) -> Self {
+        loop {
+            let error = match Self::parse(text) {
+                Ok(manifest) => return manifest,
+                Err(error) => error,
+            };
+            let lines = text.split_inclusive(|&byte| byte == b'\n');
+            let size = lines.take(error.line_number).map(<[u8]>::len).sum();
+            let read = text.get(..size).unwrap_or_default();
+            let word = b"\nVolume ";
+            match read.windows(word.len()).rposition(|bytes| bytes == word) {
+                Some(at) => text = text.get(..=at).unwrap_or_default(),
+                None => return Self::default(),
+            }
+        }
+    }
+
     /// The bytes to be stored.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -66,6 +66,8 @@ impl Archive {
         let mut settings = (*self.settings).clone();
         settings.host = manifest.host.unwrap_or_default();
         settings.local_dir = manifest.local_dir.unwrap_or_default();
+        // What it is made of is in the store: it is made anew in no time.
+        settings.resume = false;
         let archive = Self {
             settings: settings.into(),
             ..self.clone()

@@ -949,7 +949,8 @@ fn of_duplicity(error: &duplicity::Error) -> (Code, Option<Next>) {
         | E::Signatures { .. } => (Code::RepositoryDamaged, None),
         E::NoSet { .. } => (Code::NoSuchSnapshot, Some(run(&["snapshots"]))),
         E::Stopped => (Code::Stopped, None),
-        E::Order | E::Worker => (Code::Bug, None),
+        // Only who goes on with sets meets it, and no layer does.
+        E::Order | E::Worker | E::Seam { .. } => (Code::Bug, None),
     }
 }
 

@@ -224,3 +224,256 @@ fn a_damaged_manifest_is_no_wrong_passphrase_and_ends_its_chain() {
         fs::write(&path, good).unwrap();
     }
 }
+
+/// Goes on with full sets that were cut off.
+fn resuming(place: &Place) -> duplicity::Settings {
+    let mut settings = place.settings(protection());
+    settings.resume = true;
+    settings
+}
+
+/// A full backup whose store dies once it has `volumes` of it.
+fn cut_off(place: &Place, settings: duplicity::Settings, volumes: usize) {
+    let store = Arc::new(Faulty::dying_at(place.disk(), 1_000_000));
+    let archive = place.archive_on(store, settings);
+    let intake = archive.begin(Wanted::Full, at(0)).unwrap();
+    for step in crate::support::steps(&place.path("source"), &|entry| intake.wants(entry)) {
+        intake.take(step).unwrap();
+        if volumes_of(place).len() >= volumes {
+            break;
+        }
+    }
+    while volumes_of(place).len() < volumes {
+        std::thread::yield_now();
+    }
+    drop(intake);
+}
+
+fn volumes_of(place: &Place) -> Vec<String> {
+    let mut names = place.store_names();
+    names.retain(|name| name.contains(".vol") && name.starts_with("duplicity-"));
+    names
+}
+
+/// Backs up, again where the source demands it; says whether a set was gone on with at last.
+fn go_on(place: &Place, archive: &duplicity::Archive, minute: i64) -> bool {
+    loop {
+        let intake = archive.begin(Wanted::Full, at(minute)).unwrap();
+        let is_resumed = intake.is_resumed();
+        let steps = crate::support::steps(&place.path("source"), &|entry| intake.wants(entry));
+        let taken = steps.into_iter().try_for_each(|step| intake.take(step));
+        match taken.and_then(|()| intake.commit()) {
+            Err(duplicity::Error::Seam { .. }) if is_resumed => {}
+            done => {
+                done.unwrap();
+                return is_resumed;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_full_set_that_was_cut_off_at_any_call_is_gone_on_with_or_made_anew() {
+    let mut resumed = 0;
+    for call in 1.. {
+        let place = Place::new();
+        fill(&place, 7);
+        place.write("empty", "");
+        place.write("large", testkit::Random::new(3).noise(2_200_000));
+        fs::hard_link(place.path("source/big 1"), place.path("source/z")).unwrap();
+        let store = Arc::new(Faulty::dying_at(place.disk(), call));
+        let archive = place.archive_on(store.clone(), resuming(&place));
+        let result = place.try_back_up(&archive, Wanted::Full, 0);
+        drop(archive);
+        let healthy = place.archive_with(resuming(&place));
+        if result.is_err() {
+            resumed += u32::from(go_on(&place, &healthy, 1));
+        }
+        let collection = healthy.collection(at(9)).unwrap();
+        assert!(collection.cleanup().is_empty(), "call {call}");
+        let last = *collection.times().last().unwrap();
+        let (found, problems) = crate::support::in_archive_at(&healthy, last, "");
+        assert_eq!(problems, [""; 0], "call {call}");
+        assert_same(&found, &on_disk(&place.path("source")));
+        let mut on_step = |_, _| ControlFlow::Continue(());
+        assert!(
+            healthy
+                .verify(&collection, duplicity::Depth::Data, &mut on_step)
+                .is_clean()
+        );
+        // Its signatures are of what it holds: nothing seems changed.
+        let summary = place.back_up(&healthy, Wanted::Increment, 5);
+        assert_eq!((summary.changed, summary.deleted), (0, 0), "call {call}");
+        let cache = fs::read_dir(place.path("cache")).unwrap();
+        let names = cache.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert_eq!(names.filter(|name| name.ends_with(".part")).count(), 0);
+        if store.calls() < call {
+            break;
+        }
+    }
+    assert!(resumed > 3, "only {resumed} were gone on with");
+}
+
+#[test]
+fn volumes_of_a_set_that_was_cut_off_stay_and_are_not_read_from_the_source_again() {
+    let place = Place::new();
+    fill(&place, 1);
+    cut_off(&place, resuming(&place), 1);
+    let volume = place.path("store").join(&volumes_of(&place)[0]);
+    let before = fs::read(&volume).unwrap();
+    let archive = place.archive_with(resuming(&place));
+    let intake = archive.begin(Wanted::Full, at(3)).unwrap();
+    assert!(intake.is_resumed());
+    assert_eq!(intake.set().end(), at(0));
+    let entry = |name: &str| {
+        let path = tree::TreePath::new(name.as_bytes()).unwrap();
+        crate::support::entry_of(path, &place.path("source").join(name))
+    };
+    assert!(!intake.wants(&entry("big 0")));
+    assert!(intake.wants(&entry("text")));
+    drop(intake);
+    assert!(go_on(&place, &archive, 4));
+    assert_eq!(fs::read(&volume).unwrap(), before);
+    assert_same(
+        &in_archive(&archive, 9, "").0,
+        &on_disk(&place.path("source")),
+    );
+}
+
+/// What becomes of the source between the two runs never makes a file that was nowhere: each one is
+/// as it was, as it is, or away; and the next increment has all as it is.
+#[test]
+fn a_source_that_changes_while_a_set_is_cut_off_is_never_mixed_within_a_file() {
+    let change = |name: &'static str| move |place: &Place| place.write(name, "now");
+    let in_part = |place: &Place, of: &dyn Fn(&mut Vec<u8>)| {
+        let path = place.path("source/large");
+        let mut bytes = fs::read(&path).unwrap();
+        of(&mut bytes);
+        let before = fs::metadata(&path).unwrap().modified().unwrap();
+        fs::write(&path, bytes).unwrap();
+        // Only the content can tell.
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(before).unwrap();
+    };
+    type Change = Box<dyn Fn(&Place)>;
+    let changes: [(&str, Change); 10] = [
+        ("new before", Box::new(change("a"))),
+        ("changed before", Box::new(change("first"))),
+        ("new behind", Box::new(change("z"))),
+        (
+            "gone before",
+            Box::new(|place| fs::remove_file(place.path("source/first")).unwrap()),
+        ),
+        (
+            "gone at the seam",
+            Box::new(|place| fs::remove_file(place.path("source/large")).unwrap()),
+        ),
+        ("another at the seam", Box::new(change("large"))),
+        (
+            "a folder at the seam",
+            Box::new(|place| {
+                fs::remove_file(place.path("source/large")).unwrap();
+                place.write("large/within", "now");
+            }),
+        ),
+        (
+            "a bit before the seam",
+            Box::new(move |place| in_part(place, &|bytes| bytes[9] ^= 1)),
+        ),
+        (
+            "a bit behind the seam",
+            Box::new(move |place| {
+                in_part(place, &|bytes| *bytes.last_mut().unwrap() ^= 1);
+            }),
+        ),
+        (
+            "shorter than the seam",
+            Box::new(move |place| in_part(place, &|bytes| bytes.truncate(70_000))),
+        ),
+    ];
+    for (what, change) in changes {
+        let place = Place::new();
+        place.write("first", testkit::Random::new(4).noise(1_500_000));
+        place.write("large", testkit::Random::new(5).noise(3_000_000));
+        place.write("later", "then");
+        let before = on_disk(&place.path("source"));
+        cut_off(&place, resuming(&place), 2);
+        change(&place);
+        let after = on_disk(&place.path("source"));
+        let archive = place.archive_with(resuming(&place));
+        assert!(go_on(&place, &archive, 1), "{what}");
+        let (found, problems) = in_archive(&archive, 2, "");
+        assert_eq!(problems, [""; 0], "{what}");
+        for (name, object) in &found {
+            let one_of = [before.get(name), after.get(name)];
+            assert!(one_of.contains(&Some(object)), "{what}: {name}");
+        }
+        assert_eq!(found.get("later"), after.get("later"), "{what}");
+        place.back_up(&archive, Wanted::Increment, 3);
+        let (found, problems) = in_archive(&archive, 3, "");
+        assert_eq!(problems, [""; 0], "{what}");
+        assert_same(&found, &after);
+        let collection = archive.collection(at(9)).unwrap();
+        assert!(collection.cleanup().is_empty(), "{what}");
+    }
+}
+
+#[test]
+fn a_set_that_was_cut_off_is_made_anew_where_it_cannot_be_trusted() {
+    let damage = |place: &Place| {
+        let volume = place.path("store").join(&volumes_of(place)[0]);
+        let mut bytes = fs::read(&volume).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(volume, bytes).unwrap();
+    };
+    let forget = |place: &Place| fs::remove_dir_all(place.path("cache")).unwrap();
+    let elsewhere =
+        |settings: &mut duplicity::Settings| settings.local_dir = b"/elsewhere".to_vec();
+    let other_kind = |settings: &mut duplicity::Settings| settings.compress = false;
+    type Change<'a> = (&'a dyn Fn(&Place), &'a dyn Fn(&mut duplicity::Settings));
+    let changes: [Change; 4] = [
+        (&damage, &|_| ()),
+        (&forget, &|_| ()),
+        (&|_| (), &elsewhere),
+        (&|_| (), &other_kind),
+    ];
+    for (number, (in_store, in_settings)) in changes.into_iter().enumerate() {
+        let place = Place::new();
+        fill(&place, 1);
+        cut_off(&place, resuming(&place), 1);
+        in_store(&place);
+        let mut settings = resuming(&place);
+        in_settings(&mut settings);
+        let archive = place.archive_with(settings);
+        // Two days later, as what nobody knows may be another program's for a day.
+        assert!(!go_on(&place, &archive, 2 * 24 * 60), "{number}");
+        let collection = archive.collection(at(9_999)).unwrap();
+        assert!(collection.cleanup().is_empty(), "{number}");
+        assert_same(
+            &in_archive(&archive, 9_999, "").0,
+            &on_disk(&place.path("source")),
+        );
+    }
+    // A mistyped passphrase throws nothing away.
+    let secret = |text: &str| Protection::Passphrase(duplicity::Passphrase::new(text));
+    let place = Place::new();
+    fill(&place, 1);
+    let mut settings = resuming(&place);
+    settings.protection = secret("secret");
+    cut_off(&place, settings.clone(), 1);
+    // Of so many, some open it, as rubbish.
+    for number in 0..60 {
+        settings.protection = secret(&format!("sercet {number}"));
+        let archive = place.archive_with(settings.clone());
+        let error = archive.begin(Wanted::Full, at(1)).map(drop).unwrap_err();
+        assert!(matches!(error, duplicity::Error::Open { .. }), "{error:?}");
+    }
+    settings.protection = secret("secret");
+    let archive = place.archive_with(settings);
+    assert!(go_on(&place, &archive, 2));
+    assert_same(
+        &in_archive(&archive, 9, "").0,
+        &on_disk(&place.path("source")),
+    );
+}

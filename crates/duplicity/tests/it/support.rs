@@ -295,8 +295,10 @@ pub(crate) fn in_archive_at(
         match item {
             Item::Object(entry) => {
                 let mut content = Vec::new();
-                snapshot.read_to_end(&mut content).unwrap();
-                found.insert(entry.path.to_string(), seen(&entry, content));
+                match snapshot.read_to_end(&mut content) {
+                    Ok(_) => drop(found.insert(entry.path.to_string(), seen(&entry, content))),
+                    Err(error) => problems.push(format!("{}: {error}", entry.path)),
+                }
             }
             Item::Problem(problem) => problems.push(problem.to_string()),
         }

@@ -35,9 +35,31 @@ pub(crate) fn run(session: &Session<'_>, wanted: Kind, source: &Path) -> Result<
     } else {
         None
     };
+    loop {
+        match make(session, &source, &archive, wanted, total) {
+            Err(failure) if failure.is_passing => session.log.notice(&failure.text),
+            made => return made,
+        }
+    }
+}
+
+/// Makes a set, or goes on with one.
+fn make(
+    session: &Session<'_>,
+    source: &Source,
+    archive: &Archive,
+    wanted: Wanted,
+    total: Option<u64>,
+) -> Result<u8, Failure> {
     let mut figures = Statistics::begin();
     let intake = archive.begin(wanted, session.now())?;
     let set = intake.set();
+    if intake.is_resumed() {
+        session.log.notice(&format!(
+            "The {set} backup was cut off, and goes on where its volumes end. What has changed \
+             before that since then comes with the next increment."
+        ));
+    }
     let heard = Arc::new(Mutex::new(Heard::default()));
     if session.options.print_statistics
         || session.options.jsonstat
@@ -51,7 +73,7 @@ pub(crate) fn run(session: &Session<'_>, wanted: Kind, source: &Path) -> Result<
     }
     let mut run = Run {
         session,
-        source: &source,
+        source,
         intake: &intake,
         figures: &mut figures,
         heard: &heard,

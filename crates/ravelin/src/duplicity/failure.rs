@@ -65,6 +65,8 @@ pub(crate) struct Failure {
     /// What stands behind the code in the log.
     pub(crate) extra: String,
     pub(crate) text: String,
+    /// Beginning again goes on: see [`duplicity::Error::Seam`].
+    pub(crate) is_passing: bool,
 }
 
 impl Failure {
@@ -73,6 +75,7 @@ impl Failure {
             code,
             extra: String::new(),
             text: text.into(),
+            is_passing: false,
         }
     }
 
@@ -116,6 +119,10 @@ impl From<Error> for Failure {
             Error::Gpg { source, .. } => match source {
                 duplicity::GpgError::NotSigned { .. } => Self::new(code::UNSIGNED, text),
                 _ => Self::new(code::GPG, format!("GPG Failed, see log below:\n{text}")),
+            },
+            Error::Seam { .. } => Self {
+                is_passing: true,
+                ..Self::new(code::GENERIC, text)
             },
             Error::Stopped => Self::new(code::INTERRUPTED, text),
             Error::Locked => Self::new(

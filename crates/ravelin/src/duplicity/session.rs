@@ -99,6 +99,7 @@ impl<'a> Session<'a> {
         settings.compress = self.options.compress;
         settings.list_changes = self.options.list_changes;
         settings.allow_other_source = self.options.allow_source_mismatch;
+        settings.resume = true;
         if let Some(count) = self.options.concurrency.filter(|count| *count > 0) {
             settings.uploads = count;
         }

@@ -560,6 +560,61 @@ fn a_run_that_was_killed_is_cleaned_up_and_disturbs_nobody() {
     scene.run(&[&["verify", "--compare-data", &url, &source][..], &same].concat());
 }
 
+/// The source changes while a full backup is cut off. The stock program, which goes on with its own
+/// in the same way, judges what comes of it.
+#[test]
+fn a_full_backup_that_was_cut_off_goes_on_and_the_next_increment_has_all() {
+    let scene = Scene::new();
+    let (source, url) = (scene.text("source"), scene.url());
+    let noise = |seed| testkit::Random::new(seed).noise(2_500_000);
+    fs::write(scene.path("source/early"), noise(3)).unwrap();
+    fs::write(scene.path("source/large"), noise(4)).unwrap();
+    let rehearsal = format!("fortestsonly://{}", scene.text("target"));
+    let same = ["--no-encryption", "--name", "one", "--volsize", "1"];
+    let mut command = scene.command(&[&["full", &source, &rehearsal][..], &same].concat());
+    command.env("DUP_FAIL_BY_SYSTEM_EXIT", "vol4.difftar");
+    assert_eq!(command.output().unwrap().status.code(), Some(30));
+    let target = scene.path("target");
+    let first = names(&target)
+        .into_iter()
+        .find(|name| name.contains(".vol1."));
+    let first = target.join(first.unwrap());
+    let before = fs::read(&first).unwrap();
+    fs::write(scene.path("source/a"), "came before the end of the volumes").unwrap();
+    fs::write(scene.path("source/large"), noise(5)).unwrap();
+    fs::write(scene.path("source/z"), "came behind").unwrap();
+    let said = scene.run(&[&["full", &source, &url][..], &same].concat());
+    assert!(said.contains("goes on where its volumes end"), "{said}");
+    assert!(said.contains("large has changed since"), "{said}");
+    assert_eq!(
+        fs::read(&first).unwrap(),
+        before,
+        "the volume was made anew"
+    );
+    let local = &same[..3];
+    let cleanup = scene.run(&[&["cleanup", &url][..], local].concat());
+    assert!(!cleanup.contains("difftar"), "{cleanup}");
+    let judge = |what: &str| {
+        let back = scene.text(what);
+        if let Some(stock) = testkit::stock_duplicity() {
+            stock_run(&stock, &["restore", "--no-encryption", &url, &back]);
+        } else {
+            scene.run(&[&["restore", &url, &back][..], local].concat());
+        }
+        let large = fs::read(scene.path(&format!("{what}/large"))).unwrap();
+        assert!(large == noise(5));
+        let early = fs::read(scene.path(&format!("{what}/early"))).unwrap();
+        assert!(early == noise(3));
+        assert!(scene.path(&format!("{what}/z")).exists());
+        scene.path(&format!("{what}/a")).exists()
+    };
+    assert!(!judge("of the full set"), "it has no place there");
+    next_second();
+    scene.run(&[&["inc", &source, &url][..], local].concat());
+    assert!(judge("of the increment"));
+    scene.run(&[&["verify", "--compare-data", &url, &source][..], local].concat());
+}
+
 #[test]
 fn a_single_file_a_rename_and_patterns_are_restored_where_they_belong() {
     let scene = Scene::new();
