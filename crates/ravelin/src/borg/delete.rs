@@ -98,7 +98,17 @@ fn remove(
         return Ok(());
     }
     session.go_on()?;
+    // All of them go in one transaction, so there is nothing between the beginning and the end.
+    let total = names.len() as u64;
+    let progress = |done| {
+        session
+            .log
+            .percent("archive.delete", "Deleting archives", done, total);
+    };
+    progress(0);
     let deleted = archives.delete_archives(&names, session.host(), session.now)?;
+    progress(total);
+    session.log.end_progress();
     if deleted.missing > 0 {
         let message =
             "Chunks were missing: a deleted archive was corrupted. Run \"borg check --repair\".";

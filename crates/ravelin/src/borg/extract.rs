@@ -74,10 +74,20 @@ impl Job<'_> {
 
     /// Reads all content, and prints it on demand.
     fn read(&self, prints: bool) -> Result<(), Failure> {
+        let mut total = 0;
+        if self.session.log.shows_progress() {
+            self.each(|chosen| {
+                total += chosen.item.chunks.as_ref().map_or(0, |_| chosen.size);
+                Ok(())
+            })?;
+        }
+        let mut read = 0;
         let mut reader = ChunkReader::new(self.archives)?;
         let mut output = std::io::stdout().lock();
         self.each(|chosen| {
             self.list(&chosen);
+            self.show(&chosen, read, total);
+            read += chosen.item.chunks.as_ref().map_or(0, |_| chosen.size);
             let mut rest = chosen.item.chunks.as_deref().unwrap_or_default();
             while !rest.is_empty() {
                 let mut batch = ReadBatch::default();
@@ -110,7 +120,9 @@ impl Job<'_> {
             }
             Ok(())
         })?;
-        output.flush().map_err(printing)
+        output.flush().map_err(printing)?;
+        self.session.log.end_progress();
+        Ok(())
     }
 
     fn write(&self, arguments: &Arguments) -> Result<(), Failure> {

@@ -254,6 +254,11 @@ impl Log {
         let _ = writeln!(error, "{line}");
     }
 
+    /// Whether progress is shown at all.
+    pub(crate) fn shows_progress(&self) -> bool {
+        self.progress
+    }
+
     /// Whether it is time to show progress again. The last time is always.
     pub(crate) fn is_time(&self, is_last: bool) -> bool {
         if !self.progress {

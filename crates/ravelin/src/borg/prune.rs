@@ -58,11 +58,21 @@ pub(crate) fn run(session: &Session, arguments: &Arguments) -> Result<(), Failur
     if arguments.has("list") {
         tell(session, &all, &reasons, going.len(), is_dry);
     }
+    // All of them go in one transaction, so there is nothing between the beginning and the end.
+    let total = going.len() as u64;
+    let progress = |done| {
+        session
+            .log
+            .percent("prune", "Pruning archives", done, total);
+    };
+    progress(0);
     if is_dry || going.is_empty() {
         return Ok(());
     }
     session.go_on()?;
     let deleted = archives.delete_archives(&going, session.host(), session.now)?;
+    progress(total);
+    session.log.end_progress();
     print_stats(session, arguments, &archives, &deleted)
 }
 

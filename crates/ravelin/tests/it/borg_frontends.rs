@@ -246,6 +246,16 @@ fn compare(ours: &Frontend, stock: &Frontend, calls: &[&[&str]]) {
         for line in answer.of_type("progress_percent") {
             assert!(line["finished"].is_boolean(), "{line}");
         }
+        let [over, expected_over] = [&answer, &expected].map(|answer| {
+            let lines = answer.of_type("progress_percent");
+            let over = lines.iter().filter(|line| line["finished"] == true);
+            over.filter_map(|line| line["msgid"].as_str().map(str::to_owned))
+                .collect::<BTreeSet<_>>()
+        });
+        assert!(
+            over.is_superset(&expected_over),
+            "{words:?}: {over:?}, and Borg says {expected_over:?}"
+        );
     }
 }
 
@@ -409,8 +419,55 @@ fn vorta_finds_all_that_it_reads() {
             &["rename", "--info", "--log-json", "repo::two", "three"],
             &["break-lock", "--info", "--log-json", "repo"],
             &["check", "--info", "--log-json", "--progress", "repo"],
+            &[
+                "extract",
+                "--dry-run",
+                "--log-json",
+                "--progress",
+                "repo::one",
+            ],
+            &[
+                "export-tar",
+                "--strip-components=1",
+                "-e",
+                "input/folder",
+                "repo::one",
+                "one.tar",
+            ],
+            &["key", "export", "--info", "--log-json", "repo", "key"],
+            &["key", "import", "--info", "--log-json", "repo", "key"],
+            &[
+                "key",
+                "export",
+                "--info",
+                "--log-json",
+                "--paper",
+                "repo",
+                "paper",
+            ],
+            &[
+                "key",
+                "export",
+                "--info",
+                "--log-json",
+                "--qr-html",
+                "repo",
+                "page",
+            ],
         ],
     );
+    for [name, holds] in [
+        ["one.tar", "content"],
+        ["key", "BORG_KEY "],
+        ["paper", "id: "],
+        ["page", "<html"],
+    ] {
+        for frontend in [&ours, &stock] {
+            let bytes = fs::read(frontend.path(name)).unwrap();
+            let text = String::from_utf8_lossy(&bytes);
+            assert!(text.contains(holds), "{name} of {}", frontend.is_stock);
+        }
+    }
     let words = [
         "extract",
         "--list",
