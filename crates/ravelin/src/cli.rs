@@ -1,6 +1,7 @@
 //! The command line.
 
 pub(crate) mod drop;
+pub(crate) mod elsewhere;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -187,3 +187,26 @@ fn a_change_of_mode_shows_beside_a_change_of_content() {
     let metadata: Vec<_> = letter["metadata"].as_array().unwrap().iter().collect();
     assert_eq!(metadata, ["mode", "modified"]);
 }
+
+#[test]
+fn verbs_of_other_programs_lead_to_ours() {
+    let bench = Bench::new();
+    for (word, ours) in [
+        ("list", "`ravelin snapshots`"),
+        ("create", "`ravelin backup`"),
+        ("extract", "`ravelin restore"),
+        ("check", "`ravelin verify`"),
+        ("forget", "`ravelin prune`"),
+        ("collection-status", "`ravelin snapshots`"),
+    ] {
+        let (code, text) = said(&bench, &format!("{word} --last 3"));
+        assert_eq!(code, 2, "{word}: {text}");
+        assert!(
+            text.contains(&format!("tip: here that is {ours}")),
+            "{word}: {text}"
+        );
+        assert_eq!(text.matches("tip:").count(), 1, "{word}: {text}");
+    }
+    let (_, text) = said(&bench, "snapshot");
+    assert!(text.contains("'snapshots'"), "{text}");
+}
