@@ -9,6 +9,18 @@ use super::ImportError;
 use super::draft::{Draft, list, quoted};
 use crate::duplicity::{Clock, Log, Options, Select, parse_options};
 
+/// Variables with the keys of stores: a script sets them for itself alone.
+const CREDENTIALS: [&str; 8] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+    "B2_APPLICATION_KEY_ID",
+    "B2_APPLICATION_KEY",
+    "BACKEND_PASSWORD",
+    "FTP_PASSWORD",
+];
+
 /// What may stand before the program's name: it runs what follows.
 const RUNNERS: [&str; 7] = ["sudo", "nice", "ionice", "exec", "time", "chronic", "env"];
 
@@ -324,6 +336,15 @@ fn layer(
         draft.leave_out(
             "the password in the address",
             "docs/stores.md says where each kind of store finds it",
+        );
+    }
+    for name in CREDENTIALS
+        .iter()
+        .filter(|name| variables.contains_key(**name))
+    {
+        draft.leave_out(
+            name,
+            "docs/stores.md says where a store finds its credentials when a timer calls",
         );
     }
     let store = format!("{}/ravelin", place.trim_end_matches('/'));

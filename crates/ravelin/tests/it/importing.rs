@@ -229,7 +229,7 @@ keep = {{ full = 3 }}
 #[test]
 fn a_password_in_an_address_goes_nowhere() {
     let bench = Bench::new();
-    let script = "PASSPHRASE=$(pass show dup)\nduplicity ~/files sftp://ada:hunter2@host//srv/dup\n\
+    let script = "PASSPHRASE=$(pass show dup)\nexport FTP_PASSWORD=hunter2\nduplicity ~/files sftp://ada:hunter2@host//srv/dup\n\
                   duplicity collection-status sftp://ada:hunter2@host//srv/dup\n";
     let settings = bench.file("backup.sh", script).display().to_string();
     run(
@@ -244,6 +244,10 @@ fn a_password_in_an_address_goes_nowhere() {
     );
     let text = read(&bench, ".config/ravelin/ravelin.toml");
     assert!(!text.contains("hunter2"), "{text}");
+    assert!(
+        text.contains("# - FTP_PASSWORD: docs/stores.md says"),
+        "{text}"
+    );
     assert!(
         text.contains("store = \"sftp://ada@host//srv/dup/ravelin\""),
         "{text}"
