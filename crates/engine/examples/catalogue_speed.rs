@@ -64,12 +64,10 @@ fn choose<'a>(from: &[&'a str], value: u64) -> &'a str {
     from.get(index).copied().unwrap_or_default()
 }
 
+/// Folders come in the order of paths, as every layer lists them.
 fn folder(number: u64) -> String {
-    format!(
-        "home/ada/{:02}/{:03}/project-{number}",
-        number % 50,
-        number / 50 % 1000
-    )
+    let (group, folder) = (number / 1000, number % 1000);
+    format!("home/ada/{group:04}/{folder:03}/project-{number}")
 }
 
 fn name(file: u64) -> String {
@@ -150,8 +148,12 @@ impl Layer for Computed {
                 content: None,
             }));
             let end = self.files.min((number + 1) * PER_FOLDER);
-            for file in (number * PER_FOLDER..end).filter(|&file| self.is_there(file, snapshot)) {
-                let entry = self.entry(file, &path, snapshot);
+            let there = (number * PER_FOLDER..end).filter(|&file| self.is_there(file, snapshot));
+            let mut entries: Vec<Entry> = there
+                .map(|file| self.entry(file, &path, snapshot))
+                .collect();
+            entries.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+            for entry in entries {
                 let content = None;
                 if receive(Ok(Item { entry, content })).is_break() {
                     return Ok(());
@@ -265,17 +267,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         "search", "paths", "best ms", "worst ms"
     );
     for typed in [
-        "thesis-0123456.jpg",
+        // One that is there.
+        name(files / 9 * 4 + 3).as_str(),
         "invoice-01234",
         "report-07777*.odt",
-        "project-4321/*",
+        "**/project-4321/*",
         "*-0999999.*",
         "README.md",
         "nothing-of-this-name",
         "q7",
         "z",
         "invoice",
-        "ada/07",
+        "ada/0007",
         "home/*",
         "**/*.jpg",
         "*",

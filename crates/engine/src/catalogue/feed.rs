@@ -43,6 +43,15 @@ pub(crate) struct Feed {
     /// The object that is being read: if that fails it is in no layer.
     open: Option<Arc<Entry>>,
     checksum: crc32fast::Hasher,
+    /// Whether the objects came in the order of paths.
+    is_ordered: bool,
+}
+
+/// The spool of a moment that is in the catalogue.
+pub(super) struct Last {
+    /// What the catalogue calls that moment.
+    pub(super) mark: u64,
+    file: File,
 }
 
 impl Feed {
@@ -62,7 +71,13 @@ impl Feed {
             last: Vec::new(),
             open: None,
             checksum: crc32fast::Hasher::new(),
+            is_ordered: true,
         }
+    }
+
+    /// Whether the objects came in the order of paths: only then it can be compared with another one.
+    pub(super) fn is_ordered(&self) -> bool {
+        self.is_ordered
     }
 
     /// Looks at a step of the reading.
@@ -89,6 +104,8 @@ impl Feed {
         let Some(spool) = &mut self.spool else {
             return;
         };
+        let path = entry.path.as_bytes();
+        self.is_ordered &= compare(&self.last, path).is_le();
         let mut bytes = Vec::with_capacity(64);
         let written = record(&mut bytes, &mut self.last, Object::from(entry))
             .and_then(|()| spool.write_all(&bytes));
@@ -112,41 +129,48 @@ impl Feed {
         Spooled::begin(spool.get_ref())
     }
 
-    /// Keeps the spool as that of the last run, with a mark. That this fails costs time in the next run.
-    pub(super) fn keep(&self, mark: u64, machine: &Machine) -> io::Result<()> {
+    /// Writes a mark and the checksum into the spool, and gives it to compare the next one with.
+    pub(super) fn marked(&self, mark: u64) -> io::Result<Last> {
+        let spool = self.spool.as_ref();
+        let spool = spool.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let file = spool.get_ref().try_clone()?;
+        file.write_all_at(MAGIC, 0)?;
+        file.write_all_at(&mark.to_le_bytes(), 8)?;
+        let checksum = self.checksum.clone().finalize();
+        file.write_all_at(&checksum.to_le_bytes(), 16)?;
+        Ok(Last { mark, file })
+    }
+}
+
+impl Last {
+    /// Keeps the spool as that of the last run. That this fails costs time in the next run.
+    pub(super) fn keep(&self, machine: &Machine) -> io::Result<()> {
         let last = last_file(machine);
-        let kept = self.try_to_keep(mark, machine, &last);
+        let kept = self.try_to_keep(machine, &last);
         if kept.is_err() {
             let _ = fs::remove_file(last);
         }
         kept
     }
 
-    fn try_to_keep(&self, mark: u64, machine: &Machine, last: &PathBuf) -> io::Result<()> {
-        let Some(spool) = &self.spool else {
-            return Err(io::Error::from(io::ErrorKind::NotFound));
-        };
-        let file = spool.get_ref();
-        file.write_all_at(MAGIC, 0)?;
-        file.write_all_at(&mark.to_le_bytes(), 8)?;
-        let checksum = self.checksum.clone().finalize();
-        file.write_all_at(&checksum.to_le_bytes(), 16)?;
+    fn try_to_keep(&self, machine: &Machine, last: &PathBuf) -> io::Result<()> {
         let beside = machine.places.cache.join("catalogue.spool.new");
         let _ = fs::remove_file(&beside);
         // A file without a name gets one by way of its descriptor.
-        let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let descriptor = format!("/proc/self/fd/{}", self.file.as_raw_fd());
         linkat(CWD, descriptor, CWD, &beside, AtFlags::SYMLINK_FOLLOW)?;
         fs::rename(beside, last)
     }
 }
 
-/// The spool of the last run, and its mark.
-pub(super) fn last(machine: &Machine) -> Option<(u64, File)> {
+/// The spool of the last run.
+pub(super) fn last(machine: &Machine) -> Option<Last> {
     let file = File::open(last_file(machine)).ok()?;
     let mut head = [0; 16];
     file.read_exact_at(&mut head, 0).ok()?;
     let mark = head.strip_prefix(MAGIC)?.first_chunk()?;
-    Some((u64::from_le_bytes(*mark), file))
+    let mark = u64::from_le_bytes(*mark);
+    Some(Last { mark, file })
 }
 
 fn last_file(machine: &Machine) -> PathBuf {
@@ -207,10 +231,11 @@ pub(super) type Tell<'a, E> = dyn FnMut(&[u8], Option<State>) -> Result<(), E> +
 /// each path, or none where it is gone. Errors are those of reading, also when the older spool turns out
 /// not to be whole or not in order: nothing of it may count then.
 pub(super) fn differences<E: From<io::Error>>(
-    older: File,
+    older: &Last,
     newer: &Feed,
     tell: &mut Tell<'_, E>,
 ) -> Result<(), E> {
+    let older = &older.file;
     let expected = {
         let mut bytes = [0; 4];
         older.read_exact_at(&mut bytes, 16)?;

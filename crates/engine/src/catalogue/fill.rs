@@ -2,8 +2,9 @@
 //!
 //! Objects come folder by folder, as a scan or a snapshot gives them. The children of the folders above
 //! the present one are held in memory, with the version that each has in the last moment, so that an
-//! object that has not changed costs one look and no write. Any order gives the same result, a folder
-//! that is left and entered again only costs its reading.
+//! object that has not changed costs one look and no write. Any order gives the same result: lists of
+//! paths that a person made are in none. Folders that were left are held for a while, so that such a list
+//! does not read a large folder again for each object in it.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,6 +12,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 use tree::{Entry, EntryKind};
 
 use super::Sql;
+
+/// Most children of folders that were left and are still held.
+const LEFT_CHILDREN_MAX: usize = 100_000;
 
 /// What is known of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +65,10 @@ pub(super) struct Filling<'a> {
     moment: i64,
     /// The folders above the present object; the first is the root.
     stack: Vec<Folder>,
+    /// The children of folders that were left, by node.
+    left: HashMap<i64, Children>,
+    /// How many children these are.
+    left_children: usize,
     /// The nodes that were seen, a bit each.
     seen: Vec<u64>,
 }
@@ -68,8 +76,10 @@ pub(super) struct Filling<'a> {
 struct Folder {
     name: Box<[u8]>,
     node: i64,
-    children: HashMap<Box<[u8]>, Child>,
+    children: Children,
 }
+
+type Children = HashMap<Box<[u8]>, Child>;
 
 #[derive(Clone, Copy)]
 struct Child {
@@ -94,6 +104,8 @@ impl<'a> Filling<'a> {
             series,
             moment,
             stack: Vec::new(),
+            left: HashMap::new(),
+            left_children: 0,
             seen: Vec::new(),
         };
         let root = Child {
@@ -169,7 +181,9 @@ impl<'a> Filling<'a> {
             .zip(&parents)
             .take_while(|(folder, name)| *folder.name == ***name)
             .count();
-        self.stack.truncate(common + 1);
+        while self.stack.len() > common + 1 {
+            self.leave();
+        }
         for folder in parents.iter().skip(common) {
             let child = self.child(folder)?;
             self.enter(folder, child)?;
@@ -228,8 +242,43 @@ impl<'a> Filling<'a> {
         Ok(child)
     }
 
+    /// Goes out of the present folder.
+    fn leave(&mut self) {
+        let Some(folder) = self.stack.pop() else {
+            return;
+        };
+        if self.left_children > LEFT_CHILDREN_MAX {
+            self.left.clear();
+            self.left_children = 0;
+        }
+        self.left_children += folder.children.len();
+        self.left.insert(folder.node, folder.children);
+    }
+
     /// Goes into a folder: learns what is in it.
     fn enter(&mut self, name: &[u8], folder: Child) -> Sql<()> {
+        let children = match self.left.remove(&folder.node) {
+            Some(children) => {
+                self.left_children -= children.len();
+                children
+            }
+            None => self.children(folder)?,
+        };
+        // From now on something may be below it.
+        let above = self.stack.last_mut();
+        if let Some(entered) = above.and_then(|above| above.children.get_mut(name)) {
+            entered.is_new = false;
+        }
+        self.stack.push(Folder {
+            name: name.into(),
+            node: folder.node,
+            children,
+        });
+        Ok(())
+    }
+
+    /// What is in a folder.
+    fn children(&self, folder: Child) -> Sql<Children> {
         let mut children = HashMap::new();
         if !folder.is_new {
             let mut query = self.db.prepare_cached(
@@ -259,12 +308,7 @@ impl<'a> Filling<'a> {
                 children.insert(text.into(), child);
             }
         }
-        self.stack.push(Folder {
-            name: name.into(),
-            node: folder.node,
-            children,
-        });
-        Ok(())
+        Ok(children)
     }
 
     fn is_seen(&self, node: i64) -> bool {
@@ -348,4 +392,64 @@ pub(super) fn purge(db: &Connection) -> Sql<()> {
     db.execute(&sql, [])?;
     db.execute(&format!("DELETE FROM name WHERE {unused}"), [])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The paths that stand open in the only series.
+    fn open(db: &Connection) -> Vec<String> {
+        let sql = "WITH RECURSIVE path (node, text) AS (
+                       SELECT 0, '' UNION ALL
+                       SELECT node.id, path.text || '/' || CAST(name.text AS TEXT)
+                       FROM path JOIN node ON parent = path.node JOIN name ON name.id = node.name
+                   )
+                   SELECT text FROM path JOIN version USING (node) WHERE last IS NULL ORDER BY text";
+        let mut query = db.prepare(sql).unwrap();
+        let rows = query.query_map([], |row| row.get(0)).unwrap();
+        rows.collect::<Sql<_>>().unwrap()
+    }
+
+    fn fill(db: &Connection, paths: &[&str]) {
+        let mut filling = Filling::begin(db, "any").unwrap();
+        let state = State {
+            kind: b'-',
+            size: 1,
+            modified: 2,
+        };
+        for path in paths {
+            let path = path.as_bytes();
+            filling.add(Object { path, state }).unwrap();
+        }
+        filling.finish().unwrap();
+    }
+
+    #[test]
+    fn objects_may_come_in_any_order_and_twice() {
+        let db = super::super::prepare(Connection::open_in_memory().unwrap()).unwrap();
+        let paths = ["a/s/x", "b/y", "a/s/z", "a/s/x", "a/t", "b", "a/s", "a"];
+        let sorted = ["/a", "/a/s", "/a/s/x", "/a/s/z", "/a/t", "/b", "/b/y"];
+        fill(&db, &paths);
+        assert_eq!(open(&db), sorted);
+        fill(&db, &paths);
+        assert_eq!(open(&db), sorted);
+        fill(&db, &["b/y", "a/u", "b", "a/s/x"]);
+        assert_eq!(open(&db), ["/a/s/x", "/a/u", "/b", "/b/y"]);
+    }
+
+    #[test]
+    fn more_may_be_left_than_is_held() {
+        let db = super::super::prepare(Connection::open_in_memory().unwrap()).unwrap();
+        let count = LEFT_CHILDREN_MAX / 2 + 10;
+        let inside = |folder: &str| {
+            (0..count)
+                .map(|number| format!("{folder}/{number}"))
+                .collect()
+        };
+        let paths: Vec<Vec<String>> = ["a", "b", "c", "a", "b"].map(inside).to_vec();
+        let paths: Vec<&str> = paths.iter().flatten().map(String::as_str).collect();
+        fill(&db, &paths);
+        assert_eq!(open(&db).len(), 3 * count);
+    }
 }

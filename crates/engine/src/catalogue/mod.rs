@@ -19,13 +19,15 @@
 //! # Why it cannot harm
 //!
 //! A run spools what it reads to an unnamed file, and only after the layers have committed, what differs
-//! from the run before becomes one transaction here: what is not backed up is never listed. Whatever fails, the run does not. A
-//! snapshot that could not be taken in stays known as one that is not read yet.
+//! from the run before becomes one transaction here: what is not backed up is never listed. Whatever
+//! fails, the run does not. A snapshot that could not be taken in stays known as one that is not read yet.
+//! A snapshot that is read from a layer is compared with the one that was read before in the same way.
 
 mod feed;
 mod fill;
 mod find;
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::ops::ControlFlow;
@@ -45,6 +47,7 @@ use crate::machine::Context;
 use crate::{Error, Machine, create_private_folder};
 
 pub(crate) use feed::Feed;
+use feed::Last;
 use fill::Filling;
 pub use find::{Located, Search, Stand, StandsIn};
 
@@ -57,6 +60,9 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// When so many snapshots are gone, the versions that only they held are removed.
 const GONE_MAX: i64 = 20;
+
+/// Series of which a spool is held while a layer is read.
+const SPOOLS_MAX: usize = 8;
 
 /// What a run feeds, and what layers hold of it.
 const MACHINE: &str = "machine";
@@ -241,49 +247,74 @@ impl Catalogue {
         snapshots: &[(&config::Layer, Snapshot)],
         machine: &Machine,
     ) -> Result<(), Error> {
-        let mut mark = [0; 8];
-        // Without one, the next run tells everything once more.
-        let has_mark = (machine.random)(&mut mark).is_ok();
-        let mark = u64::from_le_bytes(mark).max(1);
-        let last = feed::last(machine);
-        let told = last.filter(|_| has_mark).is_some_and(|(before, older)| {
-            let older = std::cell::Cell::new(Some(older));
-            self.with(machine, |db| {
-                let Some(older) = older.take() else {
-                    return Ok(false);
-                };
-                let transaction = begin(db)?;
-                let sql = "SELECT mark FROM series WHERE key = ?1";
-                let known: Option<i64> = transaction
-                    .query_row(sql, [MACHINE], |row| row.get(0))
-                    .optional()?;
-                if known != Some(before.cast_signed()) {
-                    return Ok(false);
-                }
-                let mut filling = Filling::begin(&transaction, MACHINE)?;
-                match feed::differences(older, feed, &mut |path, state| {
-                    filling.tell(path, state).map_err(Told::Here)
-                }) {
-                    Ok(()) => {}
-                    Err(Told::Here(error)) => return Err(error),
-                    // Nothing of it counts: the transaction ends here.
-                    Err(Told::Spool) => return Ok(false),
-                }
-                let moment = filling.finish_differences();
-                hold_all(&transaction, snapshots, moment)?;
-                set_mark(&transaction, mark)?;
-                transaction.commit()?;
-                Ok(true)
-            })
-            .unwrap_or(false)
-        });
-        if !told {
-            self.fill(feed, MACHINE, Some(mark), snapshots, machine)?;
-        }
-        if has_mark {
-            let _ = feed.keep(mark, machine);
+        let last = self.take(feed, MACHINE, feed::last(machine), snapshots, machine)?;
+        if let Some(last) = last {
+            let _ = last.keep(machine);
         }
         Ok(())
+    }
+
+    /// Takes in a moment of a series: what differs from `last` if that is the moment before, else
+    /// everything. Gives what the next one can be compared with.
+    fn take(
+        &mut self,
+        feed: &Feed,
+        series: &str,
+        last: Option<Last>,
+        snapshots: &[(&config::Layer, Snapshot)],
+        machine: &Machine,
+    ) -> Result<Option<Last>, Error> {
+        let mut mark = [0; 8];
+        // Without one, the next moment tells everything once more.
+        let has_mark = (machine.random)(&mut mark).is_ok();
+        let mark = u64::from_le_bytes(mark).max(1);
+        let last = last.filter(|_| has_mark && feed.is_ordered());
+        let is_told = last.is_some_and(|last| {
+            self.tell_differences(feed, series, (&last, mark), snapshots, machine)
+                .unwrap_or(false)
+        });
+        if !is_told {
+            let mark = has_mark.then_some(mark);
+            self.fill(feed, series, mark, snapshots, machine)?;
+        }
+        let marked = has_mark.then(|| feed.marked(mark).ok());
+        Ok(marked.flatten())
+    }
+
+    /// Takes in what differs between two moments. Says no when that is not to be had: nothing is changed
+    /// then.
+    fn tell_differences(
+        &mut self,
+        feed: &Feed,
+        series: &str,
+        (last, mark): (&Last, u64),
+        snapshots: &[(&config::Layer, Snapshot)],
+        machine: &Machine,
+    ) -> Result<bool, Error> {
+        self.with(machine, |db| {
+            let transaction = begin(db)?;
+            let sql = "SELECT mark FROM series WHERE key = ?1";
+            let known: Option<i64> = transaction
+                .query_row(sql, [series], |row| row.get(0))
+                .optional()?;
+            if known != Some(last.mark.cast_signed()) {
+                return Ok(false);
+            }
+            let mut filling = Filling::begin(&transaction, series)?;
+            match feed::differences(last, feed, &mut |path, state| {
+                filling.tell(path, state).map_err(Told::Here)
+            }) {
+                Ok(()) => {}
+                Err(Told::Here(error)) => return Err(error),
+                // Nothing of it counts: the transaction ends here.
+                Err(Told::Spool) => return Ok(false),
+            }
+            let moment = filling.finish_differences();
+            hold_all(&transaction, snapshots, moment)?;
+            set_mark(&transaction, moment, mark)?;
+            transaction.commit()?;
+            Ok(true)
+        })
     }
 
     /// Takes in a whole moment.
@@ -307,7 +338,7 @@ impl Catalogue {
             let moment = filling.finish()?;
             hold_all(&transaction, snapshots, moment)?;
             if let Some(mark) = mark {
-                set_mark(&transaction, mark)?;
+                set_mark(&transaction, moment, mark)?;
             }
             transaction.commit()
         })
@@ -365,6 +396,7 @@ impl Catalogue {
             }
         }
         let missing = self.missing(layer, machine)?;
+        let mut lasts = HashMap::new();
         for (done, snapshot) in missing.iter().enumerate() {
             if watch.stop.is_requested() {
                 break;
@@ -375,7 +407,7 @@ impl Catalogue {
                 done: done as u64,
                 total: missing.len() as u64,
             });
-            match self.read_snapshot(open, layer, snapshot, machine, watch) {
+            match self.read_snapshot(open, layer, snapshot, &mut lasts, (machine, watch)) {
                 Ok(true) => report.read += 1,
                 Ok(false) => break,
                 Err(Failure::Here(error)) => return Err(error),
@@ -388,14 +420,14 @@ impl Catalogue {
     }
 
     /// Reads one snapshot; says whether it came to its end. It is spooled first: nobody is kept from
-    /// writing while a layer is slow.
+    /// writing while a layer is slow. `lasts` has the spool of the snapshot before, of each series.
     fn read_snapshot(
         &mut self,
         open: &mut dyn Layer,
         layer: &config::Layer,
         snapshot: &Snapshot,
-        machine: &Machine,
-        watch: Watch<'_>,
+        lasts: &mut HashMap<String, Last>,
+        (machine, watch): (&Machine, Watch<'_>),
     ) -> Result<bool, Failure> {
         let mut feed = Feed::new(machine);
         let listed = open.entries(snapshot, &mut |found| {
@@ -418,8 +450,14 @@ impl Catalogue {
         feed.finish();
         let series = series_of(layer, snapshot, machine);
         let snapshots = [(layer, snapshot.clone())];
-        self.fill(&feed, &series, None, &snapshots, machine)
-            .map_err(Failure::Here)?;
+        if lasts.len() >= SPOOLS_MAX && !lasts.contains_key(&series) {
+            lasts.clear();
+        }
+        let last = lasts.remove(&series);
+        let taken = self.take(&feed, &series, last, &snapshots, machine);
+        if let Some(last) = taken.map_err(Failure::Here)? {
+            lasts.insert(series, last);
+        }
         Ok(true)
     }
 
@@ -665,7 +703,7 @@ fn layer_id(db: &Connection, layer: &config::Layer) -> Sql<i64> {
 
 fn know(db: &Connection, layer: &config::Layer, snapshots: &[Snapshot]) -> Sql<()> {
     let layer = layer_id(db, layer)?;
-    let mut known = std::collections::HashMap::new();
+    let mut known = HashMap::new();
     {
         let mut query = db.prepare("SELECT name, id FROM snapshot WHERE layer = ?1")?;
         let mut rows = query.query([layer])?;
@@ -719,10 +757,10 @@ fn hold_all(
     Ok(())
 }
 
-/// Writes down which spool holds what the last moment of a run is.
-fn set_mark(db: &Connection, mark: u64) -> Sql<()> {
-    let sql = "UPDATE series SET mark = ?2 WHERE key = ?1";
-    db.execute(sql, params![MACHINE, mark.cast_signed()])?;
+/// Writes down which spool holds what the last moment of a series is.
+fn set_mark(db: &Connection, (series, _): (i64, i64), mark: u64) -> Sql<()> {
+    let sql = "UPDATE series SET mark = ?2 WHERE id = ?1";
+    db.execute(sql, params![series, mark.cast_signed()])?;
     Ok(())
 }
 
