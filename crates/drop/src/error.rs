@@ -144,6 +144,15 @@ impl Error {
         }
     }
 
+    /// Says that a copy of a content could not be held aside, in which folder of this machine.
+    pub(crate) fn cannot_hold(folder: PathBuf, source: io::Error) -> Self {
+        Self::Local {
+            action: "hold a copy in",
+            path: folder,
+            source,
+        }
+    }
+
     /// Whether the same may succeed later without anybody's doing.
     #[must_use]
     pub fn is_passing(&self) -> bool {

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use store::{Content as _, DigestKind, Environment, Hasher, Location, Name, Spool, Store};
+use store::{
+    Content as _, DigestKind, Environment, Hasher, Location, Name, Spool, SpoolError, Store,
+};
 
 use crate::hidden::{self, Hidden};
 use crate::keeping::{Keeping, Waiter};
@@ -175,10 +177,7 @@ impl Folder {
         now: Timestamp,
     ) -> Result<VersionId, Error> {
         hidden::check(path)?;
-        let (spool, hash) = self.hold(content).map_err(|error| {
-            let error = store::Error::from_io(error, store::Operation::Read, path);
-            Error::Store(error)
-        })?;
+        let (spool, hash) = self.hold(content).map_err(|error| not_held(error, path))?;
         for _ in 0..ATTEMPTS {
             let change = Change {
                 path: path.clone(),
@@ -215,10 +214,7 @@ impl Folder {
         };
         let mut path = hidden::name(&format!("{to}/{file_name}"))?;
         hidden::check(&path)?;
-        let (spool, hash) = self.hold(content).map_err(|error| {
-            let error = store::Error::from_io(error, store::Operation::Read, &path);
-            Error::Store(error)
-        })?;
+        let (spool, hash) = self.hold(content).map_err(|error| not_held(error, &path))?;
         for number in 2..BESIDE_MAX {
             if self.present(&path).is_none() {
                 let change = Change {
@@ -452,10 +448,24 @@ impl Folder {
     }
 
     /// Reads a content once: what is held aside, and its checksum.
-    pub(crate) fn hold(&self, content: impl Read) -> io::Result<(Spool, Box<str>)> {
+    pub(crate) fn hold(&self, content: impl Read) -> Result<(Spool, Box<str>), SpoolError> {
         let spool = Spool::collect(content, MEMORY_MAX, &self.spool)?;
-        let (hash, _) = hidden::digest(spool.open(0)?, self.digest_kind())?;
+        let digest = |spool: &Spool| hidden::digest(spool.open(0)?, self.digest_kind());
+        let (hash, _) = digest(&spool).map_err(|source| SpoolError::Hold {
+            folder: self.spool.clone(),
+            source,
+        })?;
         Ok((spool, hash))
+    }
+}
+
+/// Why a content that was to stand under this name is not held aside.
+pub(crate) fn not_held(error: SpoolError, name: &Name) -> Error {
+    match error {
+        SpoolError::Stream(error) => {
+            Error::Store(store::Error::from_io(error, store::Operation::Read, name))
+        }
+        SpoolError::Hold { folder, source } => Error::cannot_hold(folder, source),
     }
 }
 

@@ -4,13 +4,13 @@
 //! neither replace a file nor put one before other people's eyes. A deadline and a quota are
 //! required. Whoever serves requests calls [`Requests::receive`] and nothing else.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use store::{Environment, ErrorKind, Folder as StoreFolder, Name, Scope, Spool, Store};
+use store::{Environment, ErrorKind, Folder as StoreFolder, Name, Scope, Spool, SpoolError, Store};
 
 use crate::hidden::{HIDDEN, name};
 use crate::link::check_life;
@@ -265,7 +265,10 @@ impl Requests {
         // No more than announced is read, so that nobody can fill the disk.
         let folder = crate::folder::spool_folder(&self.environment);
         let spool = Spool::collect(content.take(size.saturating_add(1)), MEMORY_MAX, &folder);
-        let spool = spool.map_err(incomplete)?;
+        let spool = spool.map_err(|error| match error {
+            SpoolError::Stream(_) => Declined::Incomplete,
+            SpoolError::Hold { folder, source } => Error::cannot_hold(folder, source).into(),
+        })?;
         if store::Content::size(&spool) != size {
             return Err(Declined::Incomplete);
         }
@@ -341,10 +344,6 @@ impl Requests {
             bytes => Ok(serde_json::from_slice(&bytes?).ok()),
         }
     }
-}
-
-fn incomplete(_: io::Error) -> Declined {
-    Declined::Incomplete
 }
 
 fn request(id: String, token: String, record: Record, received: Vec<Received>) -> FileRequest {

@@ -9,6 +9,9 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+/// Bytes that are copied at once.
+const COPY_SIZE: usize = 1 << 17;
+
 /// Bytes to be written to a store.
 pub trait Content: Send + Sync {
     /// How many bytes there are. Must not change.
@@ -138,6 +141,22 @@ impl Read for FileReader<'_> {
     }
 }
 
+/// Why a stream could not be collected.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// The stream cannot be read to its end.
+    #[error(transparent)]
+    Stream(io::Error),
+    /// What was read cannot be held on this machine.
+    #[error("cannot hold a copy in {}", folder.display())]
+    Hold {
+        /// The folder for what memory has no room for.
+        folder: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
 /// A stream of unknown length, collected: in memory while small, else in a file without a name.
 ///
 /// Memory use is bounded by `memory_max` given to [`Spool::collect`].
@@ -155,22 +174,41 @@ impl Spool {
     ///
     /// # Errors
     ///
-    /// What the stream or the file system says.
-    pub fn collect(mut stream: impl Read, memory_max: usize, folder: &Path) -> io::Result<Self> {
+    /// [`SpoolError`] says on which side it failed.
+    pub fn collect(
+        mut stream: impl Read,
+        memory_max: usize,
+        folder: &Path,
+    ) -> Result<Self, SpoolError> {
+        let hold = |source| SpoolError::Hold {
+            folder: folder.to_owned(),
+            source,
+        };
         let mut memory = Vec::new();
         stream
             .by_ref()
             .take(memory_max as u64 + 1)
-            .read_to_end(&mut memory)?;
+            .read_to_end(&mut memory)
+            .map_err(SpoolError::Stream)?;
         if memory.len() <= memory_max {
             return Ok(Self::Memory(memory));
         }
-        let mut file = nameless_file(folder)?;
-        file.write_all(&memory)?;
-        drop(memory);
-        io::copy(&mut stream, &mut file)?;
-        file.seek(SeekFrom::Start(0))?;
-        Ok(Self::File(FileContent::from_file(file)?))
+        let mut file = nameless_file(folder).map_err(hold)?;
+        file.write_all(&memory).map_err(hold)?;
+        memory.resize(COPY_SIZE, 0);
+        memory.shrink_to_fit();
+        loop {
+            let count = match stream.read(&mut memory) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(SpoolError::Stream(error)),
+            };
+            let bytes = memory.get(..count).unwrap_or_default();
+            file.write_all(bytes).map_err(hold)?;
+        }
+        file.seek(SeekFrom::Start(0)).map_err(hold)?;
+        FileContent::from_file(file).map(Self::File).map_err(hold)
     }
 }
 
@@ -236,6 +274,25 @@ mod tests {
             assert_eq!(read(&spool, 0), bytes);
             assert_eq!(read(&spool, 99_000), bytes[99_000..]);
             assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_held_is_no_fault_of_the_stream() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::ConnectionReset.into())
+            }
+        }
+        let nowhere = Path::new("/nonexistent/folder");
+        let held = Spool::collect([1; 10].as_slice(), 9, nowhere);
+        assert!(matches!(held, Err(SpoolError::Hold { .. })), "{held:?}");
+        let folder = tempfile::tempdir().unwrap();
+        for memory_max in [0, 10, 100] {
+            let stream = [1; 10].chain(Broken);
+            let held = Spool::collect(stream, memory_max, folder.path());
+            assert!(matches!(held, Err(SpoolError::Stream(_))), "{held:?}");
         }
     }
 

@@ -55,7 +55,7 @@ mod xml;
 pub use auth::{Client, DeviceSignIn, Keep, KeptIn, Provider, SignIn, SignInNeeded};
 pub use b2::B2;
 pub use bandwidth::{Bandwidth, LimitedWriter};
-pub use content::{Content, FileContent, Spool};
+pub use content::{Content, FileContent, Spool, SpoolError};
 pub use counters::Counters;
 pub use digest::{Digest, DigestKind, Hasher, digest_of};
 pub use disk::Disk;

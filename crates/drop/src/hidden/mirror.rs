@@ -13,6 +13,7 @@ use store::{DigestKind, ErrorKind, Name, Range, Spool, Store, WriteMode};
 
 use super::seen::{Sight, tag};
 use super::{Hidden, digest, kept_name};
+use crate::folder::not_held;
 use crate::{Change, Device, Error, Outcome, Problem, What, conflict_name};
 
 /// What of a file is held in memory while it is copied: 4 MiB.
@@ -177,11 +178,13 @@ impl Hidden {
             Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),
             reading => reading?,
         };
-        let fail = |error| store::Error::from_io(error, store::Operation::Read, path);
         let folder = crate::folder::spool_folder(&self.environment);
-        let spool = Spool::collect(reading.body, MEMORY_MAX, &folder).map_err(fail)?;
-        let reader = store::Content::open(&spool, 0).map_err(fail)?;
-        let (hash, _) = digest(reader, DigestKind::Sha256).map_err(fail)?;
+        let spool = Spool::collect(reading.body, MEMORY_MAX, &folder)
+            .map_err(|error| not_held(error, path))?;
+        let reader = store::Content::open(&spool, 0);
+        let (hash, _) = reader
+            .and_then(|reader| digest(reader, DigestKind::Sha256))
+            .map_err(|source| Error::cannot_hold(folder, source))?;
         Ok(Some((spool, hash)))
     }
 }

@@ -28,7 +28,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use store::{Content as _, Name, Random, Spool};
+use store::{Content as _, Name, Random, Spool, SpoolError};
 
 use decide::{Action, Here, decide};
 pub use ignore::{Ignore, Selection};
@@ -752,8 +752,12 @@ impl Acting<'_> {
     fn hold(&self, folder: &Folder, path: &Name) -> Result<Option<(Spool, Box<str>, Stat)>, Error> {
         let local = &self.sync.local;
         let (file, before) = local.read(path)?;
-        let fail = Error::local("read", &local.path.join(path.as_str()));
-        let (spool, hash) = folder.hold(&file).map_err(fail)?;
+        let (spool, hash) = folder.hold(&file).map_err(|error| match error {
+            SpoolError::Stream(error) => {
+                Error::local("read", &local.path.join(path.as_str()))(error)
+            }
+            SpoolError::Hold { folder, source } => Error::cannot_hold(folder, source),
+        })?;
         if Local::stat_open(&file) != Some(before) || spool.size() != before.size {
             return Ok(None);
         }

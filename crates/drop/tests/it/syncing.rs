@@ -3,7 +3,7 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Arc;
 
-use ravelin_drop::{Did, Error, Folder, Selection};
+use ravelin_drop::{Device, Did, Error, Folder, Selection};
 use store::{Memory, Store, WriteMode};
 
 use crate::bench::{Machine, at, environment, name, plain};
@@ -41,6 +41,46 @@ fn files_edits_and_deletions_travel_both_ways() {
     // Nothing to do, nothing is done.
     let report = laptop.sync(&store, at(20));
     assert_eq!((report.steps.len(), report.adopted.len()), (0, 0));
+}
+
+#[test]
+fn a_full_disk_is_not_taken_for_a_file_that_cannot_be_read() {
+    if testkit::require_root().is_none() {
+        return;
+    }
+    let (store, laptop, _) = two();
+    laptop.write("large", &vec![7; 6 << 20]);
+    laptop.write("small", b"1");
+    let small_disk = tempfile::tempdir().unwrap();
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+        .arg(small_disk.path())
+        .status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        testkit::say_skipped("a tmpfs cannot be mounted here");
+        return;
+    }
+    let mut environment = environment();
+    environment.state = Some(small_disk.path().to_owned());
+    let device = Device::new("laptop");
+    let state = laptop.state();
+    let folder = Folder::on(Arc::clone(&store), &environment, &device, Some(&state));
+    let report = laptop.sync_with(&mut folder.unwrap().unwrap(), at(0));
+    let _ = testkit::run(std::process::Command::new("umount").arg(small_disk.path()));
+    let problems: Vec<String> = report
+        .unwrap()
+        .problems
+        .iter()
+        .map(|it| it.what.clone())
+        .collect();
+    let [problem] = &problems[..] else {
+        panic!("{problems:?}");
+    };
+    let held = format!("cannot hold a copy in {}", small_disk.path().display());
+    assert!(problem.starts_with(&held), "{problem}");
+    assert!(problem.contains("No space left"), "{problem}");
+    // What there is room for is there.
+    assert_eq!(plain(&*store).len(), 1);
 }
 
 #[test]
