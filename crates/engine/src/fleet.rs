@@ -3,12 +3,17 @@
 //! It is one small object a machine, replaced after each run. It is signed (HMAC-SHA-256, with a key that
 //! these machines have and the store does not): who can write to the store cannot make a machine look well
 //! that is not. He can delete its object or put an older one back, so each carries its time, and what is
-//! overdue by then is told by who looks, not by what stands there. The store can also try keys on what it
+//! overdue by then is told by who looks, not by what stands there. Who looks also remembers which machines
+//! he has believed and when they spoke last: one whose object is gone, or older than that, is named. The
+//! store can also try keys on what it
 //! holds, so one that could be guessed is refused. All machines have the same key and trust one another.
 //!
 //! No names of files and no stores are in it, only names of layers and times. What is read is bounded before
 //! it is read, and parsed only after its signature has been found right.
 
+use std::fs;
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -22,7 +27,7 @@ use crate::layer;
 use crate::machine::Context;
 use crate::sample::hex;
 use crate::status::{State, Status};
-use crate::{Error, Machine, Secret};
+use crate::{Error, Machine, Secret, replace_private_file};
 
 /// How the name of an object ends.
 const ENDING: &str = ".ravelin-status";
@@ -84,6 +89,8 @@ pub struct Member {
     pub status: Option<MachineStatus>,
     /// Why not.
     pub fault: Option<String>,
+    /// Whether it was believed before and now has no object.
+    pub is_missing: bool,
     /// Whether something is overdue that it has said nothing about.
     pub is_silent: bool,
 }
@@ -145,13 +152,14 @@ pub fn publish(fleet: &Fleet, status: &Status, machine: &Machine) -> Result<(), 
     let name = name.map_err(|source| Error::State {
         action: "name an object after",
         path: machine.host.clone().into(),
-        source: std::io::Error::other(source),
+        source: io::Error::other(source),
     })?;
     store.write(&name, &object, WriteMode::Replace)?;
     Ok(())
 }
 
-/// What the machines say that share a store, in the order of their names.
+/// What the machines say that share a store, in the order of their names, and which of those are missing
+/// that were believed before.
 ///
 /// # Errors
 ///
@@ -159,6 +167,7 @@ pub fn publish(fleet: &Fleet, status: &Status, machine: &Machine) -> Result<(), 
 /// that machine.
 pub fn read(store: &str, key: &Secret, context: Context<'_>) -> Result<Vec<Member>, Error> {
     let machine = context.machine;
+    let place = store;
     let store = open(store, machine)?;
     let now = machine.now().timestamp();
     let mut names = Vec::new();
@@ -172,6 +181,8 @@ pub fn read(store: &str, key: &Secret, context: Context<'_>) -> Result<Vec<Membe
         }
     })?;
     names.sort();
+    let is_complete = names.len() < MACHINES_MAX;
+    let mut heard = Heard::read(machine);
     let members = names.into_iter().map(|name| {
         let machine = name.file_name();
         let machine = machine.strip_suffix(ENDING).unwrap_or(machine).to_owned();
@@ -182,6 +193,14 @@ pub fn read(store: &str, key: &Secret, context: Context<'_>) -> Result<Vec<Membe
             .and_then(|said| match said.machine == machine {
                 true => Ok(said),
                 false => Err("it is signed for another machine".to_owned()),
+            })
+            .and_then(|said| match heard.last(place, &machine) {
+                Some(at) if said.at < at => Err(format!(
+                    "it is of {}, though the machine has said something at {at}: an older one was put \
+                     back, or its clock was wrong",
+                    said.at
+                )),
+                _ => Ok(said),
             });
         let (status, fault) = match said {
             Ok(status) => (Some(status), None),
@@ -192,9 +211,104 @@ pub fn read(store: &str, key: &Secret, context: Context<'_>) -> Result<Vec<Membe
             machine,
             status,
             fault,
+            is_missing: false,
         }
     });
-    Ok(members.collect())
+    let mut members: Vec<Member> = members.collect();
+    if is_complete {
+        for (name, at) in heard.of(place) {
+            if members.iter().all(|member| member.machine != name) {
+                members.push(Member {
+                    machine: name,
+                    status: None,
+                    fault: Some(format!("it has said nothing any more since {at}")),
+                    is_missing: true,
+                    is_silent: true,
+                });
+            }
+        }
+        members.sort_by(|one, other| one.machine.cmp(&other.machine));
+    }
+    heard.remember(place, &members);
+    heard.write(machine);
+    Ok(members)
+}
+
+/// Forgets a machine that is no more, whatever store it was in. Says whether it was known.
+///
+/// # Errors
+///
+/// [`Error::State`] when that cannot be kept.
+pub fn forget(name: &str, machine: &Machine) -> Result<bool, Error> {
+    let mut heard = Heard::read(machine);
+    let before = heard.0.len();
+    heard.0.retain(|one| one.machine != name);
+    let is_known = heard.0.len() < before;
+    if is_known {
+        heard.try_to_write(machine).map_err(|source| Error::State {
+            action: "write",
+            path: Heard::file(machine),
+            source,
+        })?;
+    }
+    Ok(is_known)
+}
+
+/// The machines that were believed, and when each spoke last. Losing it costs noticing, nothing else.
+#[derive(Default, Serialize, Deserialize)]
+struct Heard(Vec<HeardOf>);
+
+#[derive(Serialize, Deserialize)]
+struct HeardOf {
+    store: String,
+    machine: String,
+    at: Timestamp,
+}
+
+impl Heard {
+    fn file(machine: &Machine) -> PathBuf {
+        machine.places.state.join("fleet.json")
+    }
+
+    fn read(machine: &Machine) -> Self {
+        let bytes = fs::read(Self::file(machine)).ok();
+        let heard = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        heard.unwrap_or_default()
+    }
+
+    fn try_to_write(&self, machine: &Machine) -> io::Result<()> {
+        let text = serde_json::to_vec(self)?;
+        replace_private_file(&Self::file(machine), &text)
+    }
+
+    fn write(&self, machine: &Machine) {
+        let _ = self.try_to_write(machine);
+    }
+
+    fn of(&self, store: &str) -> Vec<(String, Timestamp)> {
+        let of_store = self.0.iter().filter(|one| one.store == store);
+        of_store.map(|one| (one.machine.clone(), one.at)).collect()
+    }
+
+    fn last(&self, store: &str, machine: &str) -> Option<Timestamp> {
+        let mut heard = self.0.iter();
+        let found = heard.find(|one| one.store == store && one.machine == machine);
+        found.map(|one| one.at)
+    }
+
+    fn remember(&mut self, store: &str, members: &[Member]) {
+        for status in members.iter().filter_map(|member| member.status.as_ref()) {
+            let is_it = |one: &HeardOf| one.store == store && one.machine == status.machine;
+            match self.0.iter_mut().find(|one| is_it(one)) {
+                Some(one) => one.at = status.at,
+                None => self.0.push(HeardOf {
+                    store: store.to_owned(),
+                    machine: status.machine.clone(),
+                    at: status.at,
+                }),
+            }
+        }
+    }
 }
 
 /// The key of a fleet.
@@ -216,16 +330,16 @@ fn open(place: &str, machine: &Machine) -> Result<Arc<dyn Store>, Error> {
     Ok(store::open(&location, &machine.store_environment())?)
 }
 
-fn mac(key: &Secret) -> std::io::Result<Hmac<Sha256>> {
+fn mac(key: &Secret) -> io::Result<Hmac<Sha256>> {
     // Other keys of the same words sign nothing of this.
     let mut mac =
-        Hmac::<Sha256>::new_from_slice(key.expose().as_bytes()).map_err(std::io::Error::other)?;
+        Hmac::<Sha256>::new_from_slice(key.expose().as_bytes()).map_err(io::Error::other)?;
     mac.update(b"ravelin status of a machine\0");
     Ok(mac)
 }
 
 /// A line with the signature, and what is signed.
-fn sign(status: &MachineStatus, key: &Secret) -> std::io::Result<Vec<u8>> {
+fn sign(status: &MachineStatus, key: &Secret) -> io::Result<Vec<u8>> {
     let text = serde_json::to_vec(status)?;
     let mut mac = mac(key)?;
     mac.update(&text);

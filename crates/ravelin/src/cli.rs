@@ -552,6 +552,9 @@ pub(crate) struct Status {
     /// How all machines stand that say so in these stores [default: that of `[fleet]`]
     #[arg(long, value_name = "STORE", num_args = 0.., conflicts_with = "scenarios")]
     pub(crate) fleet: Option<Vec<String>>,
+    /// Do not miss this machine any more in `--fleet`: it is no more
+    #[arg(long, value_name = "MACHINE", conflicts_with_all = ["scenarios", "fleet"])]
+    pub(crate) forget: Option<String>,
 }
 
 #[derive(Debug, Args)]

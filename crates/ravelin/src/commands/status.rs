@@ -32,6 +32,14 @@ pub(crate) fn run(arguments: &arguments::Status, session: &Session<'_>) -> Resul
         }
         return Ok(Exit::Good);
     }
+    if let Some(machine) = &arguments.forget {
+        let is_known = engine::fleet::forget(machine, session.machine)?;
+        session.output.say(&match is_known {
+            true => format!("{machine} is not missed any more"),
+            false => format!("nothing was known of {machine}"),
+        });
+        return Ok(if is_known { Exit::Good } else { Exit::Failed });
+    }
     if let Some(stores) = &arguments.fleet {
         return of_fleet(stores, &config, session);
     }
@@ -120,8 +128,12 @@ fn fleet_text(members: &[Member], session: &Session<'_>) -> String {
         let machine = member.machine.escape_debug().to_string();
         let Some(status) = &member.status else {
             let fault = member.fault.as_deref().unwrap_or_default();
+            let verdict = match member.is_missing {
+                true => "MISSING",
+                false => "NOT BELIEVED",
+            };
             let fault = paint(
-                &format!("NOT BELIEVED: {}", fault.escape_debug()),
+                &format!("{verdict}: {}", fault.escape_debug()),
                 Tone::Bad,
                 session.output.colours,
             );

@@ -32,6 +32,7 @@ fn a_machine_is_believed_what_it_has_signed() {
     let [object] = &objects()[..] else {
         panic!("{:?}", objects());
     };
+    let host = object.file_stem().unwrap().to_str().unwrap().to_owned();
     bench
         .ravelin(["status", "--fleet"])
         .assert()
@@ -65,6 +66,38 @@ MACHINE [..] STATE
         said.contains("NOT BELIEVED: its signature is not of this key"),
         "{said}"
     );
+    // One that was believed is missed, also when an older word of it is put back.
+    let good = text;
+    fs::remove_file(object).unwrap();
+    let said = bench.ravelin(["status", "--fleet"]).assert().code(1);
+    let said = String::from_utf8_lossy(&said.get_output().stdout).into_owned();
+    assert!(said.contains("0 of 1 machine good."), "{said}");
+    assert!(
+        said.contains("MISSING: it has said nothing any more since"),
+        "{said}"
+    );
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    bench.succeeds(["backup"], "told again");
+    bench.succeeds(["status", "--fleet"], "back");
+    fs::write(object, &good).unwrap();
+    let said = bench.ravelin(["status", "--fleet"]).assert().code(1);
+    let said = String::from_utf8_lossy(&said.get_output().stdout).into_owned();
+    assert!(said.contains("an older one was put back"), "{said}");
+    // Until a person says that it is no more.
+    fs::remove_file(object).unwrap();
+    let forget = ["status", "--forget", host.as_str()];
+    bench.succeeds(forget, "forgotten");
+    bench
+        .ravelin(forget)
+        .assert()
+        .code(1)
+        .stderr_eq(format!("nothing was known of {host}\n"));
+    let nobody = "no machine has said yet how it stands: each does at the end of a run\n";
+    bench
+        .ravelin(["status", "--fleet"])
+        .assert()
+        .code(1)
+        .stderr_eq(nobody);
     // It says so anew with each run.
     bench.succeeds(["backup"], "forged");
     bench.succeeds(["status", "--fleet"], "backed up");
