@@ -36,7 +36,7 @@ use crate::report::Outcome;
 use crate::restore::{RestoreRequest, carry_out, restore_plan};
 use crate::sample::{Samples, hex, is_moment};
 use crate::secret::Reference;
-use crate::stock::{find_program, recipe, run_borg};
+use crate::stock::{find_stock, recipe, run_borg};
 use crate::{Error, Secret, Selection, Snapshot, config, create_private_folder};
 
 /// Largest file that is restored: 64 MiB.
@@ -565,7 +565,7 @@ fn second_opinion(
         return None;
     }
     let recipe = recipe(layer, &snapshot.name, paths)?;
-    find_program(recipe.program, context.machine)?;
+    find_stock(recipe.program, context.machine)?;
     let opinion = |fault| {
         Some(SecondOpinion {
             program: recipe.program.to_owned(),

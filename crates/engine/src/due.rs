@@ -23,7 +23,7 @@ use crate::plan::{Plan, Wanted, plan};
 use crate::report::{Outcome, Report};
 use crate::rolling::{self, Rolled};
 use crate::run::{record_failure, run};
-use crate::second_opinion::{OpinionReport, is_to_be_had, second_opinion};
+use crate::second_opinion::{OpinionReport, is_found, is_to_be_had, second_opinion};
 use crate::status::status;
 use crate::turn::{Turn, Work};
 use crate::upkeep::{NotPruned, PruneReport, prune_backed_up};
@@ -304,7 +304,7 @@ fn verify_due(context: Context<'_>, watch: Watch<'_>) -> Result<ReadBack, Error>
         .config
         .layers
         .iter()
-        .filter(|layer| is_to_be_had(layer, context.machine))
+        .filter(|layer| is_found(layer, context.machine))
         .filter_map(|layer| Some((layer.name.as_str(), schedule.or_else(|| usual(layer))?)))
         .collect();
     let has_opinion = |layer: &config::Layer| opinions.contains_key(layer.name.as_str());
@@ -341,6 +341,7 @@ fn verify_due(context: Context<'_>, watch: Watch<'_>) -> Result<ReadBack, Error>
     layers.retain(|layer| {
         let schedule = opinions.get(layer.name.as_str());
         schedule.is_some_and(|schedule| is_opinion_due(*schedule, &past.of(&layer.name), &now))
+            && is_to_be_had(layer, context.machine)
     });
     let second_opinion = if layers.is_empty() || watch.stop.is_requested() {
         None

@@ -27,7 +27,7 @@ use crate::machine::Context;
 use crate::operation::Operation;
 use crate::program::{self, Ended};
 use crate::report::Outcome;
-use crate::stock::{borg_environment, duplicity_url, find_program};
+use crate::stock::{borg_environment, duplicity_url, find_program, find_stock};
 use crate::{Error, Machine, Secret, create_private_folder};
 
 /// How long a check may take.
@@ -99,10 +99,16 @@ pub fn program_for(layer: &config::Layer) -> Option<&'static str> {
     }
 }
 
-/// Whether that program is installed.
+/// Whether a program of that name is installed.
+#[must_use]
+pub(crate) fn is_found(layer: &config::Layer, machine: &Machine) -> bool {
+    program_for(layer).is_some_and(|program| find_program(program, machine).is_some())
+}
+
+/// Whether it is the stock program, which is asked for that.
 #[must_use]
 pub(crate) fn is_to_be_had(layer: &config::Layer, machine: &Machine) -> bool {
-    program_for(layer).is_some_and(|program| find_program(program, machine).is_some())
+    program_for(layer).is_some_and(|program| find_stock(program, machine).is_some())
 }
 
 /// Asks the programs for their opinion on layers, one after another.

@@ -14,6 +14,9 @@ use crate::{Machine, Secret, program};
 /// How long a stock program may take for a drill.
 const PATIENCE: Duration = Duration::from_secs(1800);
 
+/// How long it may take to say its version.
+const PATIENCE_VERSION: Duration = Duration::from_secs(60);
+
 /// How a layer is restored with the program that its format comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
@@ -96,16 +99,35 @@ pub(crate) fn word(bytes: &[u8]) -> String {
     }
 }
 
-/// Where a program stands, looked up as a shell would. This program under that name is none: it would
-/// agree with itself.
+/// Where a program stands, looked up as a shell would. Whose it is, is not looked at.
 pub(crate) fn find_program(name: &str, machine: &Machine) -> Option<PathBuf> {
     let path = (machine.variable)("PATH")?;
-    let found = std::env::split_paths(&path)
+    std::env::split_paths(&path)
         .map(|folder| folder.join(name))
-        .find(|candidate| candidate.is_file())?;
-    let ourselves = Path::new("/proc/self/exe").canonicalize().ok();
-    let is_ours = ourselves.is_some() && found.canonicalize().ok() == ourselves;
-    (!is_ours).then_some(found)
+        .find(|candidate| candidate.is_file())
+}
+
+/// Where the stock program stands. This program under that name is none, for it would agree with itself:
+/// be it a link, a copy, another version or behind a script, it is asked.
+pub(crate) fn find_stock(name: &str, machine: &Machine) -> Option<PathBuf> {
+    find_program(name, machine).filter(|found| !is_ours(found, machine))
+}
+
+/// With this variable, `--version` of `ravelin borg` and `ravelin duplicity` says whose they are; stock
+/// programs know nothing of it.
+pub const WHO: &str = "RAVELIN_WHO";
+
+fn is_ours(program: &Path, machine: &Machine) -> bool {
+    let mut command = Command::new(program);
+    command.arg("--version").env(WHO, "1");
+    for name in ["PATH", "HOME"] {
+        if let Some(value) = (machine.variable)(name) {
+            command.env(name, value);
+        }
+    }
+    // One that does not answer is told so when it is to work.
+    program::run(&mut command, b"", PATIENCE_VERSION)
+        .is_ok_and(|ended| ended.stdout.starts_with(b"ravelin "))
 }
 
 /// Runs the lines of a borg recipe in a folder, as on a new machine: without caches and without

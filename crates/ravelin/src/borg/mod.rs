@@ -58,6 +58,14 @@ use session::Session;
 /// The version of Borg whose command line this is.
 pub(crate) const VERSION: &str = "1.4.5";
 
+/// What `--version` says: the stock program's words, or ours to who asks whose this is.
+pub(crate) fn whose(stock: String) -> String {
+    match std::env::var_os(engine::stock::WHO) {
+        Some(_) => format!("ravelin {} as {stock}", env!("CARGO_PKG_VERSION")),
+        None => stock,
+    }
+}
+
 /// What stands behind the name of the program, if it is called by one of Borg's names. Borg's own
 /// releases have more behind it: `borg-linux-glibc236`, `borg.exe`.
 pub(crate) fn typed(words: &[OsString]) -> Option<Vec<OsString>> {
@@ -120,7 +128,8 @@ pub(crate) fn main(words: Vec<OsString>, program: OsString) -> ExitCode {
         Ok(Typed::Help(topic)) => help::show(topic.as_deref()),
         Ok(Typed::Version) => {
             // The stock program's words, which wrappers look at.
-            print(format!("borg {VERSION}\n").as_bytes())
+            let version = format!("borg {VERSION}");
+            print(format!("{}\n", whose(version)).as_bytes())
         }
         Err(failure) => Err(failure),
     };

@@ -76,7 +76,7 @@ fn perform(arguments: Vec<OsString>, machine: &Machine, log: &mut Log) -> Result
     }
     if options.version {
         // Desktop programs read the last word.
-        help::say(&format!("duplicity {}", help::VERSION));
+        help::say(&crate::borg::whose(format!("duplicity {}", help::VERSION)));
         return Ok(0);
     }
     let clock = Clock {

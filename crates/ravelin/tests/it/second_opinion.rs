@@ -1,7 +1,7 @@
 //! The stock programs check the layers: what they say is kept and shown.
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use snapbox::cmd::cargo_bin;
@@ -131,17 +131,29 @@ fn a_wrong_passphrase_is_no_damage() {
 
 #[test]
 fn where_it_is_not_installed_that_is_said_and_this_program_is_no_second_one() {
-    let bench = bench(BORG);
-    fs::create_dir(bench.home().join("bin")).unwrap();
-    for is_linked in [false, true] {
-        if is_linked {
-            symlink(cargo_bin!("ravelin"), bench.home().join("bin/borg")).unwrap();
+    for (layer, name) in [(BORG, "borg"), (DUPLICITY, "duplicity")] {
+        let bench = bench(layer);
+        fs::create_dir(bench.home().join("bin")).unwrap();
+        let ours = cargo_bin!("ravelin");
+        let program = bench.home().join("bin").join(name);
+        for guise in ["none", "link", "copy", "script"] {
+            let _ = fs::remove_file(&program);
+            match guise {
+                "link" => symlink(ours, &program).unwrap(),
+                "copy" => drop(fs::copy(ours, &program).unwrap()),
+                "script" => {
+                    let script = format!("#!/bin/sh\nexec {} {name} \"$@\"\n", ours.display());
+                    fs::write(&program, script).unwrap();
+                    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+                }
+                _ => {}
+            }
+            bench
+                .ravelin(["verify", "--second-opinion"])
+                .env("PATH", bench.home().join("bin"))
+                .assert()
+                .code(1)
+                .stderr_eq(format!("one: stock {name} is not installed\n"));
         }
-        bench
-            .ravelin(["verify", "--second-opinion"])
-            .env("PATH", bench.home().join("bin"))
-            .assert()
-            .code(1)
-            .stderr_eq("one: stock borg is not installed\n");
     }
 }
