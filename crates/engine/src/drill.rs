@@ -4,7 +4,8 @@
 //! files of its newest snapshot are restored into a scratch folder: the newest and the oldest, the largest
 //! and the smallest, some at random, and the sentinel, where one is written. Each is compared with the digest
 //! that was recorded when it was backed up, and with the file on this machine where that did not
-//! change since. Where the stock program of the format is installed, it restores the same files
+//! change since. That the sentinel is missing from a snapshot of a run that wrote it is a fault, too. Where
+//! the stock program of the format is installed, it restores the same files
 //! with the commands of the runbook, and they are compared again. The result is kept as evidence. A person
 //! may type the passphrase for it: what a program fetches every day may be in nobody's memory any more.
 //!
@@ -386,7 +387,7 @@ fn drill_into(
         .iter()
         .map(|problem| (problem.path.path.as_str(), problem.what.as_str()))
         .collect();
-    let files: Vec<DrilledFile> = picked
+    let mut files: Vec<DrilledFile> = picked
         .iter()
         .map(|(why, entry)| {
             let mut file = judge(why, entry, &target, &samples);
@@ -403,6 +404,9 @@ fn drill_into(
     } else {
         second_opinion(scratch, layer, &snapshot, &paths, &files, context)
     };
+    files.extend(missing_sentinel(
+        layer, &snapshot, &paths, &samples, context,
+    ));
     Ok(Drilled {
         snapshot: snapshot.name,
         bytes: files.iter().map(|file| file.bytes).sum(),
@@ -410,6 +414,62 @@ fn drill_into(
         took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         second_opinion,
         typed: false,
+    })
+}
+
+/// The sentinel, when the run that made the snapshot wrote one and it did not come.
+fn missing_sentinel(
+    layer: &config::Layer,
+    snapshot: &Snapshot,
+    picked: &[TreePath],
+    samples: &Samples,
+    context: Context<'_>,
+) -> Option<DrilledFile> {
+    let path = samples.sentinel()?;
+    // A drop layer has a folder of its own.
+    if matches!(layer.kind, Kind::Drop { .. }) || picked.contains(path) {
+        return None;
+    }
+    // What other programs have made, or what is older than the evidence, promised none.
+    let (began, ended) = made(layer, snapshot, context)?;
+    samples.sentinel_within(began, ended).then(|| DrilledFile {
+        path: PathRecord::from(path),
+        picked: "sentinel".to_owned(),
+        bytes: 0,
+        sha256: String::new(),
+        as_recorded: None,
+        as_live: None,
+        fault: Some(format!(
+            "it is missing from {}, though that run wrote it",
+            snapshot.name
+        )),
+    })
+}
+
+/// When the run began and ended that made a snapshot, as far as the history knows.
+fn made(
+    layer: &config::Layer,
+    snapshot: &Snapshot,
+    context: Context<'_>,
+) -> Option<(Timestamp, Timestamp)> {
+    let history = History::new(&context.machine.places.state);
+    let mut operations = history.operations().ok()?;
+    operations.find_map(|operation| {
+        let Some(Event::Started { at: began, .. }) = operation.events.first() else {
+            return None;
+        };
+        let done = operation
+            .events_of(context.config)
+            .find_map(|event| match event {
+                Event::LayerDone {
+                    layer: of,
+                    snapshot: made,
+                    at,
+                    ..
+                } if *of == layer.name && *made == snapshot.name => Some(*at),
+                _ => None,
+            });
+        done.map(|ended| (*began, ended))
     })
 }
 

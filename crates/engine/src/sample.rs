@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tree::{Body, Ending, Entry, Step, Time, TreePath};
@@ -158,6 +159,26 @@ impl Samples {
             Step::End(_) => self.open = None,
             Step::Problem(_) => {}
         }
+    }
+
+    /// The file that is written for nothing but to come back, where one is wanted.
+    pub(crate) fn sentinel(&self) -> Option<&TreePath> {
+        self.sentinel.as_ref()
+    }
+
+    /// Whether the sentinel was read that was written in this time.
+    pub(crate) fn sentinel_within(&self, began: Timestamp, ended: Timestamp) -> bool {
+        // The clock of files goes in steps, and so stays behind a little.
+        let began = began.as_nanosecond() - 1_000_000_000;
+        let ended = ended.as_nanosecond();
+        let kept = self.sentinel.as_ref().and_then(|_| self.kept.get(&0));
+        kept.is_some_and(|kept| {
+            let written = kept
+                .versions
+                .iter()
+                .map(|version| i128::from(version.modified_ns));
+            written.into_iter().any(|at| (began..=ended).contains(&at))
+        })
     }
 
     fn is_sentinel(&self, path: &TreePath) -> bool {

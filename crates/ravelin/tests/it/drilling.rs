@@ -141,6 +141,49 @@ fn the_sentinel_of_the_last_backup_has_to_come_back() {
 }
 
 #[test]
+fn a_sentinel_that_is_missing_from_a_snapshot_of_its_run_is_a_fault() {
+    let bench = Bench::new();
+    bench.file(".config/ravelin/ravelin.toml", CONFIG);
+    bench.file("Documents/letter", "dear Ada\n");
+    let run = |words: &[&str]| {
+        let command = bench.ravelin(words.iter().copied());
+        let command = command
+            .env("PASS", "correct horse")
+            .env("PATH", "/nonexistent");
+        command.env("BORG_PASSPHRASE", "correct horse").assert()
+    };
+    run(&["init"]).success();
+    run(&["backup"]).success();
+    // One that was not written yet is not missed.
+    let config = format!("{CONFIG}\n[verify]\nsentinel = true\n");
+    bench.file(".config/ravelin/ravelin.toml", &config);
+    run(&["drill"]).success();
+    run(&["backup"]).success();
+    run(&["drill"]).success();
+    // Somebody makes the newest snapshot anew without it.
+    let snapshots = run(&["snapshots", "--json"]).success();
+    let snapshots = String::from_utf8_lossy(&snapshots.get_output().stdout).into_owned();
+    let list: serde_json::Value = serde_json::from_str(&snapshots).unwrap();
+    let list = list["snapshots"].as_array().unwrap();
+    let name = list.last().unwrap()["name"].as_str().unwrap();
+    let archive = format!("{}::{name}", bench.home().join("repository").display());
+    run(&[
+        "borg",
+        "recreate",
+        "--exclude",
+        "*/ravelin/sentinel",
+        &archive,
+    ])
+    .success();
+    run(&["drill"]).code(1).stderr_eq(str![[r#"
+error: layer `disk` did not pass its drill [not-proved]
+  because: [..]/.local/state/ravelin/sentinel: it is missing from [..], though that run wrote it
+  next: run `ravelin verify --data disk`
+
+"#]]);
+}
+
+#[test]
 fn a_passphrase_that_is_typed_is_proved_and_asked_for_again_after_a_while() {
     let bench = Bench::new();
     let config = format!("{CONFIG}\n[verify]\npassphrase = \"12 weeks\"\n");
