@@ -506,6 +506,8 @@ fn what_a_restore_has_created_goes_again_unless_it_was_changed_since() {
         documents.join("letters/ann.txt"),
     );
     assert_eq!(fs::read_to_string(&ann).unwrap(), "dear Ann");
+    // The clock of files stands still for some milliseconds, in which nobody writes by hand.
+    std::thread::sleep(std::time::Duration::from_millis(20));
     // Written by hand since, and as long as before.
     let modified = fs::metadata(&report).unwrap().modified().unwrap();
     fs::write(&report, "the worst report").unwrap();
