@@ -6,8 +6,10 @@
 //! evidence; nothing that a restore needs stands in it.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -78,7 +80,8 @@ impl History {
     /// [`Error::State`] when the folder is there but cannot be read.
     pub fn operations(&self) -> Result<impl Iterator<Item = Operation> + use<>, Error> {
         let files = self.files()?.into_iter();
-        Ok(files.filter_map(|path| Operation::read(&path, |_| true).ok()))
+        let folder = self.folder.clone();
+        Ok(files.filter_map(move |name| Operation::read(&folder.join(name), |_| true).ok()))
     }
 
     /// The operations, newest first, without the objects that they left out. Those that were over when
@@ -91,14 +94,15 @@ impl History {
         let files = self.files()?;
         let mut known = HashMap::with_capacity(files.len());
         let mut operations = Vec::with_capacity(files.len());
-        for path in files {
-            let read = || Operation::read(&path, |line| !line.starts_with(PROBLEM)).ok();
-            let before = memory.known.remove(&path);
+        for name in files {
+            let path = || self.folder.join(&name);
+            let read = || Operation::read(&path(), |line| !line.starts_with(PROBLEM)).ok();
+            let before = memory.known.remove(&name);
             let Some(operation) = before.or_else(|| read().map(Arc::new)) else {
                 continue;
             };
             if operation.is_over() {
-                known.insert(path, Arc::clone(&operation));
+                known.insert(name, Arc::clone(&operation));
             }
             operations.push(operation);
         }
@@ -106,8 +110,8 @@ impl History {
         Ok(operations)
     }
 
-    /// The records, newest first.
-    fn files(&self) -> Result<Vec<PathBuf>, Error> {
+    /// The names of the records, newest first.
+    fn files(&self) -> Result<Vec<OsString>, Error> {
         let failed = |source| Error::State {
             action: "read the history in",
             path: self.folder.clone(),
@@ -117,12 +121,9 @@ impl History {
         match fs::read_dir(&self.folder) {
             Ok(entries) => {
                 for entry in entries {
-                    let path = entry.map_err(failed)?.path();
-                    if path
-                        .extension()
-                        .is_some_and(|extension| extension == "jsonl")
-                    {
-                        files.push(path);
+                    let name = entry.map_err(failed)?.file_name();
+                    if name.as_bytes().ends_with(b".jsonl") {
+                        files.push(name);
                     }
                 }
             }
@@ -137,7 +138,8 @@ impl History {
 /// Operations that were read before and were over: their records do not change any more.
 #[derive(Debug, Default)]
 pub struct Outlines {
-    known: HashMap<PathBuf, Arc<Operation>>,
+    /// By the names of their records.
+    known: HashMap<OsString, Arc<Operation>>,
 }
 
 /// How a line begins that tells of one object that was left out; there may be very many.
