@@ -925,7 +925,7 @@ impl Writer {
             }
             open.signer.push(piece, &mut open.signature);
             match &mut open.delta {
-                Some(delta) => delta.push(piece, &mut open.data),
+                Some(delta) => delta.push_signed(piece, &open.signature, &mut open.data),
                 None => open.data.extend_from_slice(piece),
             }
             self.full_blocks()?;

@@ -6,6 +6,7 @@
 
 use super::md4::{LANES, md4};
 use super::rollsum::Rollsum;
+use super::signature::ENTRY_SIZE;
 use super::sums::{Sums, sums_of};
 use super::{DELTA_MAGIC, Signature};
 
@@ -29,6 +30,8 @@ pub struct DeltaWriter {
     block_length: usize,
     /// Bytes that are not written out, and a few before them that are.
     buffer: Vec<u8>,
+    /// Where the buffer starts in the file.
+    start: u64,
     /// Where the bytes start that match nothing; they end at the window.
     literal: usize,
     /// Where the window starts.
@@ -49,6 +52,7 @@ impl DeltaWriter {
             table: Table::new(signature),
             block_length,
             buffer: Vec::new(),
+            start: 0,
             literal: 0,
             window: 0,
             sum: None,
@@ -58,14 +62,22 @@ impl DeltaWriter {
 
     /// Takes the next bytes of the file; what is settled goes to `out`.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        self.push_signed(bytes, &[], out);
+    }
+
+    /// The same, with the file's own signature, as far as that is made: where its blocks are as long as
+    /// those of the old one, their sums need not be made again.
+    pub fn push_signed(&mut self, bytes: &[u8], signature: &[u8], out: &mut Vec<u8>) {
+        let signed = self.table.signature.alike(signature);
         // Pieces bound the buffer whatever the caller hands over.
         for piece in bytes.chunks(LITERAL_MAX.max(self.block_length)) {
             self.buffer.extend_from_slice(piece);
-            self.search(false, out);
+            self.search(signed, false, out);
             if self.window - self.literal >= LITERAL_MAX {
                 self.write_literal(out);
             }
             self.buffer.drain(..self.literal);
+            self.start += self.literal as u64;
             self.window -= self.literal;
             self.literal = 0;
         }
@@ -73,7 +85,7 @@ impl DeltaWriter {
 
     /// The file has ended; the rest goes to `out`.
     pub fn finish(mut self, out: &mut Vec<u8>) {
-        self.search(true, out);
+        self.search(&[], true, out);
         self.search_tail(out);
         self.window = self.buffer.len();
         self.write_literal(out);
@@ -81,10 +93,10 @@ impl DeltaWriter {
         out.push(0);
     }
 
-    fn search(&mut self, is_end: bool, out: &mut Vec<u8>) {
+    fn search(&mut self, signed: &[u8], is_end: bool, out: &mut Vec<u8>) {
         let length = self.block_length;
         loop {
-            if self.sum.is_none() && self.follow(out) && !is_end {
+            if self.sum.is_none() && self.follow(signed, out) && !is_end {
                 // More may come that goes on.
                 return;
             }
@@ -106,35 +118,58 @@ impl DeltaWriter {
 
     /// Takes the blocks that go on where the copy ends, many at a time: most of a file is as it was.
     /// Whether all that are there do.
-    fn follow(&mut self, out: &mut Vec<u8>) -> bool {
+    fn follow(&mut self, signed: &[u8], out: &mut Vec<u8>) -> bool {
         let length = self.block_length;
         if length > FOLLOWED_MAX {
             return false;
         }
         while let Some(expected) = self.expected() {
             let ahead = self.buffer.get(self.window..).unwrap_or_default();
-            let Some(stretch) = ahead.get(..length * LANES) else {
-                return true;
+            let signature = &self.table.signature;
+            let known = self.known(signed);
+            let (count, all) = if known.is_empty() {
+                let Some(stretch) = ahead.get(..length * LANES) else {
+                    return true;
+                };
+                let is_next = |&(index, (weak, strong)): &(usize, Sums)| {
+                    signature.weak(index) == Some(weak.digest())
+                        && signature.is_strong(index, &strong)
+                };
+                let sums = (expected..).zip(sums_of(stretch, length));
+                (sums.take_while(is_next).count(), LANES)
+            } else {
+                let entries = known.chunks_exact(ENTRY_SIZE);
+                let all = entries.len();
+                let is_next = |(index, entry): &(usize, &[u8])| signature.is_entry(*index, entry);
+                let count = (expected..).zip(entries).take_while(is_next).count();
+                (count, all)
             };
-            let is_next = |&(index, (weak, strong)): &(usize, Sums)| {
-                let signature = &self.table.signature;
-                signature.weak(index) == Some(weak.digest()) && signature.is_strong(index, &strong)
-            };
-            let count = (expected..)
-                .zip(sums_of(stretch, length))
-                .take_while(is_next)
-                .count();
             if count > 0 {
                 let size = count * length;
                 self.add_copy(expected as u64 * length as u64, size as u64, out);
                 self.window += size;
                 self.literal = self.window;
             }
-            if count < LANES {
+            if count < all {
                 return false;
             }
         }
         false
+    }
+
+    /// What is signed of the whole blocks in the buffer from the window on.
+    fn known<'a>(&self, signed: &'a [u8]) -> &'a [u8] {
+        let length = self.block_length as u64;
+        let at = self.start + self.window as u64;
+        if !at.is_multiple_of(length) {
+            return &[];
+        }
+        let first = usize::try_from(at / length).unwrap_or(usize::MAX);
+        let entries = signed.get(first.saturating_mul(ENTRY_SIZE)..);
+        let entries = entries.unwrap_or_default();
+        let whole = (self.buffer.len() - self.window) / self.block_length;
+        let whole = whole.min(entries.len() / ENTRY_SIZE);
+        entries.get(..whole * ENTRY_SIZE).unwrap_or_default()
     }
 
     /// Moves the window on until it is a known block or ends with the buffer.

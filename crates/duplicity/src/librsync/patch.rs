@@ -288,6 +288,20 @@ mod tests {
             writer.push(piece, &mut out);
         }
         writer.finish(&mut out);
+        assert!(signed_delta(old, new, step) == out);
+        out
+    }
+
+    /// The same, when the signature of the new file is made on the way.
+    fn signed_delta(old: &[u8], new: &[u8], step: usize) -> Vec<u8> {
+        let (mut out, mut made) = (Vec::new(), Vec::new());
+        let mut signer = SignatureWriter::new(512, &mut made);
+        let mut writer = DeltaWriter::new(signature(old, 512), &mut out);
+        for piece in new.chunks(step) {
+            signer.push(piece, &mut made);
+            writer.push_signed(piece, &made, &mut out);
+        }
+        writer.finish(&mut out);
         out
     }
 

@@ -7,6 +7,9 @@ use super::{SIGNATURE_MAGIC, STRONG_LENGTH};
 /// Bytes before the first block: magic, block length, strong length.
 const HEADER_SIZE: usize = 12;
 
+/// Bytes of a block in the signatures that are made here: its weak sum, and its strong one.
+pub(super) const ENTRY_SIZE: usize = 4 + STRONG_LENGTH;
+
 /// Smallest block, and what every block length is a multiple of.
 const BLOCK_STEP: u32 = 512;
 
@@ -35,10 +38,7 @@ impl SignatureWriter {
     /// Starts a signature; its header goes to `out`.
     #[must_use]
     pub fn new(block_length: u32, out: &mut Vec<u8>) -> Self {
-        let strong_length = u32::try_from(STRONG_LENGTH).unwrap_or(u32::MAX);
-        for word in [SIGNATURE_MAGIC, block_length, strong_length] {
-            out.extend_from_slice(&word.to_be_bytes());
-        }
+        out.extend_from_slice(&header(block_length));
         Self {
             block_length: block_length.max(1) as usize,
             pending: Vec::new(),
@@ -69,6 +69,17 @@ impl SignatureWriter {
     pub fn finish(self, out: &mut Vec<u8>) {
         sign(&self.pending, self.block_length, out);
     }
+}
+
+/// What stands before the blocks of a signature that is made here.
+fn header(block_length: u32) -> [u8; HEADER_SIZE] {
+    let strong_length = u32::try_from(STRONG_LENGTH).unwrap_or(u32::MAX);
+    let mut header = [0; HEADER_SIZE];
+    let words = [SIGNATURE_MAGIC, block_length, strong_length];
+    for (place, word) in header.chunks_exact_mut(4).zip(words) {
+        place.copy_from_slice(&word.to_be_bytes());
+    }
+    header
 }
 
 /// Signs at most [`LANES`] blocks, of which the last may be short.
@@ -157,6 +168,25 @@ impl Signature {
             Some(whole) => whole * length + 1..=count * length,
             None => 0..=0,
         }
+    }
+
+    /// The blocks of a signature that was made here, if they can be compared with these: they are as
+    /// long, and their strong sums, too.
+    pub(super) fn alike<'a>(&self, other: &'a [u8]) -> &'a [u8] {
+        match other.split_at_checked(HEADER_SIZE) {
+            Some((its, blocks))
+                if its == header(self.block_length) && self.strong_length == STRONG_LENGTH =>
+            {
+                blocks
+            }
+            _ => &[],
+        }
+    }
+
+    /// Whether both sums of a block are these.
+    pub(super) fn is_entry(&self, index: usize, entry: &[u8]) -> bool {
+        let blocks = self.blocks.get(index.saturating_mul(ENTRY_SIZE)..);
+        blocks.and_then(|blocks| blocks.get(..ENTRY_SIZE)) == Some(entry)
     }
 
     /// The weak sum of a block.
