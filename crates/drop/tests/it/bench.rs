@@ -5,7 +5,7 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use ravelin_drop::{Device, Error, Folder, Sync, SyncReport};
@@ -20,11 +20,15 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
 }
 
+/// Without the patience of half an hour: a store that is cut off stays so in a test, also where one of its
+/// objects is copied to another and the real store behind it tries again and again.
 pub(crate) fn environment() -> Environment {
-    Environment::new(
+    let mut environment = Environment::new(
         || SystemTime::UNIX_EPOCH,
         |bytes| getrandom::fill(bytes).unwrap(),
-    )
+    );
+    environment.patience.total = Duration::from_secs(10);
+    environment
 }
 
 /// A scratch folder in memory where there is one.
