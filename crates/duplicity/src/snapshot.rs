@@ -9,7 +9,7 @@
 //! Deltas are read before the file that they are applied to, which then passes by as it is needed.
 //! Only where bytes have changed their order it has to be put aside.
 //!
-//! Memory is some 3 MiB a set of the chain; the literal bytes of deltas, files that were put aside,
+//! Memory is some 5 MiB a set of the chain; the literal bytes of deltas, files that were put aside,
 //! and the volumes that are worked on, one a set and three more of the largest, lie in temporary
 //! files.
 
