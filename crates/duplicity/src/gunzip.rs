@@ -6,6 +6,7 @@ use std::fmt;
 use std::io::{self, BufRead, Cursor, Read};
 
 use crate::inflate::Inflate;
+use crate::read_ahead::read_through;
 
 /// What a member begins with: the file's mark, and deflate as its method.
 const MARK: [u8; 3] = [0x1f, 0x8b, 8];
@@ -168,9 +169,7 @@ impl<R: BufRead> BufRead for Gunzip<R> {
 
 impl<R: BufRead> Read for Gunzip<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.fill_buf()?.read(buffer)?;
-        self.consume(count);
-        Ok(count)
+        read_through(self, buffer)
     }
 }
 

@@ -23,7 +23,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use flate2::{Decompress, FlushDecompress, Status};
 use libdeflater::Decompressor;
 
-use crate::read_ahead::BLOCK;
+use crate::read_ahead::{BLOCK, read_through};
 use crate::volume::PIECE_SIZE;
 
 /// What an empty stored block ends with, behind the bits that say that it is one.
@@ -148,9 +148,7 @@ impl<R: BufRead> BufRead for Inflate<R> {
 
 impl<R: BufRead> Read for Inflate<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.fill_buf()?.read(buffer)?;
-        self.consume(count);
-        Ok(count)
+        read_through(self, buffer)
     }
 }
 

@@ -47,6 +47,13 @@ pub(crate) fn next_block(input: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(block)
 }
 
+/// What a reader that has blocks does when it is asked for bytes.
+pub(crate) fn read_through(reader: &mut impl BufRead, buffer: &mut [u8]) -> io::Result<usize> {
+    let count = reader.fill_buf()?.read(buffer)?;
+    reader.consume(count);
+    Ok(count)
+}
+
 impl BufRead for ReadAhead {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while !self.ended && self.block.fill_buf()?.is_empty() {
@@ -66,9 +73,7 @@ impl BufRead for ReadAhead {
 
 impl Read for ReadAhead {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.fill_buf()?.read(buffer)?;
-        self.consume(count);
-        Ok(count)
+        read_through(self, buffer)
     }
 }
 

@@ -31,7 +31,7 @@ use crate::librsync::{BadDelta, Source, Splice};
 use crate::manifest::{Hash, Manifest};
 use crate::member::{BadMember, MemberKind, MemberName, entry_of};
 use crate::name::SetKind;
-use crate::read_ahead::{BLOCKS_AHEAD, next_block};
+use crate::read_ahead::{BLOCKS_AHEAD, next_block, read_through};
 use crate::spool::Spool;
 use crate::tar::{BadTar, TarHeader, TarKind, TarReader};
 
@@ -897,9 +897,7 @@ struct VolumeBytes {
 
 impl Read for VolumeBytes {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.fill_buf()?.read(buffer)?;
-        self.consume(count);
-        Ok(count)
+        read_through(self, buffer)
     }
 }
 

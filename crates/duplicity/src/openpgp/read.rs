@@ -10,7 +10,7 @@ use pgp::types::{CompressionAlgorithm, Password, Seipdv1ReadMode, StringToKey};
 use super::Passphrase;
 use super::key::derive;
 use crate::inflate::Inflate;
-use crate::read_ahead::{BLOCK, ReadAhead};
+use crate::read_ahead::{BLOCK, ReadAhead, read_through};
 
 /// How many packets may be wrapped around the data: encryption, compression, a signature.
 const DEPTH_MAX: usize = 4;
@@ -116,9 +116,7 @@ impl BufRead for Packed<Inflate<ReadAhead>> {
 
 impl Read for Packed<Inflate<ReadAhead>> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.fill_buf()?.read(buffer)?;
-        self.consume(count);
-        Ok(count)
+        read_through(self, buffer)
     }
 }
 
