@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use hex::FromHex;
+
 /// What an object is stored under: for a chunk, the keyed hash of its plain content.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(pub [u8; 32]);
@@ -21,32 +23,14 @@ impl FromStr for Id {
     type Err = BadId;
 
     fn from_str(text: &str) -> Result<Self, BadId> {
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        let pairs: &[[u8; 2]; 32] = pairs.try_into().map_err(|_| BadId)?;
-        if !rest.is_empty() {
-            return Err(BadId);
-        }
-        let mut id = [0; 32];
-        for (byte, [high, low]) in id.iter_mut().zip(pairs) {
-            *byte = digit(*high)? << 4 | digit(*low)?;
-        }
-        Ok(Self(id))
-    }
-}
-
-fn digit(character: u8) -> Result<u8, BadId> {
-    match character {
-        b'0'..=b'9' => Ok(character - b'0'),
-        b'a'..=b'f' => Ok(character - b'a' + 10),
-        b'A'..=b'F' => Ok(character - b'A' + 10),
-        _ => Err(BadId),
+        FromHex::from_hex(text).map(Self).map_err(|_| BadId)
     }
 }
 
 /// 64 hexadecimal digits in lower case.
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex::encode(self.0))
     }
 }
 

@@ -59,10 +59,7 @@ fn value(reader: &mut Reader<'_>, depth: usize) -> Result<Value, Malformed> {
 fn text(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.starts_with('\u{7f}') => text.to_owned(),
-        _ => {
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("\u{7f}{hex}")
-        }
+        _ => format!("\u{7f}{}", hex::encode(bytes)),
     }
 }
 

@@ -274,7 +274,7 @@ impl Requests {
         }
         let mut random = [0; 8];
         (self.environment.random)(&mut random);
-        let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let random = hex::encode(random);
         let object = name(&format!("{HIDDEN}/quarantine/{id}/{random}-{file_name}"))?;
         self.store
             .write(&object, &spool, mode(&*self.store))

@@ -47,7 +47,7 @@ impl Parsed {
 
     /// The id as it stands in names.
     pub(crate) fn id(&self) -> String {
-        hex(&self.id)
+        hex::encode(self.id)
     }
 }
 
@@ -107,7 +107,7 @@ impl Signer {
         if let Some(mac) = self.mac(kind, &id, end) {
             bytes.extend_from_slice(&mac.finalize().into_bytes());
         }
-        (URL_SAFE_NO_PAD.encode(bytes), hex(&id))
+        (URL_SAFE_NO_PAD.encode(bytes), hex::encode(id))
     }
 
     /// The token of an id that is known.
@@ -136,8 +136,4 @@ pub(crate) fn mode(store: &dyn Store) -> WriteMode {
     } else {
         WriteMode::Replace
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -111,8 +111,7 @@ impl Settings {
 /// as it was typed.
 #[must_use]
 pub fn default_name(url: &str) -> String {
-    let digest = md5::Md5::digest(url.as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(md5::Md5::digest(url.as_bytes()))
 }
 
 /// Signatures that are smaller, stored, are not worth a thread that decodes them.

@@ -3,8 +3,7 @@
 //! Its presence commits the set, so it is written last. What it says about a volume is what a
 //! restore checks the volume against.
 
-use std::fmt::Write as _;
-
+use hex::FromHex;
 use tree::TreePath;
 
 use crate::name::SetKind;
@@ -216,7 +215,10 @@ impl VolumeInfo {
                 Hash::Sha1(bytes) => ("SHA1", bytes),
                 Hash::Md5(bytes) => ("MD5", bytes),
             };
-            line(out, &[format!("    Hash {word} {}", hex(bytes)).as_bytes()]);
+            line(
+                out,
+                &[format!("    Hash {word} {}", hex::encode(bytes)).as_bytes()],
+            );
         }
     }
 }
@@ -308,8 +310,12 @@ impl<'a, L: Iterator<Item = (usize, &'a [u8])>> Parser<'a, L> {
                 b"Hash" => {
                     let (name, digits) = split_word(rest);
                     match name {
-                        b"SHA1" => hashes.push(Hash::Sha1(unhex(digits).ok_or(bad("not a SHA1"))?)),
-                        b"MD5" => hashes.push(Hash::Md5(unhex(digits).ok_or(bad("not an MD5"))?)),
+                        b"SHA1" => hashes.push(Hash::Sha1(
+                            FromHex::from_hex(digits).map_err(|_| bad("not a SHA1"))?,
+                        )),
+                        b"MD5" => hashes.push(Hash::Md5(
+                            FromHex::from_hex(digits).map_err(|_| bad("not an MD5"))?,
+                        )),
                         // A hash that we cannot compute says nothing.
                         _ => {}
                     }
@@ -387,26 +393,6 @@ fn line(out: &mut Vec<u8>, parts: &[&[u8]]) {
     out.push(b'\n');
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-fn unhex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    (digits.len() == 2 * N).then_some(())?;
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let pair = str::from_utf8(pair)
-            .ok()
-            .filter(|pair| !pair.starts_with('+'))?;
-        *byte = u8::from_str_radix(pair, 16).ok()?;
-    }
-    Some(bytes)
-}
-
 /// Bytes that make quoting necessary. White space is what Python's `\s` takes for it in bytes.
 fn needs_quoting(byte: u8) -> bool {
     matches!(
@@ -445,7 +431,7 @@ fn unquote(text: &[u8]) -> Option<Vec<u8>> {
         match byte {
             b'\\' => {
                 let digits = rest.strip_prefix(b"x")?;
-                let [byte] = unhex(digits.get(..2)?)?;
+                let [byte] = FromHex::from_hex(digits.get(..2)?).ok()?;
                 out.push(byte);
                 rest = digits.get(2..)?;
             }

@@ -35,7 +35,7 @@ use crate::machine::Context;
 use crate::operation::Operation;
 use crate::report::Outcome;
 use crate::restore::{RestoreRequest, carry_out, restore_plan};
-use crate::sample::{Samples, hex, is_moment};
+use crate::sample::{Samples, is_moment};
 use crate::secret::Reference;
 use crate::stock::{find_stock, recipe, run_borg};
 use crate::{Error, Secret, Selection, Snapshot, config, create_private_folder};
@@ -579,7 +579,7 @@ fn digest(path: &Path) -> io::Result<(u64, String)> {
     let mut bytes = 0;
     loop {
         let length = match file.read(&mut buffer) {
-            Ok(0) => return Ok((bytes, hex(&hasher.finalize()))),
+            Ok(0) => return Ok((bytes, hex::encode(hasher.finalize()))),
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),

@@ -25,7 +25,6 @@ use store::{Folder, Location, Name, Scope, Store, WriteMode};
 use crate::config::Fleet;
 use crate::layer;
 use crate::machine::Context;
-use crate::sample::hex;
 use crate::status::{State, Status};
 use crate::{Error, Machine, Secret, replace_private_file};
 
@@ -343,7 +342,7 @@ fn sign(status: &MachineStatus, key: &Secret) -> io::Result<Vec<u8>> {
     let text = serde_json::to_vec(status)?;
     let mut mac = mac(key)?;
     mac.update(&text);
-    let mut object = hex(&mac.finalize().into_bytes()).into_bytes();
+    let mut object = hex::encode(mac.finalize().into_bytes()).into_bytes();
     object.push(b'\n');
     object.extend_from_slice(&text);
     object.push(b'\n');
@@ -360,23 +359,13 @@ fn check(object: &[u8], key: &Secret) -> Result<MachineStatus, String> {
     let text = text.trim_ascii();
     let mut mac = mac(key).map_err(|error| error.to_string())?;
     mac.update(text);
-    let signature = unhex(signature).ok_or_else(foreign)?;
+    let signature = hex::decode(signature).map_err(|_| foreign())?;
     mac.verify_slice(&signature).map_err(|_| foreign())?;
     let status: MachineStatus = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     match status.form {
         FORM => Ok(status),
         other => Err(format!("it has form {other}, which a newer ravelin reads")),
     }
-}
-
-fn unhex(text: &[u8]) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(text).ok()?;
-    let digits = text.as_bytes().chunks(2);
-    let bytes = digits.map(|two| {
-        let two = std::str::from_utf8(two).ok().filter(|two| two.len() == 2)?;
-        u8::from_str_radix(two, 16).ok()
-    });
-    bytes.collect()
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use sha2::{Digest, Sha256};
 use tree::{Body, Entry, Step};
 
 use crate::event::PathRecord;
-use crate::sample::{hex, place};
+use crate::sample::place;
 use crate::{Config, Error, Machine, config, replace_private_file};
 
 /// Most files in a sketch. A share of a quarter is then known to 1.4 percent (one standard deviation).
@@ -409,7 +409,7 @@ fn fingerprint(config: &Config) -> String {
             hasher.update(format!("{} = {}\n", setting.key, setting.value));
         }
     }
-    hex(&hasher.finalize())
+    hex::encode(hasher.finalize())
 }
 
 /// How files begin that are compressed, and so look like noise but for this.

@@ -76,11 +76,6 @@ pub(crate) fn place_of(step: &Step) -> Option<u64> {
     }
 }
 
-/// SHA-256 as people compare it.
-pub(crate) fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 impl Samples {
     /// What earlier runs sampled. What cannot be read is begun anew.
     pub(crate) fn read(config: &Config, machine: &Machine) -> Self {
@@ -205,7 +200,7 @@ impl Samples {
         let version = Version {
             size: entry.size,
             modified_ns: entry.mtime.nanoseconds,
-            sha256: hex(digest),
+            sha256: hex::encode(digest),
         };
         let versions_max = match self.is_sentinel(&entry.path) {
             true => SENTINELS_MAX,

@@ -8,7 +8,6 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use crate::sample::hex;
 use crate::{Config, Machine, Places, create_private_folder, replace_private_file};
 
 /// Where it is.
@@ -32,7 +31,7 @@ pub(crate) fn write(config: &Config, machine: &Machine) {
     );
     let _ = writeln!(text, "machine {}", machine.host);
     let _ = writeln!(text, "time {}", machine.now().timestamp());
-    let _ = writeln!(text, "random {}", hex(&random));
+    let _ = writeln!(text, "random {}", hex::encode(random));
     if create_private_folder(&machine.places.state).is_ok() {
         let _ = replace_private_file(file, text.as_bytes());
     }

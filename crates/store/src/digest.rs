@@ -29,9 +29,9 @@ impl Digest {
     #[must_use]
     pub fn to_hex(self) -> String {
         match self {
-            Self::Md5(bytes) => hex(&bytes),
-            Self::Sha1(bytes) => hex(&bytes),
-            Self::Sha256(bytes) | Self::Dropbox(bytes) => hex(&bytes),
+            Self::Md5(bytes) => hex::encode(bytes),
+            Self::Sha1(bytes) => hex::encode(bytes),
+            Self::Sha256(bytes) | Self::Dropbox(bytes) => hex::encode(bytes),
         }
     }
 }
@@ -176,33 +176,6 @@ pub fn digest_of(content: &dyn Content, kind: DigestKind) -> io::Result<Digest> 
     Ok(hasher.finish())
 }
 
-/// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            for digit in [byte >> 4, byte & 15] {
-                text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
-            }
-            text
-        })
-}
-
-/// Hexadecimal digits as bytes; `None` when they are not exactly `N` bytes.
-pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let text = text.as_bytes();
-    if text.len() != N * 2 {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        let &[high, low] = pair else { return None };
-        let digit = |c: u8| char::from(c).to_digit(16);
-        *byte = u8::try_from(digit(high)? * 16 + digit(low)?).ok()?;
-    }
-    Some(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,12 +217,5 @@ mod tests {
             hasher.update(piece);
         }
         assert_eq!(hasher.finish(), expected);
-    }
-
-    #[test]
-    fn hexadecimal_digits_there_and_back() {
-        assert_eq!(unhex::<3>(&hex(&[0, 0x9f, 255])), Some([0, 0x9f, 255]));
-        assert_eq!(unhex::<2>("0g00"), None);
-        assert_eq!(unhex::<2>("000"), None);
     }
 }

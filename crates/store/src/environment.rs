@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::http::Script;
-use crate::{Bandwidth, Counters, Error, Keep, Patience, Secret, digest::hex};
+use crate::{Bandwidth, Counters, Error, Keep, Patience, Secret};
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -163,7 +163,7 @@ impl Environment {
     pub(crate) fn random_name(&self) -> String {
         let mut bytes = [0; 10];
         (self.random)(&mut bytes);
-        hex(&bytes)
+        hex::encode(bytes)
     }
 
     /// A variable that is set and not empty.

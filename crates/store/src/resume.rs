@@ -15,7 +15,6 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::hex;
 use crate::{Content, DigestKind, Environment, Name, digest_of};
 
 /// The record of one upload. Its id may be a secret (Drive's session address is), so the file can be
@@ -62,7 +61,7 @@ impl Record {
         let path = environment.state.as_ref().map(|state| {
             let key = format!("{place}\n{name}").into_bytes();
             let digest = digest_of(&key, DigestKind::Sha256)
-                .map_or_else(|_| hex(&key), super::Digest::to_hex);
+                .map_or_else(|_| hex::encode(&key), super::Digest::to_hex);
             state.join("uploads").join(format!("{digest}.json"))
         });
         let upload = path

@@ -91,10 +91,8 @@ mod tests {
 
     #[test]
     fn htmx_is_what_was_published() {
-        let digest = Sha256::digest(HTMX.content);
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(
-            digest,
+            hex::encode(Sha256::digest(HTMX.content)),
             "d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717"
         );
     }

@@ -56,7 +56,7 @@ pub(crate) fn to_paper(repository: &Id, blob: &str) -> Result<String, KeyError> 
         let _ = writeln!(
             text,
             "{number:2}: {} - {}",
-            grouped(&hex(line)),
+            grouped(&hex::encode(line)),
             line_check(number, line)
         );
     }
@@ -118,7 +118,7 @@ pub(crate) fn from_paper(repository: &Id, text: &str) -> Result<String, BadPaper
         let (line, found) = line
             .and_then(|line| line.split_once('-'))
             .ok_or(bad.clone())?;
-        let bytes = unhex(&compact(line)).ok_or(bad.clone())?;
+        let bytes = hex::decode(compact(line)).map_err(|_| bad.clone())?;
         if bytes.len() > LINE_SIZE || line_check(number, &bytes) != compact(found) {
             return Err(bad);
         }
@@ -132,31 +132,15 @@ pub(crate) fn from_paper(repository: &Id, text: &str) -> Result<String, BadPaper
 
 /// The first digits of the SHA-256.
 fn check(bytes: &[u8], length: usize) -> String {
-    hex(&Sha256::digest(bytes)).chars().take(length).collect()
+    hex::encode(Sha256::digest(bytes))
+        .chars()
+        .take(length)
+        .collect()
 }
 
 fn line_check(number: usize, line: &[u8]) -> String {
     let number = u16::try_from(number).unwrap_or(u16::MAX).to_be_bytes();
     check(&[number.as_slice(), line].concat(), 2)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let pairs = text.as_bytes().chunks(2);
-    pairs
-        .map(|pair| {
-            let pair = std::str::from_utf8(pair)
-                .ok()
-                .filter(|pair| pair.len() == 2)?;
-            u8::from_str_radix(pair, 16).ok()
-        })
-        .collect()
 }
 
 fn grouped(text: &str) -> String {

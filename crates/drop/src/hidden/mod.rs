@@ -133,7 +133,7 @@ impl Hidden {
     pub(crate) fn create(store: &dyn Store, environment: &Environment) -> Result<(), Error> {
         let mut random = [0; 16];
         (environment.random)(&mut random);
-        let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = hex::encode(random);
         let mode = if store.capabilities().create {
             WriteMode::Create
         } else {
@@ -239,7 +239,7 @@ impl Hidden {
     ) -> Result<Option<String>, Error> {
         let mut nonce = [0; 8];
         (self.environment.random)(&mut nonce);
-        let nonce: String = nonce.iter().map(|byte| format!("{byte:02x}")).collect();
+        let nonce = hex::encode(nonce);
         for _ in 0..ATTEMPTS {
             self.read_changes()?;
             let number = self.index.number.saturating_add(1);

@@ -152,7 +152,7 @@ impl Sync {
     fn random(&self) -> String {
         let mut bytes = [0; 8];
         (self.random)(&mut bytes);
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(bytes)
     }
 
     fn is_left_out(&self, path: &str) -> bool {
@@ -164,11 +164,8 @@ impl Sync {
         use sha2::Digest as _;
         let path = std::os::unix::ffi::OsStrExt::as_bytes(self.local.path.as_os_str());
         let hash = sha2::Sha256::digest([folder.id().as_bytes(), b"\0", path].concat());
-        let short: String = hash
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let mut short = hex::encode(hash);
+        short.truncate(16);
         Some(self.state.as_ref()?.join(format!("sync-{short}.{ending}")))
     }
 

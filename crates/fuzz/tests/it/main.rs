@@ -40,8 +40,7 @@ fn try_out(parser: Parser, bytes: &[u8]) -> Option<String> {
         Ok(()) if began.elapsed() > SLOW => "took too long",
         Ok(()) => return None,
     };
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    Some(format!("{} {fault} at {hex}", parser.name))
+    Some(format!("{} {fault} at {}", parser.name, hex::encode(bytes)))
 }
 
 #[test]

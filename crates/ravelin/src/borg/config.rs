@@ -78,7 +78,7 @@ fn of_repository(arguments: &Arguments, repository: &Arc<Repository>) -> Result<
         }
         ("storage_quota", Some(value)) => value == "0" || quota(value).is_ok(),
         ("append_only", Some(value)) => ["0", "1"].contains(&value.as_str()),
-        ("id", Some(value)) => super::init::unhex(value).is_some_and(|id| id.len() == 32),
+        ("id", Some(value)) => value.parse::<borg::Id>().is_ok(),
         (
             "segments_per_dir"
             | "last_segment_checked"

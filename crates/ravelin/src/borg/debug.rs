@@ -147,7 +147,7 @@ pub(crate) fn dump_objects(session: &Session, arguments: &Arguments) -> Result<(
 fn wanted(typed: &str) -> Result<Vec<u8>, Failure> {
     let bad = || Failure::command("search term needs to be hex:123abc or str:foobar style");
     match typed.split_once(':') {
-        Some(("hex", digits)) => super::init::unhex(digits).ok_or_else(bad),
+        Some(("hex", digits)) => hex::decode(digits).map_err(|_| bad()),
         Some(("str", text)) if !text.is_empty() => Ok(text.as_bytes().to_vec()),
         _ => Err(bad()),
     }

@@ -105,7 +105,8 @@ fn related_secrets(path: &Path) -> Result<RelatedSecrets, Failure> {
         .into_iter()
         .find(|mode| Some(key_name(*mode)) == name)
         .ok_or_else(|| bad("Invalid key_name"))?;
-    let id_key = value.get("id_key").and_then(Value::as_str).and_then(unhex);
+    let id_key = value.get("id_key").and_then(Value::as_str);
+    let id_key = id_key.and_then(|digits| hex::decode(digits).ok());
     let seed = value.get("chunk_seed").and_then(Value::as_i64);
     let seed = seed.and_then(|seed| {
         let signed = i32::try_from(seed).ok().map(i32::cast_unsigned);
@@ -116,15 +117,4 @@ fn related_secrets(path: &Path) -> Result<RelatedSecrets, Failure> {
         id_key: id_key.ok_or_else(|| bad("Invalid id_key"))?.into(),
         chunk_seed: seed.ok_or_else(|| bad("Invalid chunk_seed"))?,
     })
-}
-
-/// Bytes out of pairs of digits.
-pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) || !text.is_ascii() {
-        return None;
-    }
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
-        .collect()
 }

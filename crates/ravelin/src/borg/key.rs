@@ -102,14 +102,9 @@ pub(crate) fn export_related_secrets(
         return Err(Failure::command("This repository has no secrets."));
     }
     let secrets = archives.related_secrets();
-    let hex: String = secrets
-        .id_key
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
     let value = json!({
         "version": 1,
-        "id_key": hex,
+        "id_key": hex::encode(secrets.id_key),
         "chunk_seed": secrets.chunk_seed.cast_signed(),
         "key_name": key_name(secrets.encryption),
     });

@@ -473,14 +473,13 @@ impl Hasher {
 
     fn finish(self) -> String {
         use sha2::Digest as _;
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         match self {
-            Self::Md5(state) => hex(&state.finalize()),
-            Self::Sha1(state) => hex(&state.finalize()),
-            Self::Sha224(state) => hex(&state.finalize()),
-            Self::Sha256(state) => hex(&state.finalize()),
-            Self::Sha384(state) => hex(&state.finalize()),
-            Self::Sha512(state) => hex(&state.finalize()),
+            Self::Md5(state) => hex::encode(state.finalize()),
+            Self::Sha1(state) => hex::encode(state.finalize()),
+            Self::Sha224(state) => hex::encode(state.finalize()),
+            Self::Sha256(state) => hex::encode(state.finalize()),
+            Self::Sha384(state) => hex::encode(state.finalize()),
+            Self::Sha512(state) => hex::encode(state.finalize()),
             Self::Blake2b(state) => state.finalize().to_hex().to_string(),
             Self::Xxh64(state) => format!("{:016x}", state.digest()),
         }

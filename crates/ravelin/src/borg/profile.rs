@@ -201,11 +201,7 @@ mod tests {
         );
         let script = "import marshal, sys; print(marshal.loads(bytes.fromhex(sys.argv[1])))";
         let read = |packed: &[u8]| {
-            let hex: String = marshalled(packed)
-                .unwrap()
-                .iter()
-                .map(|it| format!("{it:02x}"))
-                .collect();
+            let hex = hex::encode(marshalled(packed).unwrap());
             testkit::run(std::process::Command::new(&python).args(["-c", script, &hex]))
         };
         assert_eq!(

@@ -91,8 +91,5 @@ fn content_hash(places: impl Iterator<Item = u64> + Clone) -> String {
         }
         all.update(Sha256::digest(&block));
     }
-    all.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex::encode(all.finalize())
 }

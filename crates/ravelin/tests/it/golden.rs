@@ -108,10 +108,7 @@ fn every_release_is_read_and_every_file_has_its_content() {
                     .join(std::ffi::OsStr::from_bytes(&path));
                 let content = fs::read(&path)
                     .unwrap_or_else(|error| panic!("{name}, {archive}, {path:?}: {error}; {said}"));
-                let found: String = Sha256::digest(content)
-                    .iter()
-                    .map(|byte| format!("{byte:02x}"))
-                    .collect();
+                let found = hex::encode(Sha256::digest(content));
                 assert_eq!(found, digest, "{name}, {archive}, {path:?}");
                 count += 1;
             }

@@ -19,7 +19,6 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::abandoned::is_older;
-use crate::digest::unhex;
 use crate::http::{Answer, Http, Method, Request, encode_path};
 use crate::s3::{ranged, reading};
 use crate::{
@@ -27,6 +26,7 @@ use crate::{
     Operation, Range, Reading, Scope, Secret, Space, Store, WriteMode,
 };
 use account::Account;
+use hex::FromHex;
 
 /// How many objects a page of a listing has: what one call is billed for.
 const PAGE: u32 = 1000;
@@ -243,7 +243,7 @@ impl B2 {
                 .map(time),
             version: answer.header("x-bz-file-id").map(str::to_owned),
             digest: sha1
-                .and_then(|sha1| unhex(sha1.trim_start_matches("unverified:")))
+                .and_then(|sha1| FromHex::from_hex(sha1.trim_start_matches("unverified:")).ok())
                 .map(Digest::Sha1),
         }
     }
@@ -258,7 +258,7 @@ impl File {
             version: self.file_id,
             digest: self
                 .content_sha1
-                .and_then(|sha1| unhex(&sha1))
+                .and_then(|sha1| FromHex::from_hex(sha1).ok())
                 .map(Digest::Sha1),
         }
     }

@@ -7,13 +7,13 @@ use serde_json::json;
 
 use super::{B2, account};
 use crate::content::Part;
-use crate::digest::unhex;
 use crate::http::{Http, Method, Refusal, Request, Service, encode_path};
 use crate::resume::{PartSent, Record, Upload, parts};
 use crate::{
     Content, Digest, DigestKind, Error, ErrorKind, Name, Object, Operation, Secret, Store as _,
     digest_of, in_parallel,
 };
+use hex::FromHex;
 
 /// Largest object that is sent in one request. Source: Backblaze recommends parts from 100 MB on.
 const SINGLE_MAX: u64 = 100_000_000;
@@ -299,7 +299,8 @@ impl B2 {
 
 /// The service's checksum must be ours.
 fn confirm(told: Option<&str>, sha1: Digest, name: &Name) -> Result<(), Error> {
-    if told.and_then(unhex).map(Digest::Sha1) == Some(sha1) {
+    let told = told.and_then(|told| FromHex::from_hex(told).ok());
+    if told.map(Digest::Sha1) == Some(sha1) {
         return Ok(());
     }
     Err(Error::new(ErrorKind::Corrupt, Operation::Write)

@@ -20,13 +20,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::auth::{Provider, ServiceAccount, Token};
-use crate::digest::unhex;
 use crate::http::{Http, Method, Refusal, Request, Service, encode};
 use crate::s3::{ranged, reading};
 use crate::{
     Capabilities, Content, Digest, DigestKind, Environment, Error, ErrorKind, Folder, Name, Object,
     Operation, Range, Reading, Scope, Space, Store, WriteMode,
 };
+use hex::FromHex;
 
 /// What is asked of each file.
 const FIELDS: &str =
@@ -134,7 +134,7 @@ impl File {
             digest: self
                 .md5_checksum
                 .as_deref()
-                .and_then(unhex)
+                .and_then(|md5| FromHex::from_hex(md5).ok())
                 .map(Digest::Md5),
         }
     }

@@ -14,10 +14,11 @@ use serde_json::{Value, json};
 
 use super::{Drive, FIELDS, File};
 use crate::content::Part;
-use crate::digest::{Digest, unhex};
+use crate::digest::Digest;
 use crate::http::{Answer, Method, Request, encode, origin};
 use crate::resume::{PartSent, Record, Upload};
 use crate::{Content, DigestKind, Error, ErrorKind, Name, Object, Operation, digest_of};
+use hex::FromHex;
 
 /// Largest object that is sent in one request. Source: Google's limit is 5 MB.
 const SINGLE_MAX: u64 = 5_000_000;
@@ -50,7 +51,7 @@ impl Drive {
         if file
             .md5_checksum
             .as_deref()
-            .and_then(unhex)
+            .and_then(|md5| FromHex::from_hex(md5).ok())
             .map(Digest::Md5)
             != Some(digest)
             || file.size() != Some(content.size())

@@ -25,13 +25,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::auth::{Provider, Token};
-use crate::digest::unhex;
 use crate::http::{Http, Method, Refusal, Request, Service};
 use crate::s3::{ranged, reading};
 use crate::{
     Capabilities, Content, Digest, DigestKind, Environment, Error, ErrorKind, Folder, Name, Object,
     Operation, Range, Reading, Scope, Space, Store, WriteMode,
 };
+use hex::FromHex;
 
 /// A folder of a Dropbox.
 pub struct Dropbox {
@@ -89,7 +89,7 @@ impl Metadata {
             version: self.rev,
             digest: self
                 .content_hash
-                .and_then(|hash| unhex(&hash))
+                .and_then(|hash| FromHex::from_hex(hash).ok())
                 .map(Digest::Dropbox),
         }
     }

@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 
 use super::{Dropbox, Metadata};
 use crate::content::Part;
-use crate::digest::{Digest, unhex};
+use crate::digest::Digest;
 use crate::http::Method;
 use crate::resume::{PartSent, Record, Upload, parts};
 use crate::{Content, DigestKind, Error, ErrorKind, Name, Object, Operation, WriteMode, digest_of};
+use hex::FromHex;
 
 /// Largest object that is sent in one request.
 const SINGLE_MAX: u64 = 8 << 20;
@@ -66,7 +67,7 @@ impl Dropbox {
             || metadata
                 .content_hash
                 .as_deref()
-                .and_then(unhex)
+                .and_then(|hash| FromHex::from_hex(hash).ok())
                 .map(Digest::Dropbox)
                 != Some(hash)
         {

@@ -32,10 +32,7 @@ pub fn digest(directory: &Path) -> io::Result<String> {
         Ok(())
     })?;
     let all = digests.into_inner().unwrap_or_default().concat();
-    Ok(Sha256::digest(all)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(hex::encode(Sha256::digest(all)))
 }
 
 fn digest_one(directory: &Path, path: &Path, metadata: &Metadata) -> io::Result<[u8; 32]> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Value, json};
 use sha1::{Digest as _, Sha1};
 
-use super::http::{Answer, Faults, HttpServer, Request, decode, hex};
+use super::http::{Answer, Faults, HttpServer, Request, decode};
 
 /// Smallest part of a large file: much less than the real one, so that tests stay small.
 const PART_MIN: usize = 1 << 20;
@@ -405,7 +405,7 @@ impl State {
         let version = Version {
             id: format!("4_z{:08}", self.next),
             name: name.to_owned(),
-            sha1: hex(Sha1::digest(&bytes)),
+            sha1: hex::encode(Sha1::digest(&bytes)),
             bytes: Arc::new(bytes),
             action,
             time: 1_700_000_000_000 + self.next,
@@ -435,7 +435,7 @@ impl State {
             let tail = body.split_off(body.len().saturating_sub(40));
             sha1 = String::from_utf8_lossy(&tail).into_owned();
         }
-        let actual = hex(Sha1::digest(&body));
+        let actual = hex::encode(Sha1::digest(&body));
         if sha1 != actual && sha1 != "do_not_verify" && sha1 != format!("unverified:{actual}") {
             return refuse(400, "bad_request");
         }

@@ -83,7 +83,7 @@ impl Blocks {
                 all.update(Sha256::digest(block.as_slice()));
             }
         }
-        super::http::hex(all.finalize())
+        hex::encode(all.finalize())
     }
 }
 
@@ -109,10 +109,7 @@ mod tests {
         for block in bytes.chunks(BLOCK_SIZE) {
             hash.update(Sha256::digest(block));
         }
-        assert_eq!(
-            blocks.content_hash(),
-            crate::emulator::http::hex(hash.finalize())
-        );
+        assert_eq!(blocks.content_hash(), hex::encode(hash.finalize()));
         assert_eq!(Blocks::default().to_vec(), b"");
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 
-use super::http::{Answer, Faults, HttpServer, Request, hex};
+use super::http::{Answer, Faults, HttpServer, Request};
 use super::oauth::Tokens;
 
 const FOLDER: &str = "application/vnd.google-apps.folder";
@@ -442,7 +442,7 @@ impl File {
             "trashed": self.trashed, "createdTime": time(self.created), "modifiedTime": time(self.revision)});
         if self.mime != FOLDER {
             value["size"] = json!(self.bytes.len().to_string());
-            value["md5Checksum"] = json!(hex(Md5::digest(&*self.bytes)));
+            value["md5Checksum"] = json!(hex::encode(Md5::digest(&*self.bytes)));
             value["headRevisionId"] = json!(format!("rev{}", self.revision));
         }
         value

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Value, json};
 
 use super::blocks::Blocks;
-use super::http::{Answer, Faults, HttpServer, Request, hex};
+use super::http::{Answer, Faults, HttpServer, Request};
 use super::oauth::Tokens;
 
 /// A Dropbox.
@@ -419,7 +419,7 @@ impl State {
             return self
                 .entries
                 .values()
-                .find(|entry| hex(&entry.path) == id)
+                .find(|entry| hex::encode(&entry.path) == id)
                 .cloned();
         }
         if let Some(rev) = path.strip_prefix("rev:") {
@@ -860,7 +860,7 @@ impl State {
 impl Entry {
     fn metadata(&self) -> Value {
         let name = self.path.rsplit('/').next().unwrap_or_default();
-        let common = json!({"name": name, "path_lower": self.path.to_lowercase(), "path_display": self.path, "id": format!("id:{}", hex(&self.path))});
+        let common = json!({"name": name, "path_lower": self.path.to_lowercase(), "path_display": self.path, "id": format!("id:{}", hex::encode(&self.path))});
         let mut value = common;
         match &self.file {
             None => value[".tag"] = json!("folder"),

@@ -505,12 +505,3 @@ pub(super) fn decode(text: &str) -> String {
     }
     String::from_utf8_lossy(&decoded).into_owned()
 }
-
-/// Bytes as lower-case hexadecimal digits.
-pub(super) fn hex(bytes: impl AsRef<[u8]>) -> String {
-    bytes
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}

@@ -16,16 +16,8 @@ fn repository_id() -> Id {
     Id(std::array::from_fn(|index| u8::try_from(index).unwrap()))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn unhex(value: &Value) -> Vec<u8> {
-    let text = value.as_str().unwrap().as_bytes();
-    let digit = |character: u8| char::from(character).to_digit(16).unwrap();
-    text.chunks(2)
-        .map(|pair| u8::try_from(digit(pair[0]) << 4 | digit(pair[1])).unwrap())
-        .collect()
+    hex::decode(value.as_str().unwrap()).unwrap()
 }
 
 fn id(value: &Value) -> Id {
@@ -175,9 +167,9 @@ fn what_is_written_is_read_by_stock_borg() {
                 let counter = objects.len() as u64 * 100_000;
                 objects.push(json!({
                     "compression": compression,
-                    "plain": hex(plain),
+                    "plain": hex::encode(plain),
                     "id": key.id_hash(plain).to_string(),
-                    "stored": hex(&seal(&key, plain, compression, counter)),
+                    "stored": hex::encode(seal(&key, plain, compression, counter)),
                 }));
             }
         }
@@ -189,9 +181,9 @@ fn what_is_written_is_read_by_stock_borg() {
                 "type": encryption.type_byte(),
                 "chunk_seed": key.chunk_seed(),
                 "objects": objects,
-                "manifest": hex(&packed),
-                "stored_manifest": hex(&seal(&key, &packed, "lz4", 1 << 40)),
-                "archive": hex(&archive().pack(&key, &[8; 64])),
+                "manifest": hex::encode(&packed),
+                "stored_manifest": hex::encode(seal(&key, &packed, "lz4", 1 << 40)),
+                "archive": hex::encode(archive().pack(&key, &[8; 64])),
             }),
         );
     }
@@ -202,7 +194,7 @@ fn what_is_written_is_read_by_stock_borg() {
     }
     let ours = json!({
         "modes": modes,
-        "items": hex(&stream),
+        "items": hex::encode(&stream),
         "item_count": items.len(),
         "compressions": accepted::<borg::Compression>(&COMPRESSION_TEXTS),
         "chunker_params": accepted::<borg::ChunkerParams>(&CHUNKER_TEXTS),

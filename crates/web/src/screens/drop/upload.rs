@@ -364,8 +364,7 @@ fn hold(page: &Page, content: Arriving, room: u64) -> Result<(File, u64), Fault>
     engine::create_private_folder(&spools(page)).map_err(failed)?;
     let mut random = [0; 32];
     (page.machine.random)(&mut random).map_err(failed)?;
-    let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    let path = spools(page).join(name);
+    let path = spools(page).join(hex::encode(random));
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
