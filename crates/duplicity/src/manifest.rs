@@ -444,6 +444,8 @@ fn unquote(text: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use bstr::ByteSlice as _;
+
     use super::*;
 
     /// Laid out as duplicity 3.2.1 writes it.
@@ -487,6 +489,33 @@ Filelist 2
         assert_eq!(manifest.volumes[1].end.path, path("z \""));
         assert_eq!(manifest.files.as_ref().unwrap()[1].path, b"sp ace");
         assert_eq!(manifest.to_bytes(), SAMPLE);
+    }
+
+    #[test]
+    fn a_part_has_the_volumes_that_were_written_to_the_end() {
+        let whole = Manifest::parse(SAMPLE).unwrap();
+        for end in 0..=SAMPLE.len() {
+            let text = &SAMPLE[..end];
+            let part = Manifest::parse_part(text);
+            // What was cut off may read as another path; a volume counts by its hash, which is last.
+            let verified = part.volumes.iter().filter(|volume| volume.hash().is_some());
+            let verified: Vec<_> = verified.cloned().collect();
+            let is_written = |number| text.contains_str(format!("SHA1 6382c{number:035}"));
+            let written = (0..2).filter(|number| is_written(*number)).count();
+            assert!(whole.volumes.starts_with(&verified), "{end}");
+            // A line that is cut off may have belonged to the volume before it.
+            let is_cut = !text.ends_with(b"\n");
+            assert!(verified.len() + usize::from(is_cut) >= written, "{end}");
+            if !verified.is_empty() {
+                let head =
+                    |manifest: &Manifest| (manifest.host.clone(), manifest.local_dir.clone());
+                assert_eq!(head(&part), head(&whole));
+            }
+        }
+        let damaged = SAMPLE.replace("    EndingPath     \"z", "    Ending \"z");
+        assert_eq!(Manifest::parse_part(&damaged).volumes, whole.volumes[..1]);
+        let damaged = SAMPLE.replace("Localdir", "\0\0");
+        assert_eq!(Manifest::parse_part(&damaged), Manifest::default());
     }
 
     #[test]
