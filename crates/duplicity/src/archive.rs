@@ -9,6 +9,7 @@ use std::sync::Arc;
 use sha1::digest::Digest;
 use store::{Content as _, DigestKind, Folder, Hasher, Name, Random, Range, Scope, Store};
 
+use crate::blocks::BlockReader;
 use crate::collection::{BackupSet, Collection, StoredFile};
 use crate::error::Error;
 use crate::gunzip::Gunzip;
@@ -122,10 +123,8 @@ const ALONE_MAX: u64 = 1 << 20;
 const OPENED_MAX: usize = 3;
 
 fn gunzip(file: impl Read + Send + 'static) -> Box<dyn Read + Send> {
-    Box::new(Gunzip::new(BufReader::with_capacity(
-        read_ahead::BLOCK,
-        file,
-    )))
+    let file = BufReader::with_capacity(read_ahead::BLOCK, file);
+    Box::new(BlockReader::new(Gunzip::new(file)))
 }
 
 /// Gives all of an object to `take`.
@@ -287,7 +286,7 @@ impl Archive {
         Ok(if stored < ALONE_MAX {
             Box::new(BufReader::with_capacity(read_ahead::BLOCK, plain))
         } else {
-            Box::new(ReadAhead::new(plain))
+            Box::new(BlockReader::new(ReadAhead::new(plain)))
         })
     }
 

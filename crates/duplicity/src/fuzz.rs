@@ -3,6 +3,7 @@
 
 use std::io::{self, Read};
 
+use crate::blocks::BlockReader;
 use crate::gunzip::Gunzip;
 use crate::librsync::{Command, DeltaReader, Signature};
 use crate::openpgp::read::open;
@@ -29,7 +30,7 @@ pub const PARSERS: &[Parser] = &[
     ("duplicity-delta", delta),
     ("duplicity-openpgp", openpgp),
     ("duplicity-gzip", |bytes| {
-        let plain = Gunzip::new(io::Cursor::new(bytes.to_vec()));
+        let plain = BlockReader::new(Gunzip::new(io::Cursor::new(bytes.to_vec())));
         let _ = io::copy(&mut plain.take(READ_MAX), &mut io::sink());
     }),
 ];

@@ -5,8 +5,8 @@
 use std::fmt;
 use std::io::{self, BufRead, Cursor, Read};
 
+use crate::blocks::Blocks;
 use crate::inflate::Inflate;
-use crate::read_ahead::read_through;
 
 /// What a member begins with: the file's mark, and deflate as its method.
 const MARK: [u8; 3] = [0x1f, 0x8b, 8];
@@ -25,16 +25,14 @@ pub(crate) struct Gunzip<R> {
     /// Of what the member gave so far, with its size modulo 2³².
     checksum: crc32fast::Hasher,
     size: u32,
-    block: Cursor<Vec<u8>>,
 }
 
 enum Place<R> {
     /// Before the head of a member, of which bytes may have been read.
     Head(Vec<u8>, R),
     Member(Inflate<R>),
-    End,
-    /// An error came.
-    Broken,
+    /// Behind the end or an error.
+    Over,
 }
 
 impl<R: BufRead> Gunzip<R> {
@@ -44,41 +42,11 @@ impl<R: BufRead> Gunzip<R> {
             place: Place::Head(Vec::new(), input),
             checksum: crc32fast::Hasher::new(),
             size: 0,
-            block: Cursor::default(),
         }
     }
 
-    /// The next plain bytes, which may be none; `None` at the end.
-    fn next_block(&mut self) -> io::Result<Option<Cursor<Vec<u8>>>> {
-        self.place = match std::mem::replace(&mut self.place, Place::Broken) {
-            Place::Head(read, input) => {
-                let mut input = Cursor::new(read).chain(input);
-                skip_head(&mut input)?;
-                let (read, input) = input.into_inner();
-                Place::Member(Inflate::resume(rest_of(read), input))
-            }
-            Place::Member(mut inflate) => match inflate.next_block()? {
-                Some(block) => {
-                    let plain = block.get_ref().get(at(&block)..).unwrap_or_default();
-                    self.checksum.update(plain);
-                    let size = u32::try_from(plain.len()).unwrap_or(0);
-                    self.size = self.size.wrapping_add(size);
-                    self.place = Place::Member(inflate);
-                    return Ok(Some(block));
-                }
-                None => self.end_member(inflate)?,
-            },
-            Place::End => {
-                self.place = Place::End;
-                return Ok(None);
-            }
-            Place::Broken => return Err(io::Error::other("the file is broken")),
-        };
-        Ok(Some(Cursor::default()))
-    }
-
-    /// Compares what was made with what the member says of itself.
-    fn end_member(&mut self, inflate: Inflate<R>) -> io::Result<Place<R>> {
+    /// Compares what was made with what the member says of itself. `None` when no other one follows.
+    fn end_member(&mut self, inflate: Inflate<R>) -> io::Result<Option<Place<R>>> {
         let (read, input) = inflate.into_behind().ok_or(io::ErrorKind::UnexpectedEof)?;
         let mut input = Cursor::new(read).chain(input);
         let (mut checksum, mut said) = ([0; 4], [0; 4]);
@@ -89,12 +57,11 @@ impl<R: BufRead> Gunzip<R> {
         if u32::from_le_bytes(checksum) != made || u32::from_le_bytes(said) != size {
             return Err(invalid("the content has not the checksum of the gzip file"));
         }
-        let is_over = input.fill_buf()?.is_empty();
+        if input.fill_buf()?.is_empty() {
+            return Ok(None);
+        }
         let (read, input) = input.into_inner();
-        Ok(match is_over {
-            true => Place::End,
-            false => Place::Head(rest_of(read), input),
-        })
+        Ok(Some(Place::Head(rest_of(read), input)))
     }
 }
 
@@ -146,30 +113,32 @@ fn invalid(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-impl<R: BufRead> BufRead for Gunzip<R> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        while self.block.fill_buf()?.is_empty() {
-            match self.next_block()? {
-                Some(block) => {
-                    let used = std::mem::replace(&mut self.block, block);
-                    if let Place::Member(inflate) = &mut self.place {
-                        inflate.take_back(used.into_inner());
-                    }
-                }
-                None => break,
+impl<R: BufRead> Blocks for Gunzip<R> {
+    fn next_block(&mut self, used: Vec<u8>) -> io::Result<Option<Cursor<Vec<u8>>>> {
+        self.place = match std::mem::replace(&mut self.place, Place::Over) {
+            Place::Head(read, input) => {
+                let mut input = Cursor::new(read).chain(input);
+                skip_head(&mut input)?;
+                let (read, input) = input.into_inner();
+                Place::Member(Inflate::resume(rest_of(read), input))
             }
-        }
-        self.block.fill_buf()
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.block.consume(count);
-    }
-}
-
-impl<R: BufRead> Read for Gunzip<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        read_through(self, buffer)
+            Place::Member(mut inflate) => match inflate.next_block(used)? {
+                Some(block) => {
+                    let plain = block.get_ref().get(at(&block)..).unwrap_or_default();
+                    self.checksum.update(plain);
+                    let size = u32::try_from(plain.len()).unwrap_or(0);
+                    self.size = self.size.wrapping_add(size);
+                    self.place = Place::Member(inflate);
+                    return Ok(Some(block));
+                }
+                None => match self.end_member(inflate)? {
+                    Some(next) => next,
+                    None => return Ok(None),
+                },
+            },
+            Place::Over => return Err(io::Error::other("the file is broken")),
+        };
+        Ok(Some(Cursor::default()))
     }
 }
 
@@ -187,11 +156,12 @@ mod tests {
     use testkit::Random;
 
     use super::*;
+    use crate::blocks::BlockReader;
 
     fn gunzip(file: &[u8]) -> io::Result<Vec<u8>> {
         let mut plain = Vec::new();
         let input = io::BufReader::with_capacity(777, Cursor::new(file.to_vec()));
-        Gunzip::new(input).read_to_end(&mut plain)?;
+        BlockReader::new(Gunzip::new(input)).read_to_end(&mut plain)?;
         Ok(plain)
     }
 

@@ -23,7 +23,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use flate2::{Decompress, FlushDecompress, Status};
 use libdeflater::Decompressor;
 
-use crate::read_ahead::{BLOCK, read_through};
+use crate::blocks::Blocks;
+use crate::read_ahead::BLOCK;
 use crate::volume::PIECE_SIZE;
 
 /// What an empty stored block ends with, behind the bits that say that it is one.
@@ -49,7 +50,6 @@ const WINDOW: usize = 32 << 10;
 #[derive(Debug)]
 pub(crate) struct Inflate<R> {
     source: Source<R>,
-    block: Cursor<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -72,16 +72,6 @@ impl<R: BufRead> Inflate<R> {
         stretches.read = read;
         Self {
             source: Source::Stretches(Box::new(stretches)),
-            block: Cursor::default(),
-        }
-    }
-
-    /// Takes the room of a block that was read: large pieces of memory are slow to come by.
-    pub(crate) fn take_back(&mut self, room: Vec<u8>) {
-        if let Source::Stretches(stretches) = &mut self.source
-            && room.capacity() >= PLAIN_MAX
-        {
-            stretches.rooms.push(room);
         }
     }
 
@@ -105,11 +95,15 @@ impl<R: BufRead> Inflate<R> {
             _ => None,
         }
     }
+}
 
-    /// The next plain bytes, which may be none; `None` at the end.
-    pub(crate) fn next_block(&mut self) -> io::Result<Option<Cursor<Vec<u8>>>> {
+impl<R: BufRead> Blocks for Inflate<R> {
+    fn next_block(&mut self, used: Vec<u8>) -> io::Result<Option<Cursor<Vec<u8>>>> {
         match std::mem::replace(&mut self.source, Source::Broken) {
             Source::Stretches(mut stretches) => {
+                if used.capacity() >= PLAIN_MAX {
+                    stretches.rooms.push(used);
+                }
                 if let Some(block) = stretches.next()? {
                     self.source = Source::Stretches(stretches);
                     return Ok(Some(block));
@@ -124,31 +118,6 @@ impl<R: BufRead> Inflate<R> {
             }
             Source::Broken => Err(io::Error::other("the stream is broken")),
         }
-    }
-}
-
-impl<R: BufRead> BufRead for Inflate<R> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        while self.block.fill_buf()?.is_empty() {
-            match self.next_block()? {
-                Some(block) => {
-                    let used = std::mem::replace(&mut self.block, block);
-                    self.take_back(used.into_inner());
-                }
-                None => break,
-            }
-        }
-        self.block.fill_buf()
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.block.consume(count);
-    }
-}
-
-impl<R: BufRead> Read for Inflate<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        read_through(self, buffer)
     }
 }
 
@@ -452,13 +421,14 @@ mod tests {
     use testkit::Random;
 
     use super::*;
+    use crate::blocks::BlockReader;
     use crate::volume::{Deflater, END, stored};
 
     fn inflate(stream: &[u8]) -> io::Result<Vec<u8>> {
         let mut plain = Vec::new();
         // In pieces of an odd size, so that nothing depends on where they begin.
         let input = io::BufReader::with_capacity(7777, Cursor::new(stream.to_vec()));
-        Inflate::new(input).read_to_end(&mut plain)?;
+        BlockReader::new(Inflate::new(input)).read_to_end(&mut plain)?;
         Ok(plain)
     }
 
@@ -496,7 +466,7 @@ mod tests {
         assert!(inflate(&stream).unwrap() == plain);
         let mut inflate = Inflate::new(stream.as_slice());
         assert!(inflate.behind().is_none());
-        io::copy(&mut inflate, &mut io::sink()).unwrap();
+        while inflate.next_block(Vec::new()).unwrap().is_some() {}
         let mut behind = String::new();
         let rest = inflate.behind().unwrap();
         rest.read_to_string(&mut behind).unwrap();

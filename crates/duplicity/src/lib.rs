@@ -3,6 +3,7 @@
 mod archive;
 mod backup;
 mod base;
+mod blocks;
 mod collection;
 mod compare;
 mod error;

@@ -1,8 +1,10 @@
 //! A stream that is read by a thread of its own, some blocks ahead of who needs it.
 
-use std::io::{self, BufRead, Cursor, Read};
+use std::io::{self, Cursor, Read};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
+
+use crate::blocks::Blocks;
 
 /// How many bytes are handed over at a time. Decoders are slow in small pieces.
 pub(crate) const BLOCK: usize = 128 << 10;
@@ -15,8 +17,6 @@ pub(crate) const BLOCKS_AHEAD: usize = 4;
 pub(crate) struct ReadAhead {
     /// An empty block is the end.
     blocks: Receiver<io::Result<Vec<u8>>>,
-    block: Cursor<Vec<u8>>,
-    ended: bool,
 }
 
 impl ReadAhead {
@@ -32,11 +32,7 @@ impl ReadAhead {
                 }
             }
         });
-        Self {
-            blocks,
-            block: Cursor::default(),
-            ended: false,
-        }
+        Self { blocks }
     }
 }
 
@@ -47,39 +43,19 @@ pub(crate) fn next_block(input: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(block)
 }
 
-/// What a reader that has blocks does when it is asked for bytes.
-pub(crate) fn read_through(reader: &mut impl BufRead, buffer: &mut [u8]) -> io::Result<usize> {
-    let count = reader.fill_buf()?.read(buffer)?;
-    reader.consume(count);
-    Ok(count)
-}
-
-impl BufRead for ReadAhead {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        while !self.ended && self.block.fill_buf()?.is_empty() {
-            // A thread that broke down is not the end of the stream.
-            let broken = |_| io::Error::other("the thread that reads broke down");
-            let block = self.blocks.recv().map_err(broken)??;
-            self.ended = block.is_empty();
-            self.block = Cursor::new(block);
-        }
-        self.block.fill_buf()
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.block.consume(count);
-    }
-}
-
-impl Read for ReadAhead {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        read_through(self, buffer)
+impl Blocks for ReadAhead {
+    fn next_block(&mut self, _: Vec<u8>) -> io::Result<Option<Cursor<Vec<u8>>>> {
+        // A thread that broke down is not the end of the stream.
+        let broken = |_| io::Error::other("the thread that reads broke down");
+        let block = self.blocks.recv().map_err(broken)??;
+        Ok((!block.is_empty()).then(|| Cursor::new(block)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blocks::BlockReader;
 
     /// Gives so many bytes, then fails or panics.
     struct Breaks {
@@ -104,18 +80,21 @@ mod tests {
     fn every_byte_comes_in_order() {
         let bytes = testkit::Random::new(6).noise(3 * BLOCK + 17);
         let mut read = Vec::new();
-        ReadAhead::new(Cursor::new(bytes.clone()))
+        BlockReader::new(ReadAhead::new(Cursor::new(bytes.clone())))
             .read_to_end(&mut read)
             .unwrap();
         assert_eq!(read, bytes);
-        assert_eq!(ReadAhead::new(io::empty()).read(&mut [0; 8]).unwrap(), 0);
+        let mut empty = BlockReader::new(ReadAhead::new(io::empty()));
+        for _ in 0..2 {
+            assert_eq!(empty.read(&mut [0; 8]).unwrap(), 0);
+        }
     }
 
     #[test]
     fn what_breaks_off_is_an_error_and_no_end() {
         for panics in [false, true] {
             let left = 5 * BLOCK;
-            let mut reader = ReadAhead::new(Breaks { left, panics });
+            let mut reader = BlockReader::new(ReadAhead::new(Breaks { left, panics }));
             let mut read = Vec::new();
             reader.read_to_end(&mut read).unwrap_err();
             assert_eq!(read.len(), left);

@@ -15,7 +15,7 @@
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
-use std::io::{self, BufRead, Read};
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering as AtomicOrdering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -25,13 +25,14 @@ use std::thread;
 use tree::{Entry, TreePath};
 
 use crate::archive::Archive;
+use crate::blocks::{BlockReader, Blocks};
 use crate::collection::{BackupSet, StoredFile};
 use crate::error::Error;
 use crate::librsync::{BadDelta, Source, Splice};
 use crate::manifest::{Hash, Manifest};
 use crate::member::{BadMember, MemberKind, MemberName, entry_of};
 use crate::name::SetKind;
-use crate::read_ahead::{BLOCKS_AHEAD, next_block, read_through};
+use crate::read_ahead::{BLOCKS_AHEAD, next_block};
 use crate::spool::Spool;
 use crate::tar::{BadTar, TarHeader, TarKind, TarReader};
 
@@ -439,7 +440,7 @@ struct SetStream {
     kind: SetKind,
     input: VolumeReader,
     /// The member reader of the current volume.
-    tar: Option<TarReader<VolumeBytes>>,
+    tar: Option<TarReader<BlockReader<VolumeBytes>>>,
     head: Option<Head>,
     /// A member that was read to see whether a file goes on.
     peeked: Option<(Result<MemberName, BadMember>, TarHeader)>,
@@ -835,7 +836,7 @@ impl VolumeReader {
     }
 
     /// The next volume, or why it cannot be used; `None` behind the last.
-    fn next_volume(&mut self) -> Option<Result<VolumeBytes, Error>> {
+    fn next_volume(&mut self) -> Option<Result<BlockReader<VolumeBytes>, Error>> {
         let Coming {
             object,
             follows_gap,
@@ -847,12 +848,10 @@ impl VolumeReader {
         self.is_verified = false;
         self.follows_gap = follows_gap;
         match messages.recv() {
-            Ok(Message::Open) => Some(Ok(VolumeBytes {
+            Ok(Message::Open) => Some(Ok(BlockReader::new(VolumeBytes {
                 messages,
                 failure: self.failure.clone(),
-                block: io::Cursor::default(),
-                ended: false,
-            })),
+            }))),
             Ok(Message::Failed(error)) => Some(Err(error)),
             Ok(Message::Bytes(_) | Message::End) | Err(_) => Some(Err(Error::Worker)),
         }
@@ -891,45 +890,22 @@ impl Drop for VolumeReader {
 struct VolumeBytes {
     messages: Receiver<Message>,
     failure: Arc<Mutex<Option<Error>>>,
-    block: io::Cursor<Vec<u8>>,
-    ended: bool,
 }
 
-impl Read for VolumeBytes {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        read_through(self, buffer)
-    }
-}
-
-impl VolumeBytes {
-    fn next_block(&mut self) -> io::Result<()> {
+impl Blocks for VolumeBytes {
+    fn next_block(&mut self, _: Vec<u8>) -> io::Result<Option<io::Cursor<Vec<u8>>>> {
         match self.messages.recv() {
-            Ok(Message::Bytes(bytes)) => self.block = io::Cursor::new(bytes),
-            Ok(Message::End) => self.ended = true,
+            Ok(Message::Bytes(bytes)) => Ok(Some(io::Cursor::new(bytes))),
+            Ok(Message::End) => Ok(None),
             Ok(Message::Failed(error)) => {
-                self.ended = true;
                 let text = error.to_string();
                 if let Ok(mut failure) = self.failure.lock() {
                     *failure = Some(error);
                 }
-                return Err(io::Error::other(text));
+                Err(io::Error::other(text))
             }
-            Ok(Message::Open) | Err(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(Message::Open) | Err(_) => Err(io::ErrorKind::UnexpectedEof.into()),
         }
-        Ok(())
-    }
-}
-
-impl BufRead for VolumeBytes {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        while !self.ended && self.block.fill_buf()?.is_empty() {
-            self.next_block()?;
-        }
-        self.block.fill_buf()
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.block.consume(count);
     }
 }
 

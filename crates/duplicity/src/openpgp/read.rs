@@ -1,7 +1,7 @@
 //! Reading encrypted messages, of whatever cipher and compression a passphrase leads to.
 
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use pgp::composed::{DecryptionOptions, Esk, Message, PlainSessionKey, TheRing};
 use pgp::packet::Decompressor;
@@ -9,8 +9,9 @@ use pgp::types::{CompressionAlgorithm, Password, Seipdv1ReadMode, StringToKey};
 
 use super::Passphrase;
 use super::key::derive;
+use crate::blocks::{BlockReader, Blocks};
 use crate::inflate::Inflate;
-use crate::read_ahead::{BLOCK, ReadAhead, read_through};
+use crate::read_ahead::{BLOCK, ReadAhead};
 
 /// How many packets may be wrapped around the data: encryption, compression, a signature.
 const DEPTH_MAX: usize = 4;
@@ -75,10 +76,10 @@ where
 
 /// The message in a compressed one. A thread of its own decrypts; large pieces make the decoder fast.
 fn decompress(message: Message<'static>) -> Result<Message<'static>, pgp::errors::Error> {
-    let mut packed = ReadAhead::new(message);
+    let mut packed = BlockReader::new(ReadAhead::new(message));
     if packed.fill_buf()?.first() == Some(&u8::from(CompressionAlgorithm::ZIP)) {
         packed.consume(1);
-        return Message::from_bytes(Packed(Inflate::new(packed)));
+        return Message::from_bytes(BlockReader::new(Packed(Inflate::new(packed))));
     }
     let plain = Packed(Decompressor::from_reader(packed)?);
     Message::from_bytes(BufReader::with_capacity(BLOCK, plain))
@@ -89,7 +90,7 @@ fn decompress(message: Message<'static>) -> Result<Message<'static>, pgp::errors
 #[derive(Debug)]
 struct Packed<D>(D);
 
-impl Read for Packed<Decompressor<ReadAhead>> {
+impl Read for Packed<Decompressor<BlockReader<ReadAhead>>> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.0.read(buffer)?;
         if count == 0 && !buffer.is_empty() {
@@ -99,24 +100,15 @@ impl Read for Packed<Decompressor<ReadAhead>> {
     }
 }
 
-impl BufRead for Packed<Inflate<ReadAhead>> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.0.fill_buf()?.is_empty()
+impl Blocks for Packed<Inflate<BlockReader<ReadAhead>>> {
+    fn next_block(&mut self, used: Vec<u8>) -> io::Result<Option<Cursor<Vec<u8>>>> {
+        let block = self.0.next_block(used)?;
+        if block.is_none()
             && let Some(behind) = self.0.behind()
         {
             io::copy(behind, &mut io::sink())?;
         }
-        self.0.fill_buf()
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.0.consume(count);
-    }
-}
-
-impl Read for Packed<Inflate<ReadAhead>> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        read_through(self, buffer)
+        Ok(block)
     }
 }
 
@@ -200,8 +192,6 @@ impl Read for Plain {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Cursor;
-
     use super::*;
     use crate::openpgp::{COMPRESSED_HEAD, LITERAL_HEAD, Sealer, SessionKey};
 
