@@ -86,7 +86,7 @@ fn remove(
             session.log.requested("borg.output.list", &line);
         }
     }
-    if is_dry {
+    if is_dry || chosen.is_empty() {
         return Ok(());
     }
     let names: Vec<BString> = chosen.iter().map(|(name, _)| name.clone()).collect();
@@ -98,17 +98,12 @@ fn remove(
         return Ok(());
     }
     session.go_on()?;
-    // All of them go in one transaction, so there is nothing between the beginning and the end.
-    let total = names.len() as u64;
-    let progress = |done| {
-        session
-            .log
-            .percent("archive.delete", "Deleting archives", done, total);
-    };
-    progress(0);
-    let deleted = archives.delete_archives(&names, session.host(), session.now)?;
-    progress(total);
-    session.log.end_progress();
+    let deleted = delete(
+        session,
+        archives,
+        &names,
+        ("archive.delete", "Deleting archives"),
+    )?;
     if deleted.missing > 0 {
         let message =
             "Chunks were missing: a deleted archive was corrupted. Run \"borg check --repair\".";
@@ -118,6 +113,23 @@ fn remove(
         }
     }
     print_stats(session, arguments, archives, &deleted)
+}
+
+/// Deletes archives and shows progress: the id of its messages, and its words.
+pub(crate) fn delete(
+    session: &Session,
+    archives: &mut Archives,
+    names: &[BString],
+    (msgid, what): (&str, &str),
+) -> Result<Deleted, Failure> {
+    // All go in one transaction, so there is nothing between the beginning and the end.
+    let total = names.len() as u64;
+    let progress = |done| session.log.percent(msgid, what, done, total);
+    progress(0);
+    let deleted = archives.delete_archives(names, session.host(), session.now)?;
+    progress(total);
+    session.log.end_progress();
+    Ok(deleted)
 }
 
 /// A line of sizes of what was deleted.

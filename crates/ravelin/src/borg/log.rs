@@ -294,9 +294,12 @@ impl Log {
         self.has_line.set(io::stderr().is_terminal());
     }
 
-    /// The same for a number of steps out of a total.
+    /// The same for a number of steps out of a total. Where there are none, frontends only hear at the
+    /// end that it is over.
     pub(crate) fn percent(&self, msgid: &str, what: &str, done: u64, total: u64) {
-        if self.is_time(done >= total) {
+        if total == 0 {
+            self.operation(msgid);
+        } else if self.is_time(done >= total) {
             self.show_percent(msgid, None, done, total, |percent| {
                 format!("{what} {percent:5.1}%")
             });

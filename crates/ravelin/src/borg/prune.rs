@@ -6,7 +6,7 @@ use borg::{Access, Keep, Period, Reason};
 use bstr::BString;
 
 use super::arguments::Arguments;
-use super::delete::{archive_line, print_stats};
+use super::delete::{archive_line, delete, print_stats};
 use super::fail::Failure;
 use super::pick::{Listed, Pick};
 use super::session::Session;
@@ -58,21 +58,14 @@ pub(crate) fn run(session: &Session, arguments: &Arguments) -> Result<(), Failur
     if arguments.has("list") {
         tell(session, &all, &reasons, going.len(), is_dry);
     }
-    // All of them go in one transaction, so there is nothing between the beginning and the end.
-    let total = going.len() as u64;
-    let progress = |done| {
-        session
-            .log
-            .percent("prune", "Pruning archives", done, total);
-    };
-    progress(0);
+    let progress = ("prune", "Pruning archives");
     if is_dry || going.is_empty() {
+        let (msgid, what) = progress;
+        session.log.percent(msgid, what, 0, going.len() as u64);
         return Ok(());
     }
     session.go_on()?;
-    let deleted = archives.delete_archives(&going, session.host(), session.now)?;
-    progress(total);
-    session.log.end_progress();
+    let deleted = delete(session, &mut archives, &going, progress)?;
     print_stats(session, arguments, &archives, &deleted)
 }
 

@@ -591,6 +591,40 @@ fn check_and_compact_say_how_far_they_are_and_when_they_are_done() {
     }
 }
 
+#[test]
+fn where_no_archive_goes_frontends_hear_that_it_is_over_and_of_no_percentage() {
+    let desk = Desk::new();
+    desk.borg("init -e none repo");
+    desk.borg("create repo::a input");
+    for (line, expected) in [
+        ("prune --keep-last 2", [("prune", true)].as_slice()),
+        ("delete --glob-archives none*", &[]),
+        (
+            "prune --keep-hourly 1 --dry-run --glob-archives a",
+            &[("prune", true)],
+        ),
+    ] {
+        let output = desk.output(&format!("{line} --progress --log-json repo"));
+        assert!(output.status.success());
+        let said = String::from_utf8(output.stderr).unwrap();
+        let lines = said
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let heard: Vec<_> = lines
+            .filter(|line| line["type"] == "progress_percent")
+            .map(|line| {
+                let msgid = line["msgid"].as_str().unwrap().to_owned();
+                (msgid, line["finished"] == true)
+            })
+            .collect();
+        let heard: Vec<_> = heard
+            .iter()
+            .map(|(id, over)| (id.as_str(), *over))
+            .collect();
+        assert_eq!(heard, expected, "{line}");
+    }
+}
+
 /// What is answered at a terminal that the program was started from, though its input is elsewhere:
 /// the next answer to each question.
 fn at_a_terminal(desk: &Desk, line: &str, answers: &[&str]) -> Option<(String, i32)> {
