@@ -300,6 +300,9 @@ pub(crate) struct Init {
     /// The settings to take over; `-` reads stdin [default: where the program has them]
     #[arg(long, value_name = "FILE", requires = "import")]
     pub(crate) settings: Option<PathBuf>,
+    /// With `--import`, the same as `--settings FILE`
+    #[arg(value_name = "FILE", conflicts_with_all = ["settings", "from"])]
+    pub(crate) file: Option<PathBuf>,
     /// Take the configuration of a lost machine out of this store of one of its layers
     #[arg(long, value_name = "STORE", conflicts_with_all = ["sources", "store", "import"])]
     pub(crate) from: Option<String>,

@@ -38,6 +38,11 @@ pub(crate) fn run(arguments: &Init, session: &Session<'_>) -> Result<Exit, Ended
     if let Some(store) = &arguments.from {
         return recover::run(store, arguments, session);
     }
+    if let Some(word) = &arguments.file {
+        let next = format!("Run `ravelin init --source {}`.", word.display());
+        let what = "what to protect is named by an option";
+        return Ok(refuse(what, &next, session));
+    }
     let file = &session.config_file;
     let is_first = file.symlink_metadata().is_err();
     if is_first {
@@ -92,6 +97,12 @@ pub(crate) fn run(arguments: &Init, session: &Session<'_>) -> Result<Exit, Ended
     Ok(Exit::Good)
 }
 
+fn refuse(what: &str, next: &str, session: &Session<'_>) -> Exit {
+    session.output.say(&format!("error: {what}"));
+    session.output.say(&format!("  next: {next}"));
+    Exit::Usage
+}
+
 fn first_config(arguments: &Init, session: &Session<'_>) -> Result<FirstConfig, Ended> {
     let mut paths = Vec::new();
     for source in &arguments.sources {
@@ -112,13 +123,9 @@ fn first_config(arguments: &Init, session: &Session<'_>) -> Result<FirstConfig, 
 fn take_over(program: Program, arguments: &Init, session: &Session<'_>) -> Result<Exit, Ended> {
     let places = &session.machine.places;
     let output = session.output;
-    let refuse = |what: &str, next: &str| {
-        output.say(&format!("error: {what}"));
-        output.say(&format!("  next: {next}"));
-        Ok(Exit::Usage)
-    };
+    let refuse = |what: &str, next: &str| Ok(refuse(what, next, session));
     let usual = program.usual_files(places);
-    let settings = arguments.settings.clone();
+    let settings = arguments.settings.clone().or(arguments.file.clone());
     let settings = settings.or_else(|| usual.into_iter().find(|file| file.exists()));
     let Some(settings) = settings else {
         return refuse(

@@ -210,3 +210,18 @@ fn verbs_of_other_programs_lead_to_ours() {
     let (_, text) = said(&bench, "snapshot");
     assert!(text.contains("'snapshots'"), "{text}");
 }
+
+#[test]
+fn settings_to_take_over_may_be_named_without_their_option() {
+    let bench = Bench::new();
+    let script = "#!/bin/sh\nexport PASSPHRASE=x\nduplicity \"$HOME\" file:///mnt/x\n";
+    let script = bench.file("backup.sh", script);
+    let script = script.to_str().unwrap();
+    let line = format!("init --import duplicity-script {script} --dry-run");
+    let (code, text) = said(&bench, &line);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("/mnt/x"), "{text}");
+    let parts = ["what to protect", "`ravelin init --source Documents`"];
+    advises(&bench, "init Documents", 2, &parts);
+    assert!(!bench.home().join(".config").exists());
+}
