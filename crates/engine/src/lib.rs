@@ -90,7 +90,7 @@ pub use restore::{
 };
 pub use rolling::Rolled;
 pub use run::{record_failure, run};
-pub use runbook::{RUNBOOK_WORDS, Words, runbook};
+pub use runbook::{RUNBOOK_WORDS, Words, fill, runbook};
 pub use schedule::Schedule;
 pub use second_opinion::{LayerOpinion, OpinionReport, OpinionResult, program_for, second_opinion};
 pub use secret::Secret;

@@ -106,6 +106,22 @@ pub fn runbook(context: Context<'_>, words: Words<'_>) -> Result<String, Error> 
     Ok(page.text)
 }
 
+/// The text with values at its `{names}`. A name without a value stays, without its braces.
+pub fn fill(text: &str, values: &[(&str, &str)]) -> String {
+    let mut rest = text;
+    let mut filled = String::with_capacity(text.len() + 32);
+    // In one pass: a value that looks like a name is not replaced once more.
+    while let Some((before, after)) = rest.split_once('{')
+        && let Some((name, behind)) = after.split_once('}')
+    {
+        let value = values.iter().find(|(known, _)| *known == name);
+        filled.push_str(before);
+        filled.push_str(value.map_or(name, |(_, value)| value));
+        rest = behind;
+    }
+    filled + rest
+}
+
 /// The page as far as it is written.
 struct Page<'a> {
     text: String,
@@ -117,17 +133,7 @@ impl Page<'_> {
     fn say(&self, key: &str, values: &[(&str, &str)]) -> String {
         let english = || RUNBOOK_WORDS.iter().find(|(known, _)| *known == key);
         let text = (self.words)(key).or_else(|| english().map(|(_, text)| *text));
-        let mut rest = text.unwrap_or(key);
-        let mut said = String::new();
-        // In one pass: a value may hold braces.
-        while let Some((before, after)) = rest.split_once('{') {
-            let (name, behind) = after.split_once('}').unwrap_or((after, ""));
-            let value = values.iter().find(|(known, _)| *known == name);
-            said.push_str(before);
-            said.push_str(value.map_or(name, |(_, value)| value));
-            rest = behind;
-        }
-        said + rest
+        fill(text.unwrap_or(key), values)
     }
 
     fn paragraph(&mut self, key: &str, values: &[(&str, &str)]) {

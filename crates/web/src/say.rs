@@ -121,22 +121,7 @@ impl Say {
 
     /// The text of a key with values at its `{names}`.
     pub(crate) fn put(self, key: &str, values: &[(&str, &str)]) -> String {
-        let mut rest = self.t(key);
-        let mut text = String::with_capacity(rest.len() + 32);
-        // In one pass: a value that looks like a name is not replaced once more.
-        while let Some((before, after)) = rest.split_once('{') {
-            text.push_str(before);
-            let Some((name, behind)) = after.split_once('}') else {
-                text.push('{');
-                rest = after;
-                continue;
-            };
-            let value = values.iter().find(|(known, _)| *known == name);
-            text.push_str(value.map_or(name, |(_, value)| value));
-            rest = behind;
-        }
-        text.push_str(rest);
-        text
+        engine::fill(self.t(key), values)
     }
 
     /// A count with its noun: `count.files` has `count.files-one` beside it, for one.
