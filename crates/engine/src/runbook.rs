@@ -10,6 +10,7 @@ use toml_edit::Value;
 use crate::Error;
 use crate::config::{self, ArchiveEncryption, Kind};
 use crate::machine::Context;
+use crate::secret::Reference;
 use crate::status::{LayerStatus, Status, status};
 use crate::stock::{Recipe, recipe};
 
@@ -67,9 +68,14 @@ pub const RUNBOOK_WORDS: &[(&str, &str)] = &[
     ("with-neither", "With neither"),
     (
         "passphrase",
-        "Its passphrase was kept on the machine in `{place}`; it is lost with the machine unless you have \
-         it elsewhere.",
+        "On the machine its passphrase was {place}; it is lost with the machine unless you have it \
+         elsewhere.",
     ),
+    ("in-file", "in the file `{name}`"),
+    ("in-keyring", "in the keyring of the desktop, as `{name}`"),
+    ("in-variable", "in the environment variable `{name}`"),
+    ("in-credential", "in the credential `{name}` of systemd"),
+    ("what-command", "what `{name}` prints"),
     ("no-passphrase", "It needs no passphrase."),
     (
         "key-file",
@@ -264,7 +270,17 @@ impl Page<'_> {
     /// What opens the layer, and where it was kept.
     fn needed(&mut self, layer: &config::Layer) {
         match &layer.passphrase {
-            Some(place) => self.paragraph("passphrase", &[("place", &place.to_string())]),
+            Some(place) => {
+                let (key, name) = match place {
+                    Reference::File(path) => ("in-file", path.display().to_string()),
+                    Reference::Keyring(name) => ("in-keyring", name.clone()),
+                    Reference::Environment(name) => ("in-variable", name.clone()),
+                    Reference::Credential(name) => ("in-credential", name.clone()),
+                    Reference::Command(words) => ("what-command", words.join(" ")),
+                };
+                let place = self.say(key, &[("name", &name)]);
+                self.paragraph("passphrase", &[("place", &place)]);
+            }
             None => self.paragraph("no-passphrase", &[]),
         }
         match &layer.kind {

@@ -7,11 +7,57 @@ pub(crate) enum Align {
     Right,
 }
 
+/// Columns of a terminal that can be counted on.
+const PAGE: usize = 80;
+
 /// Rows under a heading, columns two spaces apart, no trailing spaces.
 ///
 /// The last column may be as long as it likes: names are never cut, so that they can be copied.
 pub(crate) fn table(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String {
     Table::new(columns).page(rows)
+}
+
+/// The same where the last column is made of sentences: they go on in lines of their own rather than
+/// beyond [`PAGE`].
+pub(crate) fn prose_table(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String {
+    let last = columns.len().saturating_sub(1);
+    let before: usize = (0..last)
+        .map(|index| {
+            let cells = rows.iter().filter_map(|row| row.get(index));
+            let widths = cells.map(|cell| width(cell)).max();
+            let title = columns.get(index).map_or(0, |(title, _)| width(title));
+            widths.unwrap_or(0).max(title) + 2
+        })
+        .sum();
+    // Narrower than this, a sentence is no pleasure.
+    let room = PAGE.saturating_sub(before).max(20);
+    let mut lines = Vec::new();
+    for row in rows {
+        let mut row = row.clone();
+        let text = row.get(last).cloned().unwrap_or_default();
+        for line in broken(&text, room) {
+            row.resize(last, String::new());
+            row.push(line);
+            lines.push(std::mem::take(&mut row));
+        }
+    }
+    table(columns, &lines)
+}
+
+/// The lines of a text, broken between words; one at least.
+fn broken(text: &str, room: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if width(line) + 1 + width(word) <= room => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// A table that is too long to be held as a whole: it is set page by page, and a column never
@@ -85,6 +131,28 @@ mod tests {
             "",
         ];
         assert_eq!(table(&columns, &rows), lines.join("\n"));
+    }
+
+    #[test]
+    fn sentences_go_on_in_lines_of_their_own() {
+        let columns = [("IF", Align::Left), ("FROM", Align::Left)];
+        let sentence = "every good copy is in this house, ".repeat(4);
+        let rows = [
+            vec!["fire".to_owned(), sentence.trim_end().to_owned()],
+            vec!["a fault of one format".to_owned(), "disk".to_owned()],
+        ];
+        let text = prose_table(&columns, &rows);
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 5, "{text}");
+        assert!(lines[2].starts_with(&" ".repeat(23)), "{text}");
+        assert_eq!(lines[4], "a fault of one format  disk");
+        let words = text
+            .split_whitespace()
+            .skip(2)
+            .collect::<Vec<_>>()
+            .join(" ");
+        assert_eq!(words, format!("fire {sentence}a fault of one format disk"));
     }
 
     #[test]

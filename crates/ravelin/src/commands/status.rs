@@ -15,7 +15,7 @@ use crate::cli as arguments;
 use crate::exit::Exit;
 use crate::human;
 use crate::paint::{Tone, paint};
-use crate::table::{Align, table};
+use crate::table::{Align, prose_table, table};
 
 pub(crate) fn run(arguments: &arguments::Status, session: &Session<'_>) -> Result<Exit, Ended> {
     let config = session.config()?;
@@ -206,7 +206,7 @@ fn of_scenarios(judged: &Scenarios, now: Timestamp) -> String {
         ]
     };
     let rows: Vec<Vec<String>> = judged.scenarios.iter().map(of_one).collect();
-    let mut text = table(&columns, &rows);
+    let mut text = prose_table(&columns, &rows);
     text.push('\n');
     match (judged.weakest, &judged.next) {
         (Some(weakest), Some(next)) => {
