@@ -5,12 +5,13 @@
 //! and the smallest, some at random, and the sentinel, where one is written. Each is compared with the digest
 //! that was recorded when it was backed up, and with the file on this machine where that did not
 //! change since. That the sentinel is missing from a snapshot of a run that wrote it is a fault, too. Where
-//! the stock program of the format is installed, it restores the same files
-//! with the commands of the runbook, and they are compared again. The result is kept as evidence. A person
-//! may type the passphrase for it: what a program fetches every day may be in nobody's memory any more.
+//! the stock program of the format is installed, it restores the same files with the commands of the
+//! runbook, and they are compared again; so does `gpg` with `tar` alone. Where that cannot be, the evidence
+//! says why. It is kept. A person may type the passphrase for it: what a program fetches every day may be in
+//! nobody's memory any more.
 //!
 //! Nothing is written but into the scratch folder, which only its owner may read and which is
-//! removed again.
+//! removed again. No agent of GnuPG is left behind for an archive that a passphrase opens.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -18,6 +19,7 @@ use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tree::{Entry, Fidelity, RestoreOptions, Time, TreePath};
 
-use crate::config::Kind;
+use crate::config::{ArchiveEncryption, Kind};
 use crate::event::{Event, PathRecord, Verb, Watch, chain};
 use crate::explain::{Explanation, explain_layer};
 use crate::history::History;
@@ -37,11 +39,16 @@ use crate::report::Outcome;
 use crate::restore::{RestoreRequest, carry_out, restore_plan};
 use crate::sample::{Samples, is_moment};
 use crate::secret::Reference;
-use crate::stock::{find_stock, recipe, run_borg};
-use crate::{Error, Secret, Selection, Snapshot, config, create_private_folder};
+use crate::stock::{
+    NewMachine, borg_environment, by_hand, find_program, find_stock, paths_line, recipe, run_steps,
+};
+use crate::{Error, Machine, Secret, Selection, Snapshot, config, create_private_folder};
 
 /// Largest file that is restored: 64 MiB.
 const SIZE_MAX: u64 = 64 << 20;
+
+/// Largest chain of an archive that is put together by hand, where every byte of it is read: 4 GiB.
+const BY_HAND_SIZE_MAX: u64 = 4 << 30;
 
 /// Files that are picked at random, besides those that are picked for what they are.
 const RANDOM_COUNT: usize = 8;
@@ -103,8 +110,11 @@ pub struct Drilled {
     pub bytes: u64,
     /// How long the restore took, opening the layer included.
     pub took_ms: u64,
-    /// What the stock program of the format says; `None` where it is not installed.
+    /// What the stock program of the format says; `None` where there is none.
     pub second_opinion: Option<SecondOpinion>,
+    /// What comes of nothing but `gpg` and `tar`; `None` where that is no way.
+    #[serde(default)]
+    pub by_hand: Option<SecondOpinion>,
     /// Whether a person has typed the passphrase.
     #[serde(default)]
     pub typed: bool,
@@ -114,10 +124,14 @@ impl Drilled {
     /// Whether everything came back as it was: at least one file, and no doubt about any.
     #[must_use]
     pub fn passed(&self) -> bool {
-        let opinion = self.second_opinion.as_ref();
         self.files.iter().all(DrilledFile::is_good)
             && self.files.iter().any(DrilledFile::is_compared)
-            && opinion.is_none_or(|opinion| opinion.fault.is_none())
+            && self.opinions().all(|opinion| opinion.fault.is_none())
+    }
+
+    /// What other programs say.
+    pub fn opinions(&self) -> impl Iterator<Item = &SecondOpinion> {
+        self.second_opinion.iter().chain(&self.by_hand)
     }
 
     /// What is wrong, one sentence each.
@@ -135,12 +149,10 @@ impl Drilled {
         if !self.files.iter().any(DrilledFile::is_compared) {
             faults.push("no file came back that could be compared with anything".to_owned());
         }
-        if let Some(SecondOpinion {
-            program,
-            fault: Some(fault),
-        }) = &self.second_opinion
-        {
-            faults.push(format!("{program} says otherwise: {fault}"));
+        for opinion in self.opinions() {
+            if let Some(fault) = &opinion.fault {
+                faults.push(format!("{} says otherwise: {fault}", opinion.program));
+            }
         }
         faults
     }
@@ -167,6 +179,14 @@ pub struct DrilledFile {
     pub fault: Option<String>,
 }
 
+impl SecondOpinion {
+    /// Whether it brought back the same.
+    #[must_use]
+    pub fn agrees(&self) -> bool {
+        self.unproved.is_none() && self.fault.is_none()
+    }
+}
+
 impl DrilledFile {
     fn is_good(&self) -> bool {
         self.fault.is_none() && self.as_recorded != Some(false) && self.as_live != Some(false)
@@ -177,11 +197,14 @@ impl DrilledFile {
     }
 }
 
-/// What the stock program of the format says about the same files.
+/// What another program says about the same files, called as the runbook prints it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecondOpinion {
-    /// Which program.
+    /// Which program, as in “… brought back the same”.
     pub program: String,
+    /// Why it was not asked; `None` when it was.
+    #[serde(default)]
+    pub unproved: Option<String>,
     /// What did not go as it should; `None` when it brought back the same.
     pub fault: Option<String>,
 }
@@ -328,6 +351,7 @@ fn drill_one(
         source,
     };
     // A drill that was killed may have left something.
+    drop(NewMachine::left(&scratch.join("home"), context.machine));
     remove(&scratch).map_err(failed)?;
     create_private_folder(&scratch).map_err(failed)?;
     let drilled = drill_into(&scratch, layer, context, watch);
@@ -399,11 +423,16 @@ fn drill_into(
             file
         })
         .collect();
-    let second_opinion = if watch.stop.is_requested() {
-        None
-    } else {
-        second_opinion(scratch, layer, &snapshot, &paths, &files, context)
+    let others = Others {
+        scratch,
+        layer,
+        paths: &paths,
+        files: &files,
+        machine: context.machine,
+        watch,
     };
+    let second_opinion = others.stock(&snapshot);
+    let by_hand = others.by_hand();
     files.extend(missing_sentinel(
         layer, &snapshot, &paths, &samples, context,
     ));
@@ -413,6 +442,7 @@ fn drill_into(
         files,
         took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         second_opinion,
+        by_hand,
         typed: false,
     })
 }
@@ -612,52 +642,178 @@ fn confirm_live(entry: &Entry, sha256: &str) -> Option<bool> {
     (live == sha256 || before == entry.mtime).then_some(live == sha256)
 }
 
-/// Lets the stock program restore the same files with the commands of the runbook.
-fn second_opinion(
-    scratch: &Path,
-    layer: &config::Layer,
-    snapshot: &Snapshot,
-    paths: &[TreePath],
-    files: &[DrilledFile],
-    context: Context<'_>,
-) -> Option<SecondOpinion> {
-    if !matches!(layer.kind, Kind::Borg { .. }) {
-        return None;
+/// Other programs that are to bring back the same files.
+#[derive(Clone, Copy)]
+struct Others<'a> {
+    scratch: &'a Path,
+    layer: &'a config::Layer,
+    paths: &'a [TreePath],
+    files: &'a [DrilledFile],
+    machine: &'a Machine,
+    watch: Watch<'a>,
+}
+
+impl Others<'_> {
+    /// The stock program with the commands of the runbook.
+    fn stock(self, snapshot: &Snapshot) -> Option<SecondOpinion> {
+        let program = match &self.layer.kind {
+            Kind::Borg { .. } => "borg",
+            Kind::Duplicity(_) => "duplicity",
+            Kind::Drop { .. } => return None,
+        };
+        let Some(recipe) = recipe(self.layer, &snapshot.name) else {
+            let why = format!("it has no name for {}", self.layer.store);
+            return Some(unproved(program, why));
+        };
+        if find_stock(program, self.machine).is_none() {
+            return Some(unproved(program, "it is not installed".to_owned()));
+        }
+        if let Some(missing) = self.missing(&["bash"]) {
+            return Some(unproved(program, missing));
+        }
+        // Stock duplicity takes no path that is not UTF-8.
+        let is_taken = |path: &TreePath| {
+            program != "duplicity" || std::str::from_utf8(path.as_bytes()).is_ok()
+        };
+        let picked = self.paths.iter().zip(self.files);
+        let (paths, files): (Vec<TreePath>, Vec<DrilledFile>) = picked
+            .filter(|(path, _)| is_taken(path))
+            .map(|(path, file)| (path.clone(), file.clone()))
+            .unzip();
+        let others = Others {
+            paths: &paths,
+            files: &files,
+            ..self
+        };
+        let some = format!("{}\n{}", paths_line(&paths), recipe.some);
+        Some(others.compared(program, "restored", &[recipe.list, some]))
     }
-    let recipe = recipe(layer, &snapshot.name, paths)?;
-    find_stock(recipe.program, context.machine)?;
-    let opinion = |fault| {
-        Some(SecondOpinion {
-            program: recipe.program.to_owned(),
-            fault,
-        })
-    };
-    let folder = scratch.join("stock");
-    let home = scratch.join("stock-home");
-    let made = create_private_folder(&folder).and_then(|()| create_private_folder(&home));
-    if let Err(error) = made {
-        return opinion(Some(error.to_string()));
+
+    /// Nothing but `gpg` and `tar`, with the lines of the runbook.
+    fn by_hand(self) -> Option<SecondOpinion> {
+        let Kind::Duplicity(settings) = &self.layer.kind else {
+            return None;
+        };
+        let opener = match settings.encryption {
+            ArchiveEncryption::None => "gzip",
+            ArchiveEncryption::Passphrase | ArchiveEncryption::Keys => "gpg",
+        };
+        let program = format!("{opener} with tar alone");
+        let Some(folder) = self.layer.local_store() else {
+            let why = "the files of the archive are not on this machine".to_owned();
+            return Some(unproved(&program, why));
+        };
+        let chain = match newest_chain(&folder) {
+            Ok(chain) => chain,
+            Err(error) => return Some(unproved(&program, error.to_string())),
+        };
+        let mut programs = vec!["bash", "tar", opener];
+        if chain.has_increments {
+            programs.push("rdiff");
+        }
+        if let Some(missing) = self.missing(&programs) {
+            return Some(unproved(&program, missing));
+        }
+        if chain.bytes > BY_HAND_SIZE_MAX {
+            let why =
+                "its newest chain is larger than 4 GiB, and all of it would be read".to_owned();
+            return Some(unproved(&program, why));
+        }
+        let lines = by_hand(self.layer, self.paths);
+        Some(self.compared(&program, "tree", &[lines]))
     }
-    let passphrase = match &layer.passphrase {
-        Some(reference) => match context.machine.keeper().fetch(reference) {
-            Ok(passphrase) => Some(passphrase),
-            Err(error) => return opinion(Some(chain(&error).join(": "))),
-        },
-        None => None,
-    };
-    let lines: Vec<String> = recipe.list.iter().chain(&recipe.restore).cloned().collect();
-    let ran = run_borg(&lines, &folder, &home, passphrase.as_ref(), context.machine);
-    if let Err(fault) = ran {
-        return opinion(Some(fault));
+
+    /// Why programs cannot be called.
+    fn missing(self, programs: &[&str]) -> Option<String> {
+        let mut programs = programs.iter();
+        let missing = programs.find(|program| find_program(program, self.machine).is_none())?;
+        Some(format!("{missing} is not installed"))
     }
-    for (path, ours) in paths.iter().zip(files) {
-        match digest(&folder.join(path.as_path())) {
-            Ok((_, theirs)) if theirs == ours.sha256 => {}
-            Ok(_) => return opinion(Some(format!("{path} came back with other content"))),
-            Err(error) => return opinion(Some(format!("{path}: {error}"))),
+
+    /// Runs the steps, and compares what came back below `tree` with what we brought.
+    fn compared(self, program: &str, tree: &str, steps: &[String]) -> SecondOpinion {
+        if self.watch.stop.is_requested() {
+            return unproved(program, "the drill was stopped".to_owned());
+        }
+        if self.paths.is_empty() {
+            return unproved(
+                program,
+                "there is no file that it could bring back".to_owned(),
+            );
+        }
+        SecondOpinion {
+            program: program.to_owned(),
+            unproved: None,
+            fault: self.carried_out(tree, steps).err(),
         }
     }
-    opinion(None)
+
+    fn carried_out(self, tree: &str, steps: &[String]) -> Result<(), String> {
+        let folder = self.scratch.join("others").join(tree);
+        let home = self.scratch.join("home");
+        let passphrase = match &self.layer.passphrase {
+            Some(reference) => {
+                let fetched = self.machine.keeper().fetch(reference);
+                Some(fetched.map_err(|error| chain(&error).join(": "))?)
+            }
+            None => None,
+        };
+        let passphrase = passphrase.as_ref();
+        let new = create_private_folder(&folder)
+            .and_then(|()| NewMachine::open(&home, self.machine))
+            .map_err(|error| error.to_string())?;
+        let surround = |command: &mut Command| match &self.layer.kind {
+            Kind::Duplicity(settings) => new.surround(command, settings, passphrase),
+            _ => borg_environment(command, &home, self.machine),
+        };
+        run_steps(steps, &folder, passphrase, &surround, self.watch)?;
+        for (path, ours) in self.paths.iter().zip(self.files) {
+            match digest(&folder.join(tree).join(path.as_path())) {
+                Ok((_, theirs)) if theirs == ours.sha256 => {}
+                Ok(_) => return Err(format!("{path} came back with other content")),
+                Err(error) => return Err(format!("{path}: {error}")),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unproved(program: &str, why: String) -> SecondOpinion {
+    SecondOpinion {
+        program: program.to_owned(),
+        unproved: Some(why),
+        fault: None,
+    }
+}
+
+/// The newest chain of an archive's files, as far as their names tell.
+struct Chain {
+    /// Of its volumes.
+    bytes: u64,
+    has_increments: bool,
+}
+
+fn newest_chain(folder: &Path) -> io::Result<Chain> {
+    let mut volumes: Vec<(String, bool, u64)> = Vec::new();
+    let mut newest = String::new();
+    for found in fs::read_dir(folder)? {
+        let found = found?;
+        let name = found.file_name().to_string_lossy().into_owned();
+        let mut parts = name.split('.');
+        let (kind, time) = (parts.next(), parts.next().unwrap_or_default().to_owned());
+        let is_full = kind == Some("duplicity-full");
+        if is_full && name.contains(".manifest") && time > newest {
+            newest.clone_from(&time);
+        }
+        if name.contains(".difftar") {
+            volumes.push((time, is_full, found.metadata()?.len()));
+        }
+    }
+    volumes.retain(|(time, ..)| *time >= newest);
+    Ok(Chain {
+        bytes: volumes.iter().map(|(_, _, bytes)| bytes).sum(),
+        has_increments: volumes.iter().any(|(_, is_full, _)| !is_full),
+    })
 }
 
 fn remove(folder: &Path) -> io::Result<()> {

@@ -64,7 +64,7 @@ mod when;
 pub use catalogue::Catalogue;
 pub use clock::Clock;
 pub use config::Config;
-pub use drill::{DrillReport, Drilled, DrilledFile};
+pub use drill::{DrillReport, Drilled, DrilledFile, SecondOpinion};
 pub use due::{Due, back_up, run_due};
 pub use error::Error;
 pub use event::{Event, Stop, Watch};

@@ -1,18 +1,19 @@
 //! The recovery procedure of one configuration, as a page to be printed: for a day on which neither
 //! this machine nor this program is there.
 //!
-//! The commands of the stock programs are those that the drill runs. No secret stands in the page:
-//! it says where each was kept.
+//! The commands of the stock programs, and those of `gpg` and `tar`, are those that the drill runs. No
+//! secret stands in the page: it says where each was kept.
 
 use jiff::Timestamp;
 use toml_edit::Value;
+use tree::TreePath;
 
 use crate::Error;
 use crate::config::{self, ArchiveEncryption, Kind};
 use crate::machine::Context;
 use crate::secret::Reference;
 use crate::status::{LayerStatus, Status, status};
-use crate::stock::{Recipe, recipe};
+use crate::stock::{Recipe, by_hand, paths_line, recipe};
 
 /// What the page says in English, by keys that other languages have too. A name in braces stands for a
 /// value; the page is Markdown.
@@ -65,6 +66,10 @@ pub const RUNBOOK_WORDS: &[(&str, &str)] = &[
         "copy-first",
         "Copy the archive into a folder of the new machine, with whatever reaches the place, then:",
     ),
+    (
+        "some",
+        "Only some of it: its files or folders stand between the brackets, each without its first slash.",
+    ),
     ("with-neither", "With neither"),
     (
         "passphrase",
@@ -86,7 +91,13 @@ pub const RUNBOOK_WORDS: &[(&str, &str)] = &[
         "secret-key",
         "The secret key of one of these is needed, imported into GnuPG: {keys}.",
     ),
-    ("by-hand", include_str!("layer/duplicity/by-hand.txt")),
+    (
+        "by-hand",
+        "With `bash`, `gpg` (`gzip` where nothing is encrypted), `tar` and, where there are increments, `rdiff`. \
+         The first line says in which folder the files of the archive are, or copies of them; all of it comes \
+         back into the folder `tree`, or only some: its files or folders stand between the brackets then, each \
+         without its first slash.",
+    ),
 ];
 
 /// Says what stands behind a key of [`RUNBOOK_WORDS`], in whatever language.
@@ -106,8 +117,19 @@ pub fn runbook(context: Context<'_>, words: Words<'_>) -> Result<String, Error> 
     page.opening(context, &status);
     page.table(context, &status);
     page.paragraph("how", &[]);
+    let mut paths = context
+        .config
+        .sources
+        .iter()
+        .flat_map(|source| &source.paths);
+    let example = paths.find_map(|path| {
+        TreePath::from_local(path)
+            .ok()
+            .filter(|path| !path.is_root())
+    });
+    let example = Vec::from_iter(example);
     for (layer, status) in context.config.layers.iter().zip(&status.layers) {
-        page.layer(layer, status);
+        page.layer(layer, status, &example);
     }
     Ok(page.text)
 }
@@ -221,7 +243,8 @@ impl Page<'_> {
         self.text.push_str(&rows);
     }
 
-    fn layer(&mut self, layer: &config::Layer, status: &LayerStatus) {
+    /// How one layer is restored; `example` stands where some of its paths do.
+    fn layer(&mut self, layer: &config::Layer, status: &LayerStatus, example: &[TreePath]) {
         self.heading(2, "of-layer", &[("layer", &layer.name)]);
         self.paragraph("stands", &[("store", &layer.store)]);
         self.needed(layer);
@@ -232,19 +255,20 @@ impl Page<'_> {
         self.heading(3, "with", &[("program", "Ravelin")]);
         self.block("bash", &with_ravelin(layer));
         let newest = status.last.as_ref().map(|last| last.snapshot.as_str());
-        let recipe = recipe(layer, newest.unwrap_or("NAME"), &[]);
-        self.with_alone(layer, recipe);
+        let recipe = recipe(layer, newest.unwrap_or("NAME"));
+        self.with_alone(layer, recipe, example);
         if let (Some(snapshot), Kind::Borg { .. }) = (newest, &layer.kind) {
             self.paragraph("was-newest", &[("snapshot", snapshot)]);
         }
         if matches!(layer.kind, Kind::Duplicity(_)) {
             self.heading(3, "with-neither", &[]);
-            self.block("text", &self.say("by-hand", &[]));
+            self.paragraph("by-hand", &[]);
+            self.block("bash", &by_hand(layer, &[]));
         }
     }
 
     /// With the program that the format comes from.
-    fn with_alone(&mut self, layer: &config::Layer, recipe: Option<Recipe>) {
+    fn with_alone(&mut self, layer: &config::Layer, recipe: Option<Recipe>, example: &[TreePath]) {
         let Some(recipe) = recipe else {
             self.heading(3, "with-alone", &[("program", "duplicity")]);
             self.paragraph("copy-first", &[]);
@@ -259,12 +283,9 @@ impl Page<'_> {
             };
             self.paragraph(asks, &[]);
         }
-        let mut lines = recipe.list;
-        if recipe.program == "borg" {
-            lines.push("mkdir restored && cd restored".to_owned());
-        }
-        lines.extend(recipe.restore);
-        self.block("bash", &lines.join("\n"));
+        self.block("bash", &format!("{}\n{}", recipe.list, recipe.everything));
+        self.paragraph("some", &[]);
+        self.block("bash", &format!("{}\n{}", paths_line(example), recipe.some));
     }
 
     /// What opens the layer, and where it was kept.
@@ -321,8 +342,9 @@ fn with_ravelin(layer: &config::Layer) -> String {
     }
     lines.push_str("END\nchmod 600 recovery.toml\n");
     if layer.passphrase.is_some() {
-        lines
-            .push_str("read -rsp 'Passphrase: ' RAVELIN_PASSPHRASE && export RAVELIN_PASSPHRASE\n");
+        lines.push_str(
+            "IFS= read -rsp 'Passphrase: ' RAVELIN_PASSPHRASE && export RAVELIN_PASSPHRASE\n",
+        );
     }
     lines.push_str(&format!(
         "ravelin --config recovery.toml snapshots --layer {name}\n\

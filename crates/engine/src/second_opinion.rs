@@ -27,7 +27,7 @@ use crate::machine::Context;
 use crate::operation::Operation;
 use crate::program::{self, Ended};
 use crate::report::Outcome;
-use crate::stock::{borg_environment, duplicity_url, find_program, find_stock};
+use crate::stock::{NewMachine, borg_environment, duplicity_url, find_program, find_stock};
 use crate::{Error, Machine, Secret, create_private_folder};
 
 /// How long a check may take.
@@ -189,6 +189,7 @@ fn ask(
         .join("second-opinion")
         .join(&layer.name);
     let begin = Instant::now();
+    drop(NewMachine::left(&scratch.join("home"), machine));
     let found = clear(&scratch)
         .and_then(|()| create_private_folder(&scratch))
         .map_err(|source| layer::Error::Io {
@@ -232,10 +233,15 @@ fn run(
         Some(reference) => Some(machine.keeper().fetch(reference)?),
         None => None,
     };
+    let new =
+        NewMachine::open(&scratch.join("home"), machine).map_err(|source| layer::Error::Io {
+            action: format!("make a folder in {}", scratch.display()),
+            source,
+        })?;
     let (mut command, input) = match &layer.kind {
         Kind::Duplicity(settings) => {
             let passphrase = passphrase.as_ref();
-            (duplicity(layer, settings, passphrase, scratch, machine), "")
+            (duplicity(layer, settings, passphrase, scratch, &new), "")
         }
         _ => {
             let passphrase = passphrase.as_ref().map_or("", Secret::expose);
@@ -301,36 +307,20 @@ fn duplicity(
     settings: &config::Duplicity,
     passphrase: Option<&Secret>,
     scratch: &Path,
-    machine: &Machine,
+    new: &NewMachine<'_>,
 ) -> Command {
     let empty = scratch.join("empty");
     let _ = create_private_folder(&empty);
     let mut command = Command::new("duplicity");
-    command
-        .arg("verify")
-        .arg("--archive-dir")
-        .arg(scratch.join("archive"));
-    command.arg("--tempdir").arg(scratch);
+    command.arg("verify");
     if settings.encryption == ArchiveEncryption::None {
         command.arg("--no-encryption");
     }
     command
         .arg(duplicity_url(layer).unwrap_or_default())
-        .arg(&empty);
-    command.current_dir(scratch).env_clear();
-    for name in ["PATH", "SSH_AUTH_SOCK", "GNUPGHOME"] {
-        if let Some(value) = (machine.variable)(name) {
-            command.env(name, value);
-        }
-    }
-    // It takes the passphrase in no other way without a terminal. Who can look at the environment of this
-    // user's processes can read where the passphrase came from, too.
-    command
-        .env("HOME", &machine.places.home)
-        .env("PASSPHRASE", passphrase.map_or("", Secret::expose))
-        .env("PYTHONWARNINGS", "ignore")
-        // What it says is read, and has to be said in English.
-        .env("LC_ALL", "C.UTF-8");
+        .arg(&empty)
+        .current_dir(scratch);
+    new.surround(&mut command, settings, passphrase);
     command
 }
 

@@ -349,6 +349,7 @@ fn take_in(
                     second_opinion: evidence
                         .second_opinion
                         .as_ref()
+                        .filter(|opinion| opinion.agrees())
                         .map(|opinion| opinion.program.clone()),
                 });
             }

@@ -1,7 +1,6 @@
 //! The way back without any of the programs: the lines of the document, run as they stand there.
 
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -11,13 +10,16 @@ use ravelin_duplicity as duplicity;
 use crate::own::fill;
 use crate::support::{Place, Seen, on_disk};
 
-/// The lines of the document.
-fn recipe() -> String {
+/// The lines of the document, for an archive in this folder and paths in it.
+fn recipe(paths: &str) -> String {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/formats/duplicity.md");
     let page = fs::read_to_string(page).unwrap();
     let (_, after) = page.split_once("## By hand").unwrap();
     let (_, script) = after.split_once("```sh\n").unwrap();
-    script.split_once("\n```").unwrap().0.to_owned()
+    let (script, _) = script.split_once("\n```").unwrap();
+    let given = "archive=/mnt/offsite\npaths=()\n";
+    assert!(script.starts_with(given), "{script}");
+    script.replace(given, &format!("archive=.\npaths=({paths})\n"))
 }
 
 /// What the document promises: names, kinds, content, targets.
@@ -41,15 +43,16 @@ fn an_archive_is_put_together_by_hand() {
     for protection in [Protection::None, passphrase] {
         let place = Place::new();
         fill(&place);
-        // The lines take names line by line.
-        let odd = std::ffi::OsStr::from_bytes(b"not utf-8 \xff\xfe\n");
-        fs::remove_file(place.path("source").join(odd)).unwrap();
+        // Names may be any bytes, also one that goes and leaves one that begins like it.
+        place.write("line", "stays");
+        place.write("line\nbreak", "goes");
         let archive = place.archive(protection);
         place.back_up(&archive, Wanted::Full, 0);
         place.write("old chain", "1");
         place.back_up(&archive, Wanted::Increment, 1);
         fs::remove_file(place.path("source/old chain")).unwrap();
         place.back_up(&archive, Wanted::Full, 2);
+        fs::remove_file(place.path("source/line\nbreak")).unwrap();
         for step in 1..=2_u8 {
             let mut big = testkit::Random::new(3_000_001).noise(3_000_001);
             big[usize::from(step) * 1000] = step;
@@ -69,22 +72,50 @@ fn an_archive_is_put_together_by_hand() {
             place.back_up(&archive, Wanted::Increment, 2 + i64::from(step));
         }
         let gnupg = tempfile::tempdir().unwrap();
-        let output = Command::new("sh")
-            .arg("-c")
-            .arg(recipe())
+        let by_hand = |paths: &str| {
+            let output = Command::new("bash")
+                .arg("-c")
+                .arg(recipe(paths))
+                .current_dir(place.path("store"))
+                .env("PASSPHRASE", "correct horse")
+                .env("GNUPGHOME", gnupg.path())
+                .env("LC_ALL", "C.UTF-8")
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success(), "{said}");
+        };
+        by_hand("");
+        let expected = promised(&place.path("source"));
+        assert_eq!(promised(&place.path("store/tree")), expected);
+
+        // Only some of it: a file that came as a delta, one in pieces, one that is no folder any more.
+        fs::remove_dir_all(place.path("store/tree")).unwrap();
+        by_hand("sizes/65536 sizes/3000001 ord");
+        let some = ["sizes", "sizes/65536", "sizes/3000001", "ord"];
+        let expected: Vec<_> = expected
+            .into_iter()
+            .filter(|(name, _)| some.contains(&name.as_str()))
+            .collect();
+        assert_eq!(promised(&place.path("store/tree")), expected);
+
+        // A volume that is damaged is said, whatever is wanted.
+        for entry in fs::read_dir(place.path("store")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.to_string_lossy().contains(".vol1.difftar") {
+                let mut bytes = fs::read(&path).unwrap();
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                fs::write(&path, bytes).unwrap();
+            }
+        }
+        let ended = Command::new("bash")
+            .args(["-c", &recipe("ord")])
             .current_dir(place.path("store"))
             .env("PASSPHRASE", "correct horse")
             .env("GNUPGHOME", gnupg.path())
-            .env("LC_ALL", "C.UTF-8")
             .output()
             .unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let found = promised(&place.path("store/tree"));
-        let expected = promised(&place.path("source"));
-        assert_eq!(found, expected);
+        assert!(!ended.status.success());
     }
 }

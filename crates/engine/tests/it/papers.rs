@@ -32,3 +32,10 @@ fn every_error_has_words_for_a_person() {
         assert!(code.advice().ends_with('.'), "{code}");
     }
 }
+
+#[test]
+fn the_way_by_hand_is_printed_as_it_stands_in_the_document_of_the_format() {
+    let page = fs::read_to_string(document("formats/duplicity.md")).unwrap();
+    let lines = include_str!("../../src/layer/duplicity/by-hand.sh");
+    assert!(page.contains(&format!("paths=()\n{lines}```\n")));
+}

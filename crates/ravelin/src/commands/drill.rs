@@ -2,7 +2,7 @@
 
 use engine::config::{Config, Layer};
 use engine::drill::{DrillReport, DrillResult, Drilled, evidence};
-use engine::{DrilledFile, Next, Outcome, Secret};
+use engine::{DrilledFile, Next, Outcome, SecondOpinion, Secret};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -128,8 +128,12 @@ fn passed(drilled: &Drilled) -> String {
         human::size(drilled.bytes),
         human::duration(jiff::SignedDuration::from_millis(took)),
     );
-    if let Some(opinion) = &drilled.second_opinion {
+    let agrees = |opinion: &&SecondOpinion| opinion.agrees();
+    if let Some(opinion) = drilled.second_opinion.as_ref().filter(agrees) {
         text.push_str(&format!("; stock {} agrees", opinion.program));
+    }
+    if let Some(opinion) = drilled.by_hand.as_ref().filter(agrees) {
+        text.push_str(&format!("; {} brought the same", opinion.program));
     }
     text
 }
@@ -171,13 +175,18 @@ fn print(kept: &[(String, Timestamp, Drilled)], session: &Session<'_>) -> Result
             human::size(drilled.bytes),
             human::duration(jiff::SignedDuration::from_millis(took)),
         ));
-        match &drilled.second_opinion {
-            Some(opinion) if opinion.fault.is_none() => page.push_str(&format!(
-                "Stock {} restored the same files with the same content.\n",
-                opinion.program
-            )),
-            Some(opinion) => page.push_str(&format!("Stock {} did not agree.\n", opinion.program)),
-            None => page.push_str("No stock program was there for a second opinion.\n"),
+        let stock = drilled.second_opinion.iter();
+        let stock = stock.map(|opinion| (format!("stock {}", opinion.program), opinion));
+        let by_hand = drilled.by_hand.iter();
+        let by_hand = by_hand.map(|opinion| (opinion.program.clone(), opinion));
+        for (program, opinion) in stock.chain(by_hand) {
+            page.push_str(&match &opinion.unproved {
+                Some(why) => format!("Not proved by {program}, because {why}.\n"),
+                None if opinion.agrees() => format!(
+                    "Proved by {program}: the commands of the runbook restored the same files with the same content.\n"
+                ),
+                None => format!("NOT confirmed by {program} with the commands of the runbook.\n"),
+            });
         }
         for fault in drilled.faults() {
             page.push_str(&format!("\n**{fault}**\n"));

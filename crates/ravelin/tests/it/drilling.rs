@@ -1,6 +1,10 @@
 //! Drills: what comes back, what does not, and the evidence of both.
 
-use std::fs;
+use std::ffi::OsStr;
+use std::fs::{self, Permissions};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use snapbox::str;
 
@@ -44,7 +48,7 @@ disk: [..] files ([..]) came back in [..] without any cache, every byte as it wa
     assert!(page.contains("## Layer disk: passed"), "{page}");
     assert!(page.contains("| newest |"), "{page}");
     assert!(
-        page.contains("Stock borg restored the same files"),
+        page.contains("Proved by stock borg: the commands of the runbook restored the same files"),
         "{page}"
     );
     assert!(!page.contains("NO |"), "{page}");
@@ -76,6 +80,125 @@ disk  failed its drill  ([..])
 ...
   drill       just now, FAILED: [..]
 ...
+"#]]);
+}
+
+#[test]
+fn stock_duplicity_and_gpg_with_tar_alone_bring_back_the_same() {
+    let (Some(duplicity), Some(_), Some(_)) = (
+        testkit::stock_duplicity(),
+        testkit::require("gpg"),
+        testkit::require("rdiff"),
+    ) else {
+        return;
+    };
+    for encryption in ["passphrase = { env = \"PASS\" }", "encryption = \"none\""] {
+        let bench = Bench::new();
+        bench.file(
+            ".config/ravelin/ravelin.toml",
+            &format!(
+                "[[source]]\npaths = [\"~/Documents\"]\n\n[layer.offsite]\nkind = \"duplicity\"\n\
+                 store = \"~/it's an archive\"\n{encryption}\n"
+            ),
+        );
+        for number in 0..20 {
+            bench.file(
+                &format!("Documents/it's {number}"),
+                &"line\n".repeat(number * 1000),
+            );
+        }
+        let odd = OsStr::from_bytes(b"not utf-8 \xff $HOME\n");
+        fs::write(bench.home().join("Documents").join(odd), "odd").unwrap();
+        let folder = duplicity.program().parent().unwrap().to_owned();
+        let path = format!("{}:/usr/bin:/bin", folder.display());
+        let agents = || {
+            let listed = Command::new("ps").args(["-eo", "args"]).output().unwrap();
+            let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+            let home = bench.home().display().to_string();
+            let lines = listed.lines().filter(|line| line.contains("gpg-agent"));
+            lines.filter(|line| line.contains(&home)).count()
+        };
+        let run = |words: &[&str], path: &str| {
+            let command = bench.ravelin(words.iter().copied());
+            command
+                .env("PASS", "correct horse")
+                .env("PATH", path)
+                .assert()
+        };
+        run(&["init"], &path).success();
+        run(&["backup"], &path).success();
+        // An increment, with a change within a file.
+        bench.file("Documents/it's 19", &"line\n".repeat(19 * 1000 + 7));
+        run(&["backup"], &path).success();
+        fs::remove_dir_all(bench.home().join(".cache")).unwrap();
+        let said = run(&["drill", "--verbose"], &path).success();
+        let said = String::from_utf8_lossy(&said.get_output().stderr).into_owned();
+        assert!(said.contains("; stock duplicity agrees; g"), "{said}");
+        assert!(
+            said.contains(" with tar alone brought the same\n"),
+            "{said}"
+        );
+        let evidence = run(&["drill", "--evidence"], &path).success();
+        let evidence = String::from_utf8_lossy(&evidence.get_output().stdout).into_owned();
+        let proved = evidence
+            .matches("the commands of the runbook restored")
+            .count();
+        assert_eq!(proved, 2, "{evidence}");
+        assert!(!bench.home().join(".cache/ravelin/drill/offsite").exists());
+        // Nothing of the stock programs' memory is left, nor is an agent.
+        assert!(!bench.home().join(".cache/duplicity").exists());
+        assert!(!bench.home().join(".gnupg").exists());
+        let gone = (0..50).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            agents() == 0
+        });
+        assert!(gone, "an agent is left");
+
+        // Where neither is installed, the evidence says so.
+        let ours = format!("{}/bin", bench.home().display());
+        run(&["drill"], &ours).success();
+        let evidence = run(&["drill", "--evidence"], &ours).success();
+        let evidence = String::from_utf8_lossy(&evidence.get_output().stdout).into_owned();
+        assert!(
+            evidence.contains("Not proved by stock duplicity, because it is not installed."),
+            "{evidence}"
+        );
+        assert!(
+            evidence.contains(" with tar alone, because bash is not installed."),
+            "{evidence}"
+        );
+    }
+}
+
+#[test]
+fn a_stock_program_that_brings_back_something_else_is_a_fault() {
+    let bench = Bench::new();
+    bench.file(
+        ".config/ravelin/ravelin.toml",
+        "[[source]]\npaths = [\"~/Documents\"]\n\n[layer.offsite]\nkind = \"duplicity\"\n\
+         store = \"~/archive\"\nencryption = \"none\"\n",
+    );
+    bench.file("Documents/letter", "dear Ada\n");
+    bench.file(
+        "bin/duplicity",
+        "#!/bin/sh\nfor target; do :; done\ncase $1 in restore) echo other > \"$target\";; esac\n",
+    );
+    let program = bench.home().join("bin/duplicity");
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    let run = |words: &[&str]| {
+        let path = format!("{}/bin:/usr/bin:/bin", bench.home().display());
+        bench
+            .ravelin(words.iter().copied())
+            .env("PATH", path)
+            .assert()
+    };
+    run(&["init"]).success();
+    run(&["backup"]).success();
+    run(&["drill"]).code(1).stderr_eq(str![[r#"
+error: layer `offsite` did not pass its drill [not-proved]
+  because: duplicity says otherwise: [..] came back with other content
+  next: run `ravelin verify --data offsite`
+
 "#]]);
 }
 
@@ -191,7 +314,7 @@ fn a_passphrase_that_is_typed_is_proved_and_asked_for_again_after_a_while() {
     bench.file("Documents/letter", "dear Ada\n");
     let run = |words: &[&str], typed: &str| {
         // Without a terminal of its own it asks its input.
-        let mut command = std::process::Command::new("setsid");
+        let mut command = Command::new("setsid");
         command
             .arg("--wait")
             .arg(snapbox::cmd::cargo_bin!("ravelin"))
