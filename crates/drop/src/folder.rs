@@ -1,6 +1,8 @@
 //! A drop folder: plain files with their history.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +14,9 @@ use store::{
 use crate::hidden::{self, Hidden};
 use crate::keeping::{Keeping, Waiter};
 use crate::revisions::Revisions;
-use crate::{Change, Device, Error, Outcome, Problem, Rule, Version, VersionId, What};
+use crate::{
+    Change, Damage, Device, Error, Mended, Outcome, Problem, Rule, Version, VersionId, What,
+};
 
 /// What of a file is held in memory on its way to the store: 4 MiB.
 const MEMORY_MAX: usize = 4 << 20;
@@ -412,6 +416,61 @@ impl Folder {
     /// When the store cannot be read.
     pub fn verify(&mut self) -> Result<Vec<Problem>, Error> {
         self.keeping.verify()
+    }
+
+    /// Looks for damage: copies that are missing or of another size, and with `data` copies and plain files
+    /// that hold something else. `on_step` hears how many copies were read of how many.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read; [`Error::Stopped`]; [`Error::Unsupported`] on Dropbox.
+    pub fn examine(
+        &mut self,
+        data: bool,
+        on_step: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    ) -> Result<Damage, Error> {
+        self.keeping.examine(data, on_step)
+    }
+
+    /// Says whether these bytes are a content, and if so puts its lost copies back, if `keep` says so.
+    /// A content that cannot be read to its end is another one.
+    ///
+    /// # Errors
+    ///
+    /// When there is no room for it, or the store says no.
+    pub fn offer(&mut self, hash: &str, content: impl Read, keep: bool) -> Result<bool, Error> {
+        if !keep {
+            let digest = hidden::digest(content, self.digest_kind());
+            return Ok(digest.is_ok_and(|(is, _)| *is == *hash));
+        }
+        let (spool, is) = match self.hold(content) {
+            Err(SpoolError::Stream(_)) => return Ok(false),
+            Err(SpoolError::Hold { folder, source }) => {
+                return Err(Error::cannot_hold(folder, source));
+            }
+            Ok(held) => held,
+        };
+        if *is != *hash {
+            return Ok(false);
+        }
+        self.keeping.put_back(hash, &spool)?;
+        Ok(true)
+    }
+
+    /// Mends what [`examine`](Self::examine) found, but for the contents that were put back since: copies
+    /// come from plain files that still have the content, plain files from copies that are whole. A damaged
+    /// copy that is nowhere else is set aside.
+    ///
+    /// # Errors
+    ///
+    /// When the store says no. What was whole is whole then, and it can be done again.
+    pub fn mend(
+        &mut self,
+        damage: &Damage,
+        put_back: &BTreeSet<Box<str>>,
+        now: Timestamp,
+    ) -> Result<Mended, Error> {
+        self.keeping.mend(damage, put_back, now)
     }
 
     /// What went wrong with single files since the last call.

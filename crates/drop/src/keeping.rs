@@ -1,13 +1,17 @@
 //! The seam between the drop folder and the two ways to keep history: our own hidden folder, and
 //! a service's revisions.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use store::{DigestKind, Dropbox, Name, Reading, Store};
+use store::{Content, DigestKind, Dropbox, Name, Reading, Store};
 
-use crate::{Change, Error, Outcome, Problem, Rule, ThinPlan, Thinned, Version, VersionId};
+use crate::hidden::repair::OnStep;
+use crate::{
+    Change, Damage, Error, Mended, Outcome, Problem, Rule, ThinPlan, Thinned, Version, VersionId,
+};
 
 /// A way to keep files with their history.
 pub(crate) trait Keeping: Send + Sync {
@@ -71,6 +75,20 @@ pub(crate) trait Keeping: Send + Sync {
 
     /// Reads every kept copy back; gives what is wrong.
     fn verify(&mut self) -> Result<Vec<Problem>, Error>;
+
+    /// Looks for damage, with `data` in every byte.
+    fn examine(&mut self, data: bool, on_step: OnStep<'_>) -> Result<Damage, Error>;
+
+    /// Puts the lost copies of a content back. Who calls has compared the checksum.
+    fn put_back(&mut self, hash: &str, content: &dyn Content) -> Result<(), Error>;
+
+    /// Mends what was found, but for the contents that were put back.
+    fn mend(
+        &mut self,
+        damage: &Damage,
+        put_back: &BTreeSet<Box<str>>,
+        now: Timestamp,
+    ) -> Result<Mended, Error>;
 
     /// What went wrong with single files since the last call.
     fn take_problems(&mut self) -> Vec<Problem>;

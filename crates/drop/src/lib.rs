@@ -25,6 +25,7 @@
 mod change;
 mod configuration;
 mod conflict;
+mod damage;
 mod error;
 mod folder;
 #[doc(hidden)]
@@ -43,6 +44,7 @@ mod version;
 pub use change::{Change, Outcome, Problem, What};
 pub use configuration::{KeptConfiguration, configurations, keep_configuration};
 pub use conflict::conflict_name;
+pub use damage::{Damage, LostContent, Mended};
 pub use error::Error;
 pub use folder::{Folder, ThinPlan, Thinned};
 pub use keeping::Waiter;

@@ -7,7 +7,7 @@
 //! How long revisions are kept is a matter of the account's plan, 30 days to a year; there is no
 //! thinning of ours.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -17,11 +17,12 @@ use store::{
 };
 
 use crate::hidden;
+use crate::hidden::repair::OnStep;
 use crate::keeping::{Keeping, Waiter};
 use crate::sync::fold;
 use crate::{
-    Change, Content, Error, Outcome, Problem, Rule, State, ThinPlan, Thinned, Version, VersionId,
-    What,
+    Change, Content, Damage, Error, Mended, Outcome, Problem, Rule, State, ThinPlan, Thinned,
+    Version, VersionId, What,
 };
 
 /// A folder of a Dropbox.
@@ -201,6 +202,10 @@ fn deletion(path: &Name, at: Timestamp) -> Option<Version> {
 const BY_DROPBOX: &str =
     "Dropbox thins its revisions by itself: how long they stay is a matter of the account's plan";
 
+const OWN_COPIES: Error = Error::Unsupported {
+    what: "Dropbox looks after its copies itself: there is nothing to repair",
+};
+
 impl Keeping for Revisions {
     fn id(&self) -> &str {
         &self.id
@@ -347,6 +352,18 @@ impl Keeping for Revisions {
     /// Dropbox compares its content hashes itself.
     fn verify(&mut self) -> Result<Vec<Problem>, Error> {
         Ok(Vec::new())
+    }
+
+    fn examine(&mut self, _: bool, _: OnStep<'_>) -> Result<Damage, Error> {
+        Err(OWN_COPIES)
+    }
+
+    fn put_back(&mut self, _: &str, _: &dyn store::Content) -> Result<(), Error> {
+        Err(OWN_COPIES)
+    }
+
+    fn mend(&mut self, _: &Damage, _: &BTreeSet<Box<str>>, _: Timestamp) -> Result<Mended, Error> {
+        Err(OWN_COPIES)
     }
 
     fn take_problems(&mut self) -> Vec<Problem> {

@@ -343,6 +343,10 @@ pub fn open_damaged(
         } if layer.is_runnable() => {
             borg::open_damaged(layer, *encryption, *lock_wait, write, trusted, machine)
         }
+        config::Kind::Drop {
+            folder: Some(folder),
+            ..
+        } => drop::open_damaged(layer, folder, write, machine),
         _ => Err(Error::Unsupported {
             what: "be repaired",
         }),

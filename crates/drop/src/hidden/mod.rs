@@ -10,6 +10,7 @@
 //! | `.ravelin-drop/index/00000007.txt` | change number 7, a few lines of text |
 //! | `.ravelin-drop/checkpoint/00000200.txt` | all that the changes up to number 200 add up to |
 //! | `.ravelin-drop/kept/ab/abcd…` | the copy of a content, named by its SHA-256 |
+//! | `.ravelin-drop/damaged/abcd…` | a copy that a repair found damaged, and nowhere else |
 //! | `.ravelin-drop/config/laptop.toml` | the configuration of a device, without secrets |
 //!
 //! # The order of steps, and why it is safe
@@ -30,6 +31,7 @@ mod adopt;
 pub(crate) mod index;
 pub(crate) mod line;
 mod mirror;
+pub(crate) mod repair;
 mod seen;
 mod thinning;
 
@@ -47,10 +49,14 @@ use store::{
 
 use index::Index;
 use line::{Kept, Line};
+use repair::OnStep;
 use seen::Seen;
 
 use crate::keeping::Keeping;
-use crate::{Change, Content, Device, Error, Outcome, Problem, State, Version, VersionId, What};
+use crate::{
+    Change, Content, Damage, Device, Error, Mended, Outcome, Problem, State, Version, VersionId,
+    What,
+};
 
 /// The hidden folder.
 pub(crate) const HIDDEN: &str = ".ravelin-drop";
@@ -677,6 +683,23 @@ impl Keeping for Hidden {
             }
         }
         Ok(problems)
+    }
+
+    fn examine(&mut self, data: bool, on_step: OnStep<'_>) -> Result<Damage, Error> {
+        self.find_damage(data, on_step)
+    }
+
+    fn put_back(&mut self, hash: &str, content: &dyn store::Content) -> Result<(), Error> {
+        self.put_copies_back(hash, content)
+    }
+
+    fn mend(
+        &mut self,
+        damage: &Damage,
+        put_back: &BTreeSet<Box<str>>,
+        now: Timestamp,
+    ) -> Result<Mended, Error> {
+        self.mend_damage(damage, put_back, now)
     }
 
     fn store(&self) -> &Arc<dyn Store> {

@@ -4,6 +4,7 @@
 
 mod bench;
 mod chaos;
+mod damage;
 mod dropbox;
 mod history;
 mod place;

@@ -6,6 +6,8 @@
 //! which any device has changed something; every single version is within reach of the verbs for
 //! drop folders.
 
+mod repair;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Read};
 use std::ops::ControlFlow;
@@ -42,6 +44,27 @@ pub(super) fn open(
     access: Access,
     machine: &Machine,
 ) -> Result<Box<dyn Layer>, Error> {
+    Ok(Box::new(reach(layer, folder, access, machine)?))
+}
+
+/// Opens a drop folder that may be damaged.
+pub(super) fn open_damaged(
+    layer: &config::Layer,
+    folder: &Path,
+    write: bool,
+    machine: &Machine,
+) -> Result<Box<dyn crate::upkeep::Repair>, Error> {
+    let access = if write { Access::Write } else { Access::Read };
+    let reached = reach(layer, folder, access, machine)?;
+    Ok(Box::new(repair::DropRepair::new(reached, write)))
+}
+
+fn reach(
+    layer: &config::Layer,
+    folder: &Path,
+    access: Access,
+    machine: &Machine,
+) -> Result<DropLayer, Error> {
     let location: Location = layer.store.parse()?;
     let environment = machine.store_environment();
     let state = machine.places.state.join("drop");
@@ -60,7 +83,7 @@ pub(super) fn open(
         action: format!("use the folder {}", folder.display()),
         source: io::Error::other(source),
     })?;
-    Ok(Box::new(DropLayer {
+    Ok(DropLayer {
         there,
         here: folder.to_owned(),
         base,
@@ -70,7 +93,7 @@ pub(super) fn open(
         stop: Arc::clone(&machine.stop),
         host: machine.host.clone(),
         user: machine.user.clone(),
-    }))
+    })
 }
 
 struct DropLayer {

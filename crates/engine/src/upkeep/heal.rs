@@ -9,8 +9,8 @@
 //! the others; in each, the snapshots next to the time of the one that is hurt. They are only read.
 
 use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -45,8 +45,8 @@ pub struct LostPiece {
     pub id: [u8; 32],
     /// Where it begins in the file.
     pub offset: u64,
-    /// How many bytes it has; the layer promises that there is memory for so many.
-    pub size: usize,
+    /// How many bytes it has.
+    pub size: u64,
 }
 
 /// A file of which lost pieces were found elsewhere.
@@ -139,19 +139,11 @@ pub(super) fn gather(
                     layer: other.name.clone(),
                     snapshot: snapshot.name.clone(),
                 };
-                let mut position = 0;
-                let mut read = |offset: u64, bytes: &mut [u8]| -> io::Result<()> {
-                    let skipped = offset.checked_sub(position);
-                    let skipped = skipped.ok_or(io::ErrorKind::InvalidInput)?;
-                    let passed = io::copy(&mut (&mut content).take(skipped), &mut io::sink())?;
-                    if passed < skipped {
-                        return Err(io::ErrorKind::UnexpectedEof.into());
-                    }
-                    content.read_exact(bytes)?;
-                    position = offset + bytes.len() as u64;
-                    Ok(())
+                let mut content = Stream {
+                    content: &mut *content,
+                    position: Ok(0),
                 };
-                search.take(at, &mut read, &from).map_err(failed())?;
+                search.take(at, &mut content, &from).map_err(failed())?;
                 if search
                     .lost
                     .get(at)
@@ -172,8 +164,50 @@ struct Search<'a> {
     healed: Vec<Healed>,
 }
 
-/// Reads bytes from an offset; offsets only grow.
-type ReadAt<'a> = &'a mut dyn FnMut(u64, &mut [u8]) -> io::Result<()>;
+/// Where pieces of a file may be read. Offsets only grow.
+trait Pieces {
+    /// What is at an offset, and behind it.
+    fn at(&mut self, offset: u64) -> io::Result<&mut dyn Read>;
+}
+
+impl Pieces for File {
+    fn at(&mut self, offset: u64) -> io::Result<&mut dyn Read> {
+        self.seek(SeekFrom::Start(offset))?;
+        Ok(self)
+    }
+}
+
+/// A content that comes from its begin to its end.
+struct Stream<'a> {
+    content: &'a mut dyn Read,
+    /// Behind an error nothing is tried: a stream is not where it should be.
+    position: Result<u64, io::ErrorKind>,
+}
+
+impl Read for Stream<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let position = self.position?;
+        let read = self.content.read(buffer);
+        match &read {
+            Ok(count) => self.position = Ok(position + *count as u64),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => self.position = Err(error.kind()),
+        }
+        read
+    }
+}
+
+impl Pieces for Stream<'_> {
+    fn at(&mut self, offset: u64) -> io::Result<&mut dyn Read> {
+        let skipped = offset.checked_sub(self.position?);
+        let skipped = skipped.ok_or(io::ErrorKind::InvalidInput)?;
+        let passed = io::copy(&mut self.by_ref().take(skipped), &mut io::sink())?;
+        match passed < skipped {
+            true => Err(io::ErrorKind::UnexpectedEof.into()),
+            false => Ok(self),
+        }
+    }
+}
 
 impl Search<'_> {
     /// Files of which something is still missing.
@@ -185,10 +219,7 @@ impl Search<'_> {
     fn in_live_file(&mut self, at: usize) -> Result<(), LayerError> {
         let live = self.lost.get(at).and_then(|file| open_live(&file.path));
         match live {
-            Some(live) => {
-                let mut read = |offset, bytes: &mut [u8]| live.read_exact_at(bytes, offset);
-                self.take(at, &mut read, &|| FoundIn::Live)
-            }
+            Some(mut live) => self.take(at, &mut live, &|| FoundIn::Live),
             None => Ok(()),
         }
     }
@@ -197,7 +228,7 @@ impl Search<'_> {
     fn take(
         &mut self,
         at: usize,
-        read: ReadAt<'_>,
+        elsewhere: &mut dyn Pieces,
         from: &dyn Fn() -> FoundIn,
     ) -> Result<(), LayerError> {
         let Some(file) = self.lost.get_mut(at) else {
@@ -205,14 +236,14 @@ impl Search<'_> {
         };
         let (mut pieces, mut bytes) = (0, 0);
         let mut missing = Vec::new();
-        let mut is_readable = true;
         for piece in std::mem::take(&mut file.pieces) {
-            let mut content = vec![0; piece.size];
-            // Behind an error of reading nothing is tried: a stream is not where it should be.
-            is_readable = is_readable && read(piece.offset, &mut content).is_ok();
-            if is_readable && self.open.offer(&piece, &content)? {
+            let is_it = match elsewhere.at(piece.offset) {
+                Ok(content) => self.open.offer(&piece, &mut content.take(piece.size))?,
+                Err(_) => false,
+            };
+            if is_it {
                 pieces += 1;
-                bytes += content.len() as u64;
+                bytes += piece.size;
             } else {
                 missing.push(piece);
             }

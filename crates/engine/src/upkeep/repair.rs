@@ -1,5 +1,6 @@
 //! Examines a layer that may be damaged, and mends what can be mended.
 
+use std::io::Read;
 use std::ops::ControlFlow;
 
 use jiff::Timestamp;
@@ -31,12 +32,13 @@ pub trait Repair {
     /// When the store cannot be read.
     fn lost(&mut self) -> Result<Vec<LostFile>, LayerError>;
 
-    /// Offers bytes that may be a lost piece. Says whether they are, and keeps them for the mending.
+    /// Offers bytes that may be a lost piece, as many as it has. Says whether they are, and keeps them for
+    /// the mending. What cannot be read to its end is none.
     ///
     /// # Errors
     ///
     /// When there is no room for them.
-    fn offer(&mut self, piece: &LostPiece, bytes: &[u8]) -> Result<bool, LayerError>;
+    fn offer(&mut self, piece: &LostPiece, content: &mut dyn Read) -> Result<bool, LayerError>;
 
     /// Mends what the last examination has found, with what was offered since.
     ///

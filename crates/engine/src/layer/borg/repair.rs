@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -181,7 +181,7 @@ impl Repair for BorgRepair {
                 (size <= borg::OBJECT_SIZE_MAX).then_some(LostPiece {
                     id: piece.id.0,
                     offset: piece.offset,
-                    size,
+                    size: size as u64,
                 })
             });
             Some(LostFile {
@@ -193,7 +193,7 @@ impl Repair for BorgRepair {
         Ok(lost.collect())
     }
 
-    fn offer(&mut self, piece: &LostPiece, bytes: &[u8]) -> Result<bool, Error> {
+    fn offer(&mut self, piece: &LostPiece, content: &mut dyn Read) -> Result<bool, Error> {
         let id = Id(piece.id);
         if self
             .pieces
@@ -202,7 +202,9 @@ impl Repair for BorgRepair {
         {
             return Ok(true);
         }
-        if !self.checker.is_piece(&id, bytes) {
+        let mut bytes = Vec::new();
+        // No piece that was named is larger than an object can be.
+        if content.read_to_end(&mut bytes).is_err() || !self.checker.is_piece(&id, &bytes) {
             return Ok(false);
         }
         let failed = |source| Error::Io {
@@ -217,7 +219,7 @@ impl Repair for BorgRepair {
                 sizes: Vec::new(),
             }),
         };
-        pieces.file.write_all(bytes).map_err(failed)?;
+        pieces.file.write_all(&bytes).map_err(failed)?;
         pieces.ids.insert(id);
         pieces.sizes.push(bytes.len());
         Ok(true)
