@@ -11,7 +11,7 @@ use jiff::{SignedDuration, ZonedDateTime};
 use serde::Serialize;
 
 use crate::drill::{DrillReport, drill};
-use crate::event::{Watch, chain};
+use crate::event::{PathRecord, ProblemRecord, Watch, chain};
 use crate::guard::Alarm;
 use crate::history::History;
 use crate::hook::{HookFault, Hooks};
@@ -24,7 +24,9 @@ use crate::report::{Outcome, Report};
 use crate::rolling::{self, Rolled};
 use crate::run::{record_failure, run};
 use crate::second_opinion::{OpinionReport, is_found, is_to_be_had, second_opinion};
+use crate::source::Reading;
 use crate::status::status;
+use crate::still::Still;
 use crate::turn::{Turn, Work};
 use crate::upkeep::{NotPruned, PruneReport, prune_backed_up};
 use crate::verify::{VerifyReport, verify};
@@ -185,10 +187,17 @@ impl Made {
     }
 }
 
-/// Makes a backup between its hooks. One that a hook forbids is a failure of its layers.
+/// Makes a backup between its hooks. One that a hook forbids is a failure of its layers, and so is one whose
+/// sources cannot be read as they are to be.
 fn make(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Made, Error> {
     let hooks = Hooks::new(&plan.layers, context);
     let mut made = Made::default();
+    let fails = |error| -> Result<Made, Error> {
+        hooks.after(Some(Outcome::Failed));
+        record_failure(&error, &plan.layers, context)?;
+        let _ = notify::notify(context);
+        Err(error)
+    };
     match hooks.before(watch) {
         Ok(None) => {}
         Ok(Some(wait)) => {
@@ -200,15 +209,20 @@ fn make(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Made, Err
             hooks.after(Some(Outcome::Stopped));
             return Err(Error::Stopped);
         }
-        Err(error) => {
-            hooks.after(Some(Outcome::Failed));
-            record_failure(&error, &plan.layers, context)?;
-            let _ = notify::notify(context);
-            return Err(error);
-        }
+        Err(error) => return fails(error),
+    }
+    let still = match Still::make(context.config, context.machine) {
+        Ok(still) => still,
+        Err(error) => return fails(error),
+    };
+    let mut plan = plan.clone();
+    // The plan was made from these very paths.
+    if let Ok(reading) = Reading::with(context.config, Some(&still)) {
+        plan.reading = reading;
     }
     made.ping = notify::run_begins(context);
-    let report = run(plan, context, watch);
+    let report = run(&plan, context, watch);
+    let ended = still.end();
     let outcome = report
         .as_ref()
         .map_or(Outcome::Failed, |report| report.outcome);
@@ -217,7 +231,17 @@ fn make(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Made, Err
         (made.pruned, made.not_pruned) = prune_backed_up(report, context, watch);
     }
     made.faults = hooks.after(Some(outcome));
-    made.report = Some(report?);
+    let mut report = report?;
+    if let Err(Error::FileSystemSnapshot { path, source }) = ended {
+        report.problems.add(ProblemRecord {
+            path: PathRecord::from(path.as_os_str().as_encoded_bytes()),
+            what: format!("its snapshot stays until the next run removes it: {source}"),
+        });
+        if report.outcome == Outcome::Good {
+            report.outcome = Outcome::Skipped;
+        }
+    }
+    made.report = Some(report);
     Ok(made)
 }
 

@@ -126,6 +126,14 @@ pub enum Error {
         /// What it said.
         reason: String,
     },
+    /// A source cannot be read as it was at one moment, or a snapshot for that not be removed.
+    #[error("cannot have a file-system snapshot for {}", path.display())]
+    FileSystemSnapshot {
+        /// Which path of a source, or which subvolume.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Another process is at the same work.
     #[error("another ravelin is at work: {holder}")]
     Busy {

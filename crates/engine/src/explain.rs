@@ -70,6 +70,8 @@ pub enum Code {
     AlreadyRunning,
     NoScheduler,
     HookRefused,
+    /// A snapshot of a file system cannot be made or removed.
+    FileSystemSnapshot,
     GuardAlarm,
     ConfigNotInLayer,
     Stopped,
@@ -80,7 +82,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of docs/errors.md.
-    pub const ALL: [Self; 58] = [
+    pub const ALL: [Self; 59] = [
         Self::ConfigMissing,
         Self::ConfigUnreadable,
         Self::ConfigOpen,
@@ -133,6 +135,7 @@ impl Code {
         Self::AlreadyRunning,
         Self::NoScheduler,
         Self::HookRefused,
+        Self::FileSystemSnapshot,
         Self::GuardAlarm,
         Self::ConfigNotInLayer,
         Self::Stopped,
@@ -421,6 +424,11 @@ impl Code {
                 "A program that the configuration names to be called before a backup did not allow it, so nothing was backed up.",
                 "See what it said. Exit code 0 lets the backup go on, 75 puts it off without an alarm.",
             ),
+            Self::FileSystemSnapshot => (
+                "file-system-snapshot",
+                "A source is to be read from a snapshot of its file system, and that cannot be made, or one that an earlier run left cannot be removed; nothing was backed up.",
+                "See the reason. Without `file-system-snapshot` in the source its files are read as they are; docs/guide/snapshots.md says what else there is.",
+            ),
             Self::GuardAlarm => (
                 "guard-alarm",
                 "In one run many files were gone, renamed or encrypted, which is what ransomware does, or a drive that is not mounted. Backups go on, but no old snapshot is removed from any layer, because those from before may be all that is left.",
@@ -570,6 +578,7 @@ pub fn explain(error: &Error) -> Explanation {
         Error::Store(error) => of_store(error),
         Error::FleetKey { .. } => (Code::FleetKey, None),
         Error::Hook { .. } => (Code::HookRefused, None),
+        Error::FileSystemSnapshot { .. } => (Code::FileSystemSnapshot, None),
         Error::NotInLayer { .. } => (Code::ConfigNotInLayer, None),
         Error::Guarded { .. } => (Code::GuardAlarm, Some(run(&["guard"]))),
         Error::Busy { .. } => (Code::AlreadyRunning, None),

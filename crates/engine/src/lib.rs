@@ -50,6 +50,7 @@ pub mod setup;
 mod source;
 mod standing;
 pub mod status;
+mod still;
 pub mod stock;
 mod surroundings;
 pub mod timeline;

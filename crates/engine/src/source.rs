@@ -5,21 +5,32 @@
 //! part of a source: a backup of itself would grow with every run. Nor are the files that hold
 //! passphrases: a key does not belong into what it opens, and less into another layer.
 //!
+//! A source may be read from snapshots of its file systems: then each path has the place where it is read
+//! ([`Still`]), and paths that are read from different ones do not lie in one another for the walk. What is
+//! mounted below them, and other subvolumes, are in no such snapshot; unless they are sources themselves they
+//! are named as not covered.
+//!
 //! The configuration is read too, at its own place, whatever the sources are: from any layer the
 //! whole strategy can be known again.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs::File;
+use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use tree::{BadPath, Entry, Options, Preset, Rule, Rules, Step, TreePath, Verdict};
+use tree::{
+    BadPath, Entry, EntryKind, Options, Preset, Problem, ProblemKind, Rule, Rules, Step, TreePath,
+    Verdict,
+};
 
 use crate::Config;
 use crate::config::Source;
 use crate::event::chain;
+use crate::still::{self, Still};
 
 /// What is read for the sources of a configuration.
 #[derive(Debug, Clone)]
@@ -27,6 +38,8 @@ pub struct Reading {
     sources: Vec<tree::Source>,
     /// What is never read, stores of layers and files with secrets, and why.
     never: Vec<(TreePath, String)>,
+    /// What is not read though somebody may think so.
+    not_covered: Vec<Arc<Problem>>,
 }
 
 /// Why a path of this machine is, or is not, in the backup.
@@ -62,31 +75,57 @@ impl Reading {
     ///
     /// [`BadPath`] of a path with a `..` in it.
     pub fn new(config: &Config) -> Result<Self, BadPath> {
+        Self::with(config, None)
+    }
+
+    /// The same with snapshots of file systems, where sources want them.
+    pub(crate) fn with(config: &Config, still: Option<&Still>) -> Result<Self, BadPath> {
         let stores = config.layers.iter().filter_map(|layer| {
             let because = format!("it is the store of layer `{}`", layer.name);
             Some((layer.local_store()?, because))
         });
         let secrets = config.secret_files().into_iter();
         let secrets = secrets.map(|(path, what)| (path, format!("it holds {what}")));
-        let never: Vec<(PathBuf, String)> = stores.chain(secrets).collect();
+        let stills = still.into_iter().flat_map(Still::folders);
+        let stills =
+            stills.map(|folder| (folder, "snapshots for backups are made there".to_owned()));
+        let never: Vec<(PathBuf, String)> = stores.chain(secrets).chain(stills).collect();
+        // What is read from one place, by the rules of one source.
+        let mut groups: Vec<(usize, Option<PathBuf>, Vec<PathBuf>)> = Vec::new();
+        for (index, source) in config.sources.iter().enumerate() {
+            for path in &source.paths {
+                let top = still.and_then(|still| still.top(index, path));
+                let is_it = |group: &&mut (usize, Option<PathBuf>, Vec<PathBuf>)| {
+                    group.0 == index && group.1 == top
+                };
+                match groups.iter_mut().find(is_it) {
+                    Some((.., paths)) => paths.push(path.clone()),
+                    None => groups.push((index, top, vec![path.clone()])),
+                }
+            }
+        }
         let mut named: HashSet<PathBuf> = HashSet::new();
         let mut sources = Vec::new();
-        for (index, source) in config.sources.iter().enumerate() {
-            let mut roots = source.paths.clone();
+        for (number, (index, top, paths)) in groups.iter().enumerate() {
+            let Some(source) = config.sources.get(*index) else {
+                continue;
+            };
+            let mut roots = paths.clone();
             roots.retain(|root| named.insert(root.clone()));
-            let others = config
-                .sources
+            let others = groups
                 .iter()
                 .enumerate()
-                .filter(|&(other, _)| other != index)
-                .flat_map(|(_, other)| &other.paths);
-            let inner = others.filter(|path| !source.paths.contains(path));
+                .filter(|&(other, _)| other != number)
+                .flat_map(|(_, (.., other))| other);
+            let inner = others.filter(|path| !paths.contains(path));
             let left_out: Vec<&Path> = never
                 .iter()
                 .map(|(path, _)| path.as_path())
                 .chain(inner.map(PathBuf::as_path))
                 .collect();
-            sources.push(tree_source(source, roots, &left_out)?);
+            let mut source = tree_source(source, roots, &left_out)?;
+            source.top.clone_from(top);
+            sources.push(source);
         }
         let never = never
             .into_iter()
@@ -94,9 +133,20 @@ impl Reading {
         let mut reading = Self {
             sources,
             never: never.collect::<Result<_, BadPath>>()?,
+            not_covered: Vec::new(),
         };
         reading.add_configuration(config)?;
         reading.add_sentinel(config)?;
+        for mount in still.iter().flat_map(|still| still.mounts(config)) {
+            let is_source = config
+                .sources
+                .iter()
+                .any(|source| source.paths.contains(&mount));
+            if !is_source && matches!(reading.explain(&mount)?, Why::Included { .. }) {
+                let problem = not_covered(TreePath::from_local(&mount)?);
+                reading.not_covered.push(Arc::new(problem));
+            }
+        }
         Ok(reading)
     }
 
@@ -152,6 +202,9 @@ impl Reading {
             take,
             going: true,
         };
+        for problem in &self.not_covered {
+            pass.going = pass.going && (pass.take)(Step::Problem(Arc::clone(problem)));
+        }
         while pass.going && !pass.waiting.is_empty() {
             pass.read_next(wants)?;
         }
@@ -249,6 +302,21 @@ fn hindrance(path: &Path, at: TreePath) -> Option<Why> {
     Some(Why::Unreadable { at, because })
 }
 
+/// What a snapshot has not: behind an empty folder of this number another subvolume stands.
+fn missing(entry: &Entry) -> Option<Problem> {
+    let is_place = entry.inode == still::PLACE_INODE && entry.kind == EntryKind::Directory;
+    is_place.then(|| not_covered(entry.path.clone()))
+}
+
+fn not_covered(path: TreePath) -> Problem {
+    let source = io::Error::other(
+        "it is not in the snapshot of the file system: name it in `paths`, too, or exclude it",
+    );
+    let action = "read what is below";
+    let what = ProblemKind::Io { action, source };
+    Problem { path, what }
+}
+
 /// Roots of one source that are read together.
 struct Stretch {
     first: TreePath,
@@ -285,7 +353,14 @@ impl Pass<'_> {
             {
                 bad = self.read_next(wants);
             }
+            let missing = match &step {
+                Step::Entry { entry, .. } if stretch.source.top.is_some() => missing(entry),
+                _ => None,
+            };
             self.going = self.going && bad.is_ok() && (self.take)(step);
+            if let Some(problem) = missing.filter(|_| !stretch.source.one_file_system) {
+                self.going = self.going && (self.take)(Step::Problem(Arc::new(problem)));
+            }
             if self.going {
                 ControlFlow::Continue(())
             } else {

@@ -26,6 +26,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("gnome-keyring-daemon", "gnome-keyring"),
     ("gpg", "gnupg"),
     ("lsattr", "e2fsprogs"),
+    ("mkfs.btrfs", "btrfs-progs"),
     ("mkfs.ext4", "e2fsprogs"),
     ("objdump", "binutils"),
     ("openssl", "openssl"),

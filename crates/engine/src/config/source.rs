@@ -33,6 +33,8 @@ pub struct Source {
     pub exclude_no_dump: bool,
     /// Do not leave the file systems that the paths stand on.
     pub one_file_system: bool,
+    /// The paths are read from snapshots of their file systems, which are btrfs.
+    pub file_system_snapshot: bool,
 }
 
 /// A command whose output is backed up as a file.
@@ -121,6 +123,17 @@ fn read_one(section: Section<'_>, places: &Places) -> Source {
     if let Some(bytes) = exclude_larger {
         section.settled("exclude-larger", format!("{bytes} B"));
     }
+    let file_system_snapshot = match section.string("file-system-snapshot") {
+        None => false,
+        Some("btrfs") => true,
+        Some(word) => {
+            section.unknown_word("file-system-snapshot", word, ["btrfs"].into_iter());
+            false
+        }
+    };
+    if file_system_snapshot {
+        section.settled("file-system-snapshot", "btrfs");
+    }
     let source = Source {
         name,
         paths,
@@ -132,6 +145,7 @@ fn read_one(section: Section<'_>, places: &Places) -> Source {
         exclude_caches: section.flag("exclude-caches", true),
         exclude_no_dump: section.flag("exclude-no-dump", false),
         one_file_system: section.flag("one-file-system", false),
+        file_system_snapshot,
     };
     section.end(&[]);
     source
@@ -176,6 +190,7 @@ fn read_command(section: Section<'_>, name: Option<String>, places: &Places) -> 
         exclude_caches: false,
         exclude_no_dump: false,
         one_file_system: false,
+        file_system_snapshot: false,
     }
 }
 

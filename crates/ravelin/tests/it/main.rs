@@ -41,6 +41,7 @@ mod scheduling;
 mod schema;
 mod second_opinion;
 mod ssh;
+mod still;
 mod stock_borg;
 mod stores;
 mod stumbling;

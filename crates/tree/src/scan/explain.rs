@@ -66,7 +66,7 @@ pub fn explain(source: &Source, path: &Path) -> Result<Verdict, BadPath> {
     let local = TreePath::from_local(path)?;
     let mut roots = Vec::new();
     for root in &source.roots {
-        let root = Root::new(root)?;
+        let root = Root::new(root, source.top.as_deref())?;
         if root.base.is_absolute() == path.is_absolute()
             && let Some(way) = way(&root, &local)
         {
@@ -86,7 +86,7 @@ pub fn explain(source: &Source, path: &Path) -> Result<Verdict, BadPath> {
         let descent = Descent {
             source,
             roots: &roots,
-            prefix: root.rule_prefix(),
+            prefix: root.rule_prefix.clone(),
         };
         match descent.go(root, way) {
             Outcome::Final(verdict) => return Ok(verdict),
@@ -101,7 +101,7 @@ pub fn explain(source: &Source, path: &Path) -> Result<Verdict, BadPath> {
 
 /// The names that lead from a root to a path below it.
 fn way(root: &Root, local: &TreePath) -> Option<Vec<CString>> {
-    let mut start = root.rule_prefix();
+    let mut start = root.rule_prefix.clone();
     start.extend_from_slice(root.path.as_bytes());
     let start = TreePath::new(start).ok()?;
     if !local.starts_with(&start) {

@@ -23,6 +23,9 @@ pub struct Source {
     ///
     /// Their stored paths must not overlap unless their places on this machine do.
     pub roots: Vec<PathBuf>,
+    /// A folder that stands for `/`, as a copy of the file system of an earlier moment: the roots are
+    /// looked for below it, and all that is said of paths is said of those that the roots have.
+    pub top: Option<PathBuf>,
     /// Which paths are left out. Roots are judged like all others.
     pub rules: Rules,
     /// A folder that holds an entry of one of these names is left out.
@@ -96,38 +99,36 @@ pub(super) struct Root {
     pub(super) path: TreePath,
     /// The folder that stored paths are relative to.
     pub(super) base: PathBuf,
+    /// What stands before stored paths to make the paths that rules are about: nothing, or the
+    /// base with a slash behind it, without one in front.
+    pub(super) rule_prefix: Vec<u8>,
 }
 
 impl Root {
-    /// Takes one of [`Source::roots`].
+    /// Takes one of [`Source::roots`], with [`Source::top`].
     ///
     /// # Errors
     ///
     /// [`BadPath`] when the stored path would have a `..` in it.
-    pub(super) fn new(path: &Path) -> Result<Self, BadPath> {
+    pub(super) fn new(path: &Path, top: Option<&Path>) -> Result<Self, BadPath> {
         let bytes = path.as_os_str().as_bytes();
         let (base, stored) = match bytes.windows(3).position(|part| part == b"/./") {
             Some(at) => bytes.split_at(at + 1),
             None if path.is_absolute() => (b"/".as_slice(), bytes),
             None => (b".".as_slice(), bytes),
         };
-        Ok(Self {
-            path: TreePath::from_local(Path::new(OsStr::from_bytes(stored)))?,
-            base: OsStr::from_bytes(base).into(),
-        })
-    }
-
-    /// What stands before stored paths to make the paths that rules are about: nothing, or the
-    /// base with a slash behind it, without one in front.
-    pub(super) fn rule_prefix(&self) -> Vec<u8> {
-        let mut prefix = Vec::new();
-        for component in self.base.as_os_str().as_bytes().split(|&byte| byte == b'/') {
+        let mut rule_prefix = Vec::new();
+        for component in base.split(|&byte| byte == b'/') {
             if !matches!(component, b"" | b".") {
-                prefix.extend_from_slice(component);
-                prefix.push(b'/');
+                rule_prefix.extend_from_slice(component);
+                rule_prefix.push(b'/');
             }
         }
-        prefix
+        Ok(Self {
+            path: TreePath::from_local(Path::new(OsStr::from_bytes(stored)))?,
+            base: top.map_or_else(|| OsStr::from_bytes(base).into(), Path::to_owned),
+            rule_prefix,
+        })
     }
 }
 
@@ -336,12 +337,12 @@ mod tests {
             ("/", "/", "", ""),
             ("/srv/./", "/srv/", "", "srv/"),
         ] {
-            let root = Root::new(Path::new(path)).unwrap();
+            let root = Root::new(Path::new(path), None).unwrap();
             assert_eq!(root.base, Path::new(base), "{path}");
             assert_eq!(root.path.as_bytes(), stored.as_bytes(), "{path}");
-            assert_eq!(root.rule_prefix(), prefix.as_bytes(), "{path}");
+            assert_eq!(root.rule_prefix, prefix.as_bytes(), "{path}");
         }
-        assert_eq!(Root::new(Path::new("/a/../b")), Err(BadPath::Climbs));
-        assert!(Root::new(Path::new("../a/./b")).is_ok());
+        assert_eq!(Root::new(Path::new("/a/../b"), None), Err(BadPath::Climbs));
+        assert!(Root::new(Path::new("../a/./b"), None).is_ok());
     }
 }

@@ -147,7 +147,7 @@ impl<'a> Walk<'a> {
     pub(crate) fn new(source: &'a Source, limits: Limits) -> Result<Self, BadPath> {
         let roots = source.roots.iter();
         let mut roots = roots
-            .map(|root| Ok((Arc::new(Root::new(root)?), false)))
+            .map(|root| Ok((Arc::new(Root::new(root, source.top.as_deref())?), false)))
             .collect::<Result<Vec<_>, _>>()?;
         roots.sort_unstable();
         roots.dedup();
@@ -199,7 +199,7 @@ impl<'a> Walk<'a> {
             Err(error) => return self.fail(root.path.clone(), missing(error)),
         };
         let start = Arc::new(Start {
-            rule_prefix: root.rule_prefix(),
+            rule_prefix: root.rule_prefix.clone(),
             parent: Arc::new(parent),
             path: root.path.clone(),
         });

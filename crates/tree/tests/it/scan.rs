@@ -51,6 +51,28 @@ fn paths(source: &Source, below: &Path) -> Vec<String> {
 }
 
 #[test]
+fn a_folder_that_stands_for_the_root_is_seen_by_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let top = folder.path().join("copy");
+    for file in ["data/docs/a", "data/docs/b.o", "data/else", "c"] {
+        let file = top.join(file);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "x").unwrap();
+    }
+    let mut source = source(&[Path::new("/data/docs"), Path::new("/c")]);
+    source.top = Some(top);
+    // Rules are about the paths that the roots have.
+    source.rules.add("- sh:/data/docs/*.o").unwrap();
+    let found = entries(&source);
+    let found: Vec<String> = found.iter().map(|entry| entry.path.to_string()).collect();
+    assert_eq!(found, ["c", "data/docs", "data/docs/a"]);
+    let why = |path: &str| explain(&source, Path::new(path)).unwrap();
+    assert!(matches!(why("/data/docs/a"), Verdict::Included { .. }));
+    assert!(matches!(why("/data/docs/b.o"), Verdict::Omitted { .. }));
+    assert!(matches!(why("/data/else"), Verdict::NotInRoots));
+}
+
+#[test]
 fn everything_that_the_system_says_is_found() {
     let tree = Tree::every_kind(1);
     let found = entries(&source(&[tree.path()]));
