@@ -438,7 +438,7 @@ pub(super) fn secret(
         let allowed = keys.map(str::to_owned).to_vec();
         section.mistake(key, Fault::NotExactlyOne { allowed });
     }
-    table.end(&[]);
+    table.end_of_secret(&[]);
     let reference = [keyring, command, file, env, credential]
         .into_iter()
         .flatten()

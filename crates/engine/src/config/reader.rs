@@ -341,9 +341,43 @@ impl<'r> Section<'r> {
         sections
     }
 
-    /// Ends the reading of this table: keys that nobody asked for are mistakes. Keys of
-    /// `elsewhere` are known, but belong to layers of the kind that stands beside them.
+    /// Records what a key says that has no other value in effect than what is written. Of an address only
+    /// the kind: it may hold a password or a token.
+    fn settle_rest(&self, key: &'static str, item: &Item) {
+        let path = self.key(key);
+        let settings = self.reader.settings.borrow();
+        let is_settled = settings.iter().any(|setting| setting.key == path);
+        drop(settings);
+        let shown = match item {
+            _ if is_settled => return,
+            Item::Value(Value::String(text)) => match text.value().split_once("://") {
+                Some((kind, _)) => Value::from(format!("{kind}://***")),
+                None => Value::from(text.value().as_str()),
+            },
+            Item::Value(Value::Array(list)) if list.iter().any(Value::is_inline_table) => return,
+            // Tables are read key by key.
+            Item::Value(Value::InlineTable(_)) => return,
+            Item::Value(value) => value.clone(),
+            _ => return,
+        };
+        self.settled(key, shown);
+    }
+
+    /// Ends the reading of this table: keys that nobody asked for are mistakes, and what those that were
+    /// asked for say is recorded. Keys of `elsewhere` are known, but belong to layers of the kind that
+    /// stands beside them.
     pub(super) fn end(self, elsewhere: &[(&'static str, &'static str)]) {
+        for (key, item) in self.table.iter() {
+            let asked = self.asked.borrow();
+            if let Some(&key) = asked.iter().find(|&&known| known == key) {
+                self.settle_rest(key, item);
+            }
+        }
+        self.end_of_secret(elsewhere);
+    }
+
+    /// The same of a table that says where a secret is: it is one value.
+    pub(super) fn end_of_secret(self, elsewhere: &[(&'static str, &'static str)]) {
         let asked = self.asked.borrow();
         for (key, _) in self.table.iter() {
             if asked.contains(&key) {

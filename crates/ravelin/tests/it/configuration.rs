@@ -100,6 +100,56 @@ layer.disk.lock-wait = "1 s"  # default
 }
 
 #[test]
+fn every_key_that_is_set_is_shown_with_its_line_and_no_token() {
+    let bench = Bench::new();
+    let text = "[[source]]
+name = \"shop\"
+command = [\"pg_dump\", \"shop\"]
+
+[layer.offsite]
+kind = \"duplicity\"
+store = \"/mnt/offsite\"
+passphrase = { command = \"pass show offsite\" }
+full-every = \"30 days\"
+
+[[notify]]
+on = [\"failure\"]
+webhook = \"https://example.org/hook/TOKEN\"
+
+[[notify]]
+chat = { file = \"/etc/chat\" }
+
+[[hook]]
+on = \"before\"
+command = \"systemctl stop shop\"
+";
+    bench.file(".config/ravelin/ravelin.toml", text);
+    let shown = bench.ravelin(["config", "show"]).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    for line in [
+        "source[1].name = \"shop\"  # line 2",
+        "source[1].command = [\"pg_dump\", \"shop\"]  # line 3",
+        "layer.offsite.full-every = \"30 days\"  # line 9",
+        "notify[1].on = [\"failure\"]  # line 12",
+        "notify[1].webhook = \"https://***\"  # line 13",
+        "notify[2].chat = { file = \"/etc/chat\" }  # line 16",
+        "hook[1].command = \"systemctl stop shop\"  # line 20",
+    ] {
+        assert!(shown.contains(line), "{line} is not in\n{shown}");
+    }
+    assert!(!shown.contains("TOKEN"), "{shown}");
+    // Each key once.
+    let mut keys: Vec<&str> = shown
+        .lines()
+        .filter_map(|line| line.split(" = ").next())
+        .collect();
+    let all = keys.len();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), all, "{shown}");
+}
+
+#[test]
 fn another_file_can_be_named_by_flag_or_variable() {
     let bench = Bench::new();
     let file = bench.file("other.toml", MINIMAL);
