@@ -3,6 +3,7 @@
 //! Everything is read from the store: the archive directory is not asked, since it is not what a
 //! restore on a new machine would have.
 
+use std::collections::HashSet;
 use std::io::{self, BufReader, Read};
 use std::ops::ControlFlow;
 
@@ -15,6 +16,7 @@ use crate::manifest::{Hash, Manifest};
 use crate::restore::{Checker, Proof};
 use crate::snapshot::Item;
 use crate::tar::TarReader;
+use crate::time::SetTime;
 
 /// How deep a verification goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub struct Verification {
     pub read_bytes: u64,
     /// What is wrong; empty when all is well.
     pub findings: Vec<Error>,
+    /// Volumes that are missing or damaged: of which set, and which number.
+    pub volumes: Vec<(SetTime, u32)>,
     /// Objects that cannot be restored as they were backed up.
     pub objects: Vec<String>,
     /// Volumes whose manifest has no hash for them.
@@ -103,6 +107,44 @@ impl Archive {
     }
 }
 
+impl Archive {
+    /// The files of which content stands in a volume of the last of these sets, as far as the manifest and
+    /// the signatures tell: those in the range of the volume that the set brought or changed.
+    ///
+    /// # Errors
+    ///
+    /// When the manifest or the signatures cannot be read.
+    pub fn files_in_volume(&self, sets: &[BackupSet], number: u32) -> Result<Vec<Entry>, Error> {
+        let Some(last) = sets.last() else {
+            return Ok(Vec::new());
+        };
+        let manifest = self.manifest(last)?;
+        let Some(volume) = manifest.volume(number) else {
+            return Ok(Vec::new());
+        };
+        let range = &volume.start.path..=&volume.end.path;
+        // The list of changes is not in every manifest; a full set brought everything.
+        let changed: Option<HashSet<&[u8]>> = manifest
+            .files
+            .as_ref()
+            .filter(|_| sets.len() > 1)
+            .map(|files| files.iter().map(|file| file.path.as_slice()).collect());
+        let mut found = Vec::new();
+        for listed in self.listing(sets)? {
+            let entry = listed?.entry;
+            let is_brought = || {
+                changed
+                    .as_ref()
+                    .is_none_or(|changed| changed.contains(entry.path.as_bytes()))
+            };
+            if entry.is_file() && range.contains(&&entry.path) && is_brought() {
+                found.push(entry);
+            }
+        }
+        Ok(found)
+    }
+}
+
 struct Run<'a> {
     archive: &'a Archive,
     depth: Depth,
@@ -155,6 +197,7 @@ impl Run<'_> {
             }
         };
         for number in set.missing(&manifest).missing {
+            self.result.volumes.push((set.end(), number));
             self.result.findings.push(Error::VolumeMissing {
                 number,
                 set: set.kind,
@@ -164,7 +207,12 @@ impl Run<'_> {
             let hash = volume.hash();
             self.result.unverified += u64::from(hash.is_none());
             if let Some(file) = set.volumes.get(&volume.number) {
-                self.file(file, hash)?;
+                let before = self.result.findings.len();
+                let going = self.file(file, hash);
+                if self.result.findings.len() > before {
+                    self.result.volumes.push((set.end(), volume.number));
+                }
+                going?;
             }
         }
         match &set.signatures {

@@ -347,6 +347,9 @@ pub fn open_damaged(
             folder: Some(folder),
             ..
         } => drop::open_damaged(layer, folder, write, machine),
+        config::Kind::Duplicity(settings) if layer.is_runnable() => {
+            duplicity::open_damaged(layer, settings, machine)
+        }
         _ => Err(Error::Unsupported {
             what: "be repaired",
         }),

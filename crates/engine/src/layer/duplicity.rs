@@ -7,10 +7,12 @@
 //! in it are those of all layers.
 
 mod intake;
+mod repair;
 mod upkeep;
 
 use std::io::Read;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +46,8 @@ struct DuplicityLayer {
     full_every: Option<Duration>,
     synthetic_full: bool,
     clock: crate::Clock,
+    /// Where it is remembered that a chain is not to be gone on with.
+    given_up: PathBuf,
     /// What was deleted since the layer was opened.
     freed_bytes: u64,
 }
@@ -55,6 +59,25 @@ pub(super) fn open(
     access: Access,
     machine: &Machine,
 ) -> Result<Box<dyn Layer>, Error> {
+    Ok(Box::new(reach(layer, settings, access, machine)?))
+}
+
+/// Opens an archive that may be damaged.
+pub(super) fn open_damaged(
+    layer: &config::Layer,
+    settings: &config::Duplicity,
+    machine: &Machine,
+) -> Result<Box<dyn crate::upkeep::Repair>, Error> {
+    let reached = reach(layer, settings, Access::Read, machine)?;
+    Ok(Box::new(repair::DuplicityRepair::new(reached)))
+}
+
+fn reach(
+    layer: &config::Layer,
+    settings: &config::Duplicity,
+    access: Access,
+    machine: &Machine,
+) -> Result<DuplicityLayer, Error> {
     let store = place::open(layer, access, machine)?;
     let passphrase = match &layer.passphrase {
         Some(reference) => Some(Passphrase::new(machine.keeper().fetch(reference)?.expose())),
@@ -105,14 +128,19 @@ pub(super) fn open(
         }
         collection = archive.collection(now)?;
     }
-    Ok(Box::new(DuplicityLayer {
+    Ok(DuplicityLayer {
         archive,
         collection,
         full_every: settings.full_every,
         synthetic_full: settings.synthetic_full,
         clock: Arc::clone(&machine.clock),
+        given_up: machine
+            .places
+            .state
+            .join(cache_name(layer))
+            .with_extension("given-up"),
         freed_bytes: 0,
-    }))
+    })
 }
 
 /// Smallest volume that makes sense: a tenth of what duplicity accepts.
@@ -143,6 +171,13 @@ impl DuplicityLayer {
         })
     }
 
+    /// Whether a repair has found that nothing more should stand on the chain that grows.
+    fn is_given_up(&self) -> bool {
+        let chain = self.collection.active().map(duplicity::Chain::start);
+        let given_up = std::fs::read_to_string(&self.given_up).ok();
+        given_up.is_some_and(|given_up| chain.is_some_and(|chain| chain.to_string() == given_up))
+    }
+
     /// What kind of set is due.
     fn wanted(&self, now: SetTime) -> Wanted {
         let last_full = self
@@ -157,6 +192,7 @@ impl DuplicityLayer {
         };
         match (last_full, self.full_every) {
             (Some(last), Some(every)) if is_old(last, every) => Wanted::Full,
+            _ if self.is_given_up() => Wanted::Full,
             _ => Wanted::Increment,
         }
     }
@@ -292,7 +328,8 @@ impl Layer for DuplicityLayer {
         let now = SetTime::new(new.time);
         let mut wanted = self.wanted(now);
         let mut damaged = Vec::new();
-        if wanted == Wanted::Full && self.synthetic_full {
+        // A full backup out of what is damaged would be damaged, too.
+        if wanted == Wanted::Full && self.synthetic_full && !self.is_given_up() {
             let (phase, mut done) = ("putting a full backup together", 0);
             let made = self.archive.synthesize(now, &mut |bytes| {
                 done += bytes;

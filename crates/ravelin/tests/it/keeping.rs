@@ -207,6 +207,148 @@ fn damage_is_named_by_snapshot_and_file_and_mended() {
         .success();
 }
 
+/// What a repair of a layer finds.
+fn repaired(bench: &Bench, words: &[&str]) -> serde_json::Value {
+    let words = [&["repair", "--data", "--json"], words].concat();
+    let output = bench.ravelin(words).output().unwrap();
+    let output = String::from_utf8(output.stdout).unwrap();
+    serde_json::from_str(output.lines().last().unwrap()).unwrap()
+}
+
+#[test]
+fn a_drop_folder_gets_its_lost_copies_back_from_the_file_here_or_from_another_layer() {
+    let drop = "\n[layer.drop]\nkind = \"drop\"\nstore = \"~/store\"\nfolder = \"~/source\"\n";
+    let bench = bench(drop);
+    let live = bench.home().join("source/noise");
+    let kept = || {
+        let mut kept = files_below(&bench.home().join("store/.ravelin-drop/kept"));
+        kept.retain(|path| fs::metadata(path).unwrap().len() == 400_000);
+        kept
+    };
+    let noise = testkit::Random::new(9).noise(400_000);
+    fs::write(&live, &noise).unwrap();
+    bench.ravelin(["backup"]).assert().success();
+    let [copy] = &kept()[..] else {
+        panic!("{:?}", kept());
+    };
+    // The plain file is gone, too: somebody works at the store.
+    let spoil = |at: usize| {
+        for path in [copy.clone(), bench.home().join("store/noise")] {
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[at] ^= 1;
+            fs::write(&path, bytes).unwrap();
+        }
+    };
+    spoil(7);
+    let found = repaired(&bench, &["drop", "--dry-run"]);
+    assert_eq!(found["healed"][0]["from"], "live", "{found}");
+    assert!(fs::read(copy).unwrap() != noise);
+    bench
+        .ravelin(["repair", "drop", "--data"])
+        .assert()
+        .success()
+        .stderr_eq(snapbox::str![[r#"
+the copy of noise of [..] is damaged
+...
+[HOME_IN_SNAPSHOTS]/source/noise: 400 kB that is lost here is in the file on this machine
+1 copies were put back that were found elsewhere
+...
+"#]]);
+    assert!(fs::read(copy).unwrap() == noise);
+
+    // Then it is another one, and the first layer has what it was.
+    fs::write(&live, testkit::Random::new(10).noise(1000)).unwrap();
+    spoil(8);
+    let found = repaired(&bench, &["drop"]);
+    assert_eq!(
+        found["healed"][0]["from"]["layer"]["layer"], "disk",
+        "{found}"
+    );
+    assert!(fs::read(copy).unwrap() == noise);
+    let again = repaired(&bench, &["drop", "--dry-run"]);
+    assert_eq!(again["findings"], serde_json::json!([]), "{again}");
+}
+
+#[test]
+fn after_a_repair_nothing_more_stands_on_a_chain_of_duplicity_that_is_damaged() {
+    let second = "\n[layer.second]\nkind = \"duplicity\"\nstore = \"~/second\"\n\
+                  passphrase = { file = \"~/passphrase\" }\n";
+    let bench = bench(second);
+    let live = bench.home().join("source/noise");
+    let names = || {
+        let files = files_below(&bench.home().join("second"));
+        let names = files
+            .iter()
+            .map(|path| path.file_name().unwrap().to_owned());
+        let names = names.map(|name| name.into_string().unwrap());
+        names.collect::<Vec<String>>()
+    };
+    let full = || {
+        let names = names().into_iter();
+        let full =
+            names.filter(|name| name.starts_with("duplicity-full.") && name.contains(".vol1."));
+        full.count()
+    };
+    bench.ravelin(["backup"]).assert().success();
+    fs::write(&live, testkit::Random::new(9).noise(50_000)).unwrap();
+    bench.ravelin(["backup"]).assert().success();
+    fs::write(bench.home().join("source/later"), "later").unwrap();
+    bench.ravelin(["backup"]).assert().success();
+    assert_eq!(
+        repaired(&bench, &["second"])["actions"],
+        serde_json::json!([])
+    );
+    let mut sets: Vec<String> = names();
+    sets.retain(|name| name.starts_with("duplicity-inc.") && name.contains(".vol1."));
+    sets.sort();
+    let volume = bench.home().join("second").join(&sets[0]);
+    let mut bytes = fs::read(&volume).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&volume, bytes).unwrap();
+
+    let found = repaired(&bench, &["second", "--dry-run"]);
+    let hurt = found["hurt"].as_array().unwrap();
+    assert_eq!(hurt.len(), 2, "{found}");
+    let files = hurt[0]["files"].as_array().unwrap();
+    let path = files[0]["path"].as_str().unwrap();
+    assert!(
+        files.len() == 1 && path.ends_with("source/noise"),
+        "{found}"
+    );
+    assert!(
+        hurt[1]["what"]
+            .as_str()
+            .unwrap()
+            .starts_with("it stands on "),
+        "{found}"
+    );
+    bench.ravelin(["backup"]).assert().success();
+    assert_eq!(full(), 1, "nothing was asked for yet");
+    bench
+        .ravelin(["repair", "second", "--data"])
+        .assert()
+        .success()
+        .stderr_eq(snapbox::str![[r#"
+...
+[..]: volume 1 is lost; it had some or all of these files
+  [HOME_IN_SNAPSHOTS]/source/noise: 50 kB are missing
+[..]: it stands on [..]
+[..]: it stands on [..]
+the next backup begins a new chain, from the files themselves
+
+"#]]);
+    bench.ravelin(["backup"]).assert().success();
+    assert_eq!(full(), 2);
+    // Once.
+    bench.ravelin(["backup"]).assert().success();
+    assert_eq!(full(), 2);
+    assert_eq!(
+        repaired(&bench, &["second"])["actions"],
+        serde_json::json!([])
+    );
+}
+
 /// Spoils the segment that is the largest, in many places.
 fn spoil(bench: &Bench) {
     let mut segments = files_below(&repository(bench).join("data/0"));
