@@ -69,6 +69,16 @@ impl Totals {
         self.nfiles += 1;
     }
 
+    /// Counts what others have counted.
+    pub(crate) fn add(&mut self, others: &Self) {
+        self.size += others.size;
+        self.csize += others.csize;
+        self.nfiles += others.nfiles;
+        self.size_parts += others.size_parts;
+        self.csize_parts += others.csize_parts;
+        self.nfiles_parts += others.nfiles_parts;
+    }
+
     /// Counts so many parts of a file, and the chunks of all of them.
     pub(crate) fn add_parts(&mut self, chunks: &[ChunkRef], parts: u64) {
         let (size, csize) = sizes(chunks);

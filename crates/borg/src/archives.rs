@@ -505,19 +505,47 @@ impl Archives {
         index: &mut ChunkIndex,
     ) -> Result<Id, Error> {
         let id = self.key.id_hash(plain);
-        if index.add_reference(&id, Some(plain.len()))? {
-            let mut objects = [Object::new()];
-            for object in &mut objects {
-                sealer.pack(plain, compressor, object)?;
-            }
-            sealer.seal_many(&mut objects)?;
-            for object in &mut objects {
-                index.set_csize(&id, object.stored().len());
-                frame_put(object.entry_mut(), &id);
-                self.put(object.entry_mut())?;
+        self.store_as(&[id], &[plain], sealer, compressor, index)?;
+        Ok(id)
+    }
+
+    /// The same for several chunks, whose ids are computed at once.
+    pub(crate) fn store_many(
+        &mut self,
+        plains: &[&[u8]],
+        sealer: &Sealer,
+        compressor: &mut Compressor,
+        index: &mut ChunkIndex,
+    ) -> Result<Vec<Id>, Error> {
+        let ids = self.key.id_hash_many(plains.iter().copied());
+        self.store_as(&ids, plains, sealer, compressor, index)?;
+        Ok(ids)
+    }
+
+    fn store_as(
+        &mut self,
+        ids: &[Id],
+        plains: &[&[u8]],
+        sealer: &Sealer,
+        compressor: &mut Compressor,
+        index: &mut ChunkIndex,
+    ) -> Result<(), Error> {
+        let (mut new, mut objects) = (Vec::new(), Vec::new());
+        for (id, plain) in ids.iter().zip(plains) {
+            if index.add_reference(id, Some(plain.len()))? {
+                let mut object = Object::new();
+                sealer.pack(plain, compressor, &mut object)?;
+                new.push(id);
+                objects.push(object);
             }
         }
-        Ok(id)
+        sealer.seal_many(&mut objects)?;
+        for (id, object) in new.into_iter().zip(&mut objects) {
+            index.set_csize(id, object.stored().len());
+            frame_put(object.entry_mut(), id);
+            self.put(object.entry_mut())?;
+        }
+        Ok(())
     }
 
     /// Writes the manifest and commits everything. From then on it counts.

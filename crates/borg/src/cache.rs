@@ -57,6 +57,8 @@ pub(crate) struct Cache {
     /// The name of the file that they stand in, and how many runs they are remembered.
     files_name: String,
     files_runs: u64,
+    /// The digests of what stands in that file, where that is known.
+    files_digests: Option<Digests>,
     /// Whether that file was there, and is not as it was written.
     files_damaged: bool,
     /// Held until the end.
@@ -125,6 +127,7 @@ impl Cache {
             files: Arc::default(),
             files_name: FILES.into(),
             files_runs: FilesMemory::default().runs,
+            files_digests: None,
             files_damaged: false,
             path,
             config,
@@ -154,8 +157,12 @@ impl Cache {
         self.chunks.take().unwrap_or_default()
     }
 
-    /// Reads what the last backups saw.
-    pub(crate) fn load_files(&mut self, memory: &FilesMemory) -> Arc<FilesCache> {
+    /// Reads what the last backups saw; `index` says which chunks are there.
+    pub(crate) fn load_files(
+        &mut self,
+        memory: &FilesMemory,
+        index: &ChunkIndex,
+    ) -> Arc<FilesCache> {
         if let Some(suffix) = &memory.suffix {
             self.files_name = format!("{FILES}.{suffix}");
         }
@@ -165,10 +172,14 @@ impl Cache {
         }
         let bytes = fs::read(self.path.join(&self.files_name)).unwrap_or_default();
         if let Some(expected) = expected(&self.config, &self.files_name) {
-            let is_whole = expected.allows(&Digests::of(&self.files_name, &bytes, None));
-            let files = is_whole.then(|| FilesCache::read(&bytes).ok()).flatten();
+            let digests = Digests::of(&self.files_name, &bytes, None);
+            let read = || FilesCache::read(&bytes).ok();
+            let files = expected.allows(&digests).then(read).flatten();
+            self.files_digests = files.is_some().then_some(digests);
             self.files_damaged = files.is_none();
-            self.files = Arc::new(files.unwrap_or_default());
+            let mut files = files.unwrap_or_default();
+            files.trust(index);
+            self.files = Arc::new(files);
         }
         Arc::clone(&self.files)
     }
@@ -220,8 +231,12 @@ impl Cache {
     fn write_files(&mut self, fresh: &FreshFiles) -> io::Result<()> {
         let name = &self.files_name;
         let bytes = self.files.write(fresh, self.files_runs);
-        save_file::write(&self.path.join(name), &bytes)?;
         let digests = Digests::of(name, &bytes, None);
+        // Nothing is to be written when all files were there again as they had been.
+        if self.files_digests != Some(digests) {
+            save_file::write(&self.path.join(name), &bytes)?;
+            self.files_digests = Some(digests);
+        }
         self.config.set("integrity", name, &digests.to_json());
         Ok(())
     }

@@ -11,6 +11,10 @@ use crate::hash_index::{HashIndex, VALUE_MAX};
 use crate::integrity::Digests;
 use crate::{Error, Id};
 
+/// Who has many chunks to look up [warms](ChunkIndex::warm) the index for so many at a time: they fit into
+/// the processor's nearest cache.
+pub(crate) const LOOKUPS: usize = 128;
+
 /// Reference counts and sizes of all chunks that the archives of a repository use.
 #[derive(Default)]
 pub(crate) struct ChunkIndex {
@@ -52,6 +56,11 @@ impl From<HashIndex<3>> for ChunkIndex {
 impl ChunkIndex {
     pub(crate) fn get(&self, id: &Id) -> Option<ChunkEntry> {
         self.table.get(id).map(ChunkEntry::from)
+    }
+
+    /// Prepares to look chunks up; see [`HashIndex::warm`].
+    pub(crate) fn warm(&self, ids: &[Id]) {
+        self.table.warm(ids);
     }
 
     /// Whether it is used, and there.
@@ -120,6 +129,21 @@ impl ChunkIndex {
         if !known {
             self.table.insert(id, [count, size, csize]);
         }
+    }
+
+    /// Counts one use more of a known chunk, and gives what is known about it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ChunkUnknown`].
+    pub(crate) fn use_known(&mut self, id: &Id) -> Result<ChunkEntry, Error> {
+        let mut entry = None;
+        self.table.update(id, |value| {
+            let [references, ..] = value;
+            *references = references.saturating_add(1).min(VALUE_MAX);
+            entry = Some(ChunkEntry::from(*value));
+        });
+        entry.ok_or(Error::ChunkUnknown { id: *id })
     }
 
     /// Writes it; see [`HashIndex::save`].

@@ -9,14 +9,17 @@
 //! [`SETTLED_AGE`] old as the run began: no clock of a file server is off by as much and ticks so
 //! slowly. So the largest and only new file of last year is not read again every day.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Range;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tree::{Entry, Time};
 
+use crate::chunk_index::{ChunkIndex, LOOKUPS};
 use crate::id_map::IdMap;
+use crate::key::IdHasher;
 use crate::msgpack::{Malformed, Reader, Writer};
 use crate::{Id, Key};
 
@@ -27,14 +30,18 @@ const SETTLED_AGE: Duration = Duration::from_secs(600);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PathHash(pub(crate) Id);
 
-impl PathHash {
-    /// Hashes the path as the stock program does: with the folder in front that stored paths are
+/// Names files.
+pub(crate) struct PathHasher(IdHasher);
+
+impl PathHasher {
+    /// Hashes paths as the stock program does: with the folder in front that stored paths are
     /// relative to, and a slash behind that.
-    pub(crate) fn of(base: &[u8], entry: &Entry, key: &Key, scratch: &mut Vec<u8>) -> Self {
-        scratch.clear();
-        scratch.extend_from_slice(base);
-        scratch.extend_from_slice(entry.path.as_bytes());
-        Self(key.id_hash(scratch))
+    pub(crate) fn new(base: &[u8], key: &Key) -> Self {
+        Self(key.id_hasher(base))
+    }
+
+    pub(crate) fn hash(&self, entry: &Entry) -> PathHash {
+        PathHash(self.0.hash(entry.path.as_bytes()))
     }
 }
 
@@ -164,22 +171,70 @@ fn clamp(time: Time) -> i64 {
 }
 
 /// The cache as it was read. Looked up by several threads.
+///
+/// Files keep the order in which they were written, which is nearly that of a scan: so a file that is
+/// taken in is mostly found beside the one before, without its hash ([`FilesCache::follow`]).
 #[derive(Debug, Default)]
 pub(crate) struct FilesCache {
-    known: IdMap<Known>,
+    /// Where each path stands in `known`.
+    places: IdMap<Place>,
+    known: Vec<Known>,
     /// The chunks of all files, one after the other.
     chunks: Vec<Id>,
+    /// For [tags](Self::tag).
+    tags: RandomState,
+    /// Behind which file each thread looks first: see [`thread_number`].
+    hints: [Hint; THREADS],
 }
+
+/// How many threads have a hint of their own.
+const THREADS: usize = 8;
+
+/// A place, alone in its line of the processor's cache.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Hint(AtomicU32);
+
+/// Tells threads apart, mostly.
+fn thread_number() -> usize {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static NUMBER: usize = COUNT.fetch_add(1, Ordering::Relaxed);
+    }
+    NUMBER.with(|number| number % THREADS)
+}
+
+/// Where a file stands in the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place(u32);
 
 #[derive(Debug)]
 struct Known {
+    path: PathHash,
     state: FileState,
     /// How many runs ago it was last seen, this run counted.
     age: u64,
     chunks: Range<usize>,
+    /// Whether the repository has all of them.
+    is_stored: bool,
     /// One of the constants below.
     fate: AtomicU8,
+    /// The [tag](FilesCache::tag) of a file that is expected; else 0.
+    expected: AtomicU64,
 }
+
+impl Place {
+    fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Bytes that a file of one chunk takes in the cache. As many are made room for at once as these would be.
+const FILE_SIZE: usize = 96;
+
+/// How far a file that was expected is looked for behind the one that came before it: past files that
+/// have gone, or are not known any more.
+const AHEAD: usize = 32;
 
 const UNSEEN: u8 = 0;
 const SEEN: u8 = 1;
@@ -194,11 +249,15 @@ impl FilesCache {
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
         let mut cache = Self::default();
+        let count = bytes.len() / FILE_SIZE;
+        cache.places.reserve(count);
+        cache.known.reserve(count);
+        cache.chunks.reserve(count);
         while !reader.rest().is_empty() {
             if reader.array()? != 2 {
                 return Err(reader.unexpected("a path and its state"));
             }
-            let path = Id(*reader.raw_array()?);
+            let path = PathHash(Id(*reader.raw_array()?));
             if reader.array()? != 5 {
                 return Err(reader.unexpected("the state of a file"));
             }
@@ -211,70 +270,144 @@ impl FilesCache {
             for _ in 0..count {
                 cache.chunks.push(Id(*reader.raw_array()?));
             }
-            cache.known.insert(
+            let known = Known {
                 path,
-                Known {
-                    state: FileState { inode, size, ctime },
-                    age,
-                    chunks: first..cache.chunks.len(),
-                    fate: AtomicU8::new(UNSEEN),
-                },
-            );
+                state: FileState { inode, size, ctime },
+                age,
+                chunks: first..cache.chunks.len(),
+                is_stored: false,
+                fate: AtomicU8::new(UNSEEN),
+                expected: AtomicU64::new(0),
+            };
+            let next = u32::try_from(cache.known.len());
+            let next = next.map_err(|_| reader.unexpected("fewer files"))?;
+            let place = *cache.places.entry(path.0).or_insert(Place(next));
+            match cache.known.get_mut(place.index()) {
+                // Of a path that stands there twice, the last counts.
+                Some(former) => *former = known,
+                None => cache.known.push(known),
+            }
         }
         Ok(cache)
     }
 
-    /// The chunks of the file, if it is in the state that is remembered.
-    pub(crate) fn lookup(
-        &self,
-        path: &PathHash,
-        state: &FileState,
-        mode: FilesMode,
-    ) -> Option<&[Id]> {
-        let known = self.known.get(&path.0)?;
-        if mode.rechunk || !known.state.is_as(state, mode) {
-            return None;
+    /// Notes which files need not be read: the repository has all of their chunks.
+    pub(crate) fn trust(&mut self, index: &ChunkIndex) {
+        let mut warmed = 0;
+        for known in &mut self.known {
+            if known.chunks.end > warmed {
+                let first = warmed;
+                warmed = known.chunks.end.max(first + LOOKUPS).min(self.chunks.len());
+                index.warm(self.chunks.get(first..warmed).unwrap_or_default());
+            }
+            let chunks = self.chunks.get(known.chunks.clone()).unwrap_or_default();
+            known.is_stored = chunks.iter().all(|id| index.contains(id));
         }
-        self.chunks.get(known.chunks.clone())
     }
 
-    /// Whether anything is known of a file of this name.
-    pub(crate) fn knows(&self, path: &PathHash) -> bool {
-        self.known.contains_key(&path.0)
+    /// Where a file of this name stands.
+    pub(crate) fn find(&self, path: &PathHash) -> Option<Place> {
+        let hint = self.hints.get(thread_number()).map(|hint| &hint.0);
+        let next = hint.map_or(0, |hint| hint.load(Ordering::Relaxed));
+        let is_next = |known: &Known| known.path == *path;
+        let place = match self.known.get(next as usize).is_some_and(is_next) {
+            true => Place(next),
+            false => self.places.get(&path.0).copied()?,
+        };
+        if let Some(hint) = hint {
+            hint.store(place.0.saturating_add(1), Ordering::Relaxed);
+        }
+        Some(place)
+    }
+
+    /// Whether the file is in the state that is remembered, and need not be read.
+    pub(crate) fn is_unchanged(&self, place: Place, state: &FileState, mode: FilesMode) -> bool {
+        self.known
+            .get(place.index())
+            .is_some_and(|known| !mode.rechunk && known.is_stored && known.state.is_as(state, mode))
+    }
+
+    /// The chunks of a file.
+    pub(crate) fn chunks(&self, place: Place) -> &[Id] {
+        let known = self.known.get(place.index());
+        let chunks = known.and_then(|known| self.chunks.get(known.chunks.clone()));
+        chunks.unwrap_or_default()
+    }
+
+    /// Notes that a file was found unchanged, and will be taken in.
+    pub(crate) fn expect(&self, place: Place, entry: &Entry) {
+        if let Some(known) = self.known.get(place.index()) {
+            known.expected.store(self.tag(entry), Ordering::Relaxed);
+        }
+    }
+
+    /// Tells paths apart within one run, faster than a [`PathHash`]; never 0.
+    fn tag(&self, entry: &Entry) -> u64 {
+        self.tags.hash_one(entry.path.as_bytes()) | 1
+    }
+
+    /// Where an expected file stands, if that is soon after `last`, the place of the one before it.
+    pub(crate) fn follow(
+        &self,
+        last: Option<Place>,
+        entry: &Entry,
+        state: &FileState,
+    ) -> Option<Place> {
+        let first = last.map_or(0, |last| last.index() + 1);
+        let tag = self.tag(entry);
+        let is_it =
+            |known: &Known| known.state == *state && known.expected.load(Ordering::Relaxed) == tag;
+        let mut ahead = self.known.get(first..)?.iter().take(AHEAD);
+        let steps = ahead.position(is_it)?;
+        u32::try_from(first + steps).ok().map(Place)
     }
 
     /// Keeps the entry young: its file was seen unchanged.
-    pub(crate) fn mark_seen(&self, path: &PathHash) {
-        if let Some(known) = self.known.get(&path.0) {
-            known.fate.store(SEEN, Ordering::Relaxed);
+    pub(crate) fn mark_seen(&self, place: Place) {
+        self.set_fate(place, SEEN);
+    }
+
+    fn set_fate(&self, place: Place, fate: u8) {
+        if let Some(known) = self.known.get(place.index()) {
+            known.fate.store(fate, Ordering::Relaxed);
         }
     }
 
     /// Spells the cache for the next run: what is `fresh`, what was seen again, and what was not
-    /// seen for fewer than `runs` runs (another source may still have it).
+    /// seen for fewer than `runs` runs (another source may still have it). Each stands where the scan
+    /// came to it.
     pub(crate) fn write(&self, fresh: &FreshFiles, runs: u64) -> Vec<u8> {
-        for (path, ..) in &fresh.files {
-            if let Some(known) = self.known.get(&path.0) {
-                known.fate.store(REPLACED, Ordering::Relaxed);
+        for file in &fresh.files {
+            if let Some(place) = self.find(&file.seen.path) {
+                self.set_fate(place, REPLACED);
             }
         }
         let newest = fresh.newest.map_or(i64::MAX, |it| it.max(fresh.settled));
         let settled = |state: &FileState| state.ctime < newest;
         let mut out = Vec::new();
-        for (path, state, chunks) in &fresh.files {
-            if settled(state) {
-                let chunks = fresh.chunks.get(chunks.clone()).unwrap_or_default();
-                write_file(&mut out, &path.0, 0, state, chunks);
+        let mut in_turn: Vec<&FreshFile> = fresh.files.iter().collect();
+        in_turn.sort_by_key(|file| file.seen.after);
+        let mut in_turn = in_turn.into_iter().peekable();
+        let mut write_fresh = |out: &mut Vec<u8>, after: Option<Place>| {
+            while let Some(file) = in_turn.next_if(|file| file.seen.after <= after) {
+                if settled(&file.seen.state) {
+                    let chunks = fresh.chunks.get(file.chunks.clone()).unwrap_or_default();
+                    write_file(out, &file.seen.path.0, 0, &file.seen.state, chunks);
+                }
             }
-        }
-        for (path, known) in &self.known {
+        };
+        write_fresh(&mut out, None);
+        for (place, known) in (0..).map(Place).zip(&self.known) {
             let age = match known.fate.load(Ordering::Relaxed) {
-                UNSEEN if known.age < runs => known.age,
-                SEEN if settled(&known.state) => 0,
-                _ => continue,
+                UNSEEN if known.age < runs => Some(known.age),
+                SEEN if settled(&known.state) => Some(0),
+                _ => None,
             };
-            let chunks = self.chunks.get(known.chunks.clone()).unwrap_or_default();
-            write_file(&mut out, path, age, &known.state, chunks);
+            if let Some(age) = age {
+                let chunks = self.chunks(place);
+                write_file(&mut out, &known.path.0, age, &known.state, chunks);
+            }
+            write_fresh(&mut out, Some(place));
         }
         out
     }
@@ -295,10 +428,25 @@ fn write_file(out: &mut Vec<u8>, path: &Id, age: u64, state: &FileState, chunks:
     }
 }
 
+/// A file that is being read, as it will be known again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SeenFile {
+    pub(crate) path: PathHash,
+    pub(crate) state: FileState,
+    /// The last file before it that was unchanged.
+    pub(crate) after: Option<Place>,
+}
+
+#[derive(Debug)]
+struct FreshFile {
+    seen: SeenFile,
+    chunks: Range<usize>,
+}
+
 /// The files that this run has read.
 #[derive(Debug)]
 pub(crate) struct FreshFiles {
-    files: Vec<(PathHash, FileState, Range<usize>)>,
+    files: Vec<FreshFile>,
     chunks: Vec<Id>,
     /// The newest ctime among them.
     newest: Option<i64>,
@@ -319,16 +467,12 @@ impl FreshFiles {
     }
 
     /// Remembers a file that was read from beginning to end.
-    pub(crate) fn remember(
-        &mut self,
-        path: PathHash,
-        state: FileState,
-        chunks: impl IntoIterator<Item = Id>,
-    ) {
+    pub(crate) fn remember(&mut self, seen: SeenFile, chunks: impl IntoIterator<Item = Id>) {
         let first = self.chunks.len();
         self.chunks.extend(chunks);
-        self.files.push((path, state, first..self.chunks.len()));
-        self.newest = self.newest.max(Some(state.ctime));
+        self.newest = self.newest.max(Some(seen.state.ctime));
+        let chunks = first..self.chunks.len();
+        self.files.push(FreshFile { seen, chunks });
     }
 }
 
@@ -347,6 +491,11 @@ mod tests {
         }
     }
 
+    fn seen(path: PathHash, state: FileState) -> SeenFile {
+        let after = None;
+        SeenFile { path, state, after }
+    }
+
     fn none() -> FreshFiles {
         FreshFiles::new(Timestamp::UNIX_EPOCH)
     }
@@ -354,13 +503,36 @@ mod tests {
     fn fresh(files: &[(PathHash, FileState)]) -> FreshFiles {
         let mut fresh = none();
         for (path, state) in files {
-            fresh.remember(*path, *state, [Id([9; 32])]);
+            fresh.remember(seen(*path, *state), [Id([9; 32])]);
         }
         fresh
     }
 
+    /// The chunks of a file, if it is known in this state.
+    fn lookup<'c>(
+        cache: &'c FilesCache,
+        path: &PathHash,
+        state: &FileState,
+        mode: FilesMode,
+    ) -> Option<&'c [Id]> {
+        let place = cache.find(path)?;
+        let is_unchanged = cache.is_unchanged(place, state, mode);
+        is_unchanged.then(|| cache.chunks(place))
+    }
+
+    /// As it is read in a run whose repository has all chunks.
+    fn trusted(bytes: &[u8]) -> FilesCache {
+        let mut cache = FilesCache::read(bytes).unwrap();
+        let mut index = ChunkIndex::default();
+        for id in &cache.chunks {
+            index.add(id, 1, 1);
+        }
+        cache.trust(&index);
+        cache
+    }
+
     fn next_run(cache: &FilesCache, fresh: &FreshFiles) -> FilesCache {
-        FilesCache::read(&cache.write(fresh, 20)).unwrap()
+        trusted(&cache.write(fresh, 20))
     }
 
     #[test]
@@ -370,10 +542,13 @@ mod tests {
             &fresh(&[(FIRST, state(10)), (SECOND, state(11))]),
         );
         assert_eq!(
-            cache.lookup(&FIRST, &state(10), FilesMode::default()),
+            lookup(&cache, &FIRST, &state(10), FilesMode::default()),
             Some([Id([9; 32])].as_slice())
         );
-        assert_eq!(cache.lookup(&FIRST, &state(12), FilesMode::default()), None);
+        assert_eq!(
+            lookup(&cache, &FIRST, &state(12), FilesMode::default()),
+            None
+        );
     }
 
     #[test]
@@ -383,7 +558,7 @@ mod tests {
             &fresh(&[(FIRST, state(10)), (SECOND, state(11))]),
         );
         assert_eq!(
-            cache.lookup(&SECOND, &state(11), FilesMode::default()),
+            lookup(&cache, &SECOND, &state(11), FilesMode::default()),
             None
         );
     }
@@ -394,23 +569,21 @@ mod tests {
         let at = |second: i64| state(second * 1_000_000_000);
         for (second, is_known) in [(999_399, true), (999_400, false), (1_000_100, false)] {
             let mut fresh = FreshFiles::new(began);
-            fresh.remember(FIRST, at(second), []);
+            fresh.remember(seen(FIRST, at(second)), []);
             let cache = next_run(&FilesCache::default(), &fresh);
             assert_eq!(
-                cache
-                    .lookup(&FIRST, &at(second), FilesMode::default())
-                    .is_some(),
+                lookup(&cache, &FIRST, &at(second), FilesMode::default()).is_some(),
                 is_known
             );
             // So it is when the file is seen again unchanged, beside one that is new.
-            cache.mark_seen(&FIRST);
+            if let Some(place) = cache.find(&FIRST) {
+                cache.mark_seen(place);
+            }
             let mut fresh = FreshFiles::new(began);
-            fresh.remember(SECOND, at(5), []);
+            fresh.remember(seen(SECOND, at(5)), []);
             let cache = next_run(&cache, &fresh);
             assert_eq!(
-                cache
-                    .lookup(&FIRST, &at(second), FilesMode::default())
-                    .is_some(),
+                lookup(&cache, &FIRST, &at(second), FilesMode::default()).is_some(),
                 is_known
             );
         }
@@ -424,27 +597,15 @@ mod tests {
         );
         for _ in 0..18 {
             cache = next_run(&cache, &none());
-            assert!(
-                cache
-                    .lookup(&FIRST, &state(10), FilesMode::default())
-                    .is_some()
-            );
+            assert!(lookup(&cache, &FIRST, &state(10), FilesMode::default()).is_some());
         }
-        cache.mark_seen(&FIRST);
+        cache.mark_seen(cache.find(&FIRST).unwrap());
         cache = next_run(&cache, &none());
-        assert!(
-            cache
-                .lookup(&FIRST, &state(10), FilesMode::default())
-                .is_some()
-        );
+        assert!(lookup(&cache, &FIRST, &state(10), FilesMode::default()).is_some());
         for _ in 0..20 {
             cache = next_run(&cache, &none());
         }
-        assert!(
-            cache
-                .lookup(&FIRST, &state(10), FilesMode::default())
-                .is_none()
-        );
+        assert!(lookup(&cache, &FIRST, &state(10), FilesMode::default()).is_none());
     }
 
     #[test]
@@ -454,16 +615,119 @@ mod tests {
             &fresh(&[(FIRST, state(10)), (SECOND, state(11))]),
         );
         let after = next_run(&before, &fresh(&[(FIRST, state(20)), (SECOND, state(21))]));
-        assert!(
-            after
-                .lookup(&FIRST, &state(20), FilesMode::default())
-                .is_some()
+        assert!(lookup(&after, &FIRST, &state(20), FilesMode::default()).is_some());
+        assert!(lookup(&after, &FIRST, &state(10), FilesMode::default()).is_none());
+    }
+
+    /// Paths by their first bytes, in the order of the cache.
+    fn order(cache: &FilesCache) -> Vec<u8> {
+        cache.known.iter().map(|known| known.path.0.0[0]).collect()
+    }
+
+    fn path(number: u8) -> PathHash {
+        PathHash(Id([number; 32]))
+    }
+
+    /// A cache of files that are called by their numbers.
+    fn cache_of(numbers: impl IntoIterator<Item = u8>) -> FilesCache {
+        let files: Vec<_> = numbers
+            .into_iter()
+            .map(|number| (path(number), state(number.into())))
+            .chain([(path(u8::MAX), state(1000))])
+            .collect();
+        next_run(&FilesCache::default(), &fresh(&files))
+    }
+
+    #[test]
+    fn files_stand_where_the_scan_came_to_them() {
+        let cache = cache_of([2, 4, 6, 8]);
+        assert_eq!(order(&cache), [2, 4, 6, 8]);
+        let mut fresh = none();
+        let mut read = |number, after: Option<u8>| {
+            let after = after.map(|number| cache.find(&path(number)).unwrap());
+            let state = state(20);
+            let path = path(number);
+            fresh.remember(SeenFile { path, state, after }, []);
+        };
+        // 1 and 5 are new, 4 has changed, 8 is not seen.
+        read(1, None);
+        read(4, Some(2));
+        read(5, Some(2));
+        read(99, Some(6));
+        fresh.newest = Some(21);
+        for number in [2, 6] {
+            cache.mark_seen(cache.find(&path(number)).unwrap());
+        }
+        assert_eq!(order(&next_run(&cache, &fresh)), [1, 2, 4, 5, 6, 99, 8]);
+    }
+
+    fn entry(path: &str) -> Entry {
+        let item = crate::Item {
+            path: path.into(),
+            mode: 0o100_644,
+            ..crate::Item::default()
+        };
+        item.to_entry().unwrap()
+    }
+
+    #[test]
+    fn an_expected_file_is_found_behind_the_one_before() {
+        let cache = cache_of(1..=100);
+        let place = |number| cache.find(&path(number)).unwrap();
+        let number = |found: Option<Place>| found.map(|place| place.0 + 1);
+        assert_eq!(number(cache.follow(None, &entry("a"), &state(1))), None);
+        cache.expect(place(1), &entry("a"));
+        cache.expect(place(4), &entry("b"));
+        cache.expect(place(60), &entry("c"));
+        let follow = |last: Option<u8>, path: &str, ctime| {
+            number(cache.follow(last.map(place), &entry(path), &state(ctime)))
+        };
+        assert_eq!(follow(None, "a", 1), Some(1));
+        assert_eq!(
+            follow(Some(1), "b", 4),
+            Some(4),
+            "past what is not there any more"
         );
-        assert!(
-            after
-                .lookup(&FIRST, &state(10), FilesMode::default())
-                .is_none()
-        );
+        assert_eq!(follow(Some(1), "other", 4), None, "another path");
+        assert_eq!(follow(Some(1), "b", 5), None, "another state");
+        assert_eq!(follow(Some(4), "b", 4), None, "it has passed");
+        assert_eq!(follow(Some(4), "c", 60), None, "too far away");
+        assert_eq!(follow(Some(100), "a", 1), None, "the end");
+    }
+
+    #[test]
+    fn a_file_is_found_wherever_the_last_one_was() {
+        let cache = cache_of(1..=9);
+        for number in [1, 2, 3, 9, 1, 5, 6, 6, 4] {
+            let place = cache.find(&path(number)).unwrap();
+            assert_eq!(cache.known[place.index()].path, path(number));
+        }
+        assert_eq!(cache.find(&path(77)), None);
+    }
+
+    #[test]
+    fn a_file_with_a_lost_chunk_is_read_again() {
+        let files = [
+            (FIRST, state(10), 1),
+            (SECOND, state(11), 2),
+            (path(3), state(12), 3),
+        ];
+        let mut fresh = none();
+        for (path, state, chunk) in files {
+            fresh.remember(seen(path, state), [Id([9; 32]), Id([chunk; 32])]);
+        }
+        fresh.newest = Some(100);
+        let bytes = FilesCache::default().write(&fresh, 20);
+        let mut cache = FilesCache::read(&bytes).unwrap();
+        let mut index = ChunkIndex::default();
+        for id in [9, 1, 3] {
+            index.add(&Id([id; 32]), 1, 1);
+        }
+        index.lose(Id([3; 32]));
+        cache.trust(&index);
+        let is_known = files
+            .map(|(path, state, _)| lookup(&cache, &path, &state, FilesMode::default()).is_some());
+        assert_eq!(is_known, [true, false, false]);
     }
 
     #[test]
@@ -505,7 +769,7 @@ mod tests {
         );
         let mut other = state(1);
         other.inode += 1;
-        let is_known = |state: &FileState, mode| cache.lookup(&FIRST, state, mode).is_some();
+        let is_known = |state: &FileState, mode| lookup(&cache, &FIRST, state, mode).is_some();
         let without_inode = FilesMode {
             inode: false,
             ..FilesMode::default()

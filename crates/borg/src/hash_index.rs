@@ -121,6 +121,16 @@ impl<const WORDS: usize> HashIndex<WORDS> {
         }
     }
 
+    /// Brings the buckets of some ids near the processor. All of them are fetched at once; whoever looks
+    /// up one after the other in a large table waits for memory each time.
+    pub(crate) fn warm(&self, ids: &[Id]) {
+        let first_bytes = ids.iter().map(|id| {
+            let bucket = self.bucket(self.home(id));
+            bucket.first().copied().unwrap_or(0) ^ bucket.last().copied().unwrap_or(0)
+        });
+        std::hint::black_box(first_bytes.fold(0, |all, byte| all ^ byte));
+    }
+
     /// Whether there is an entry for `id`.
     #[must_use]
     pub fn contains(&self, id: &Id) -> bool {
@@ -322,10 +332,15 @@ impl<const WORDS: usize> HashIndex<WORDS> {
         *self = table;
     }
 
+    /// The bucket where the search for `id` begins.
+    fn home(&self, id: &Id) -> usize {
+        let [a, b, c, d, ..] = id.0;
+        u32::from_le_bytes([a, b, c, d]) as usize % self.buckets
+    }
+
     /// Where `id` stands, or where it would be put.
     fn find(&self, id: &Id) -> Found {
-        let [a, b, c, d, ..] = id.0;
-        let start = u32::from_le_bytes([a, b, c, d]) as usize % self.buckets;
+        let start = self.home(id);
         let mut bucket = start;
         let mut free = None;
         loop {

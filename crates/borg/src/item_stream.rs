@@ -1,13 +1,16 @@
 //! The items of an archive as one stream of bytes, cut into chunks of its own.
 
 use crate::chunker::{Chunker, ChunkerParams};
-use crate::{Error, Id, Item};
+use crate::{Error, Id};
 
 /// The buffer is cut when it holds more than this: some chunks of the largest size.
 ///
 /// Where the cuts fall does not depend on it, for a cut is looked for from the last one on, and the
 /// last chunk of a full buffer waits for more. The stock program gathers 8 MiB.
 const BUFFER_SIZE: usize = 1 << 20;
+
+/// Stores chunks, and gives their ids.
+type StoreMany<'a> = dyn FnMut(&[&[u8]]) -> Result<Vec<Id>, Error> + 'a;
 
 /// Gathers items and cuts them.
 pub(crate) struct ItemStream {
@@ -27,13 +30,13 @@ impl ItemStream {
         }
     }
 
-    /// Adds an item; `store` gets the chunks that are complete.
+    /// Adds items, which `write` appends; `store` gets the chunks that are complete, some at once.
     pub(crate) fn add(
         &mut self,
-        item: &Item,
-        store: &mut dyn FnMut(&[u8]) -> Result<Id, Error>,
+        write: impl FnOnce(&mut Vec<u8>),
+        store: &mut StoreMany<'_>,
     ) -> Result<(), Error> {
-        item.write(&mut self.buffer);
+        write(&mut self.buffer);
         if self.buffer.len() > BUFFER_SIZE {
             self.cut(false, store)?;
         }
@@ -41,19 +44,12 @@ impl ItemStream {
     }
 
     /// Stores what is left, and gives all chunks of the stream. It may go on afterwards.
-    pub(crate) fn flush(
-        &mut self,
-        store: &mut dyn FnMut(&[u8]) -> Result<Id, Error>,
-    ) -> Result<&[Id], Error> {
+    pub(crate) fn flush(&mut self, store: &mut StoreMany<'_>) -> Result<&[Id], Error> {
         self.cut(true, store)?;
         Ok(&self.ids)
     }
 
-    fn cut(
-        &mut self,
-        all: bool,
-        store: &mut dyn FnMut(&[u8]) -> Result<Id, Error>,
-    ) -> Result<(), Error> {
+    fn cut(&mut self, all: bool, store: &mut StoreMany<'_>) -> Result<(), Error> {
         let mut cuts = self.chunker.cuts(&self.buffer);
         // Where the last chunk really ends is known only when more has been added.
         let rest = if all || cuts.len() == 1 {
@@ -61,11 +57,10 @@ impl ItemStream {
         } else {
             cuts.pop()
         };
-        for cut in cuts {
-            let chunk = self.buffer.get(cut).unwrap_or_default();
-            self.ids.push(store(chunk)?);
-        }
         let stored = rest.map_or(self.buffer.len(), |rest| rest.start);
+        let chunks = cuts.into_iter().filter_map(|cut| self.buffer.get(cut));
+        let chunks: Vec<&[u8]> = chunks.collect();
+        self.ids.append(&mut store(&chunks)?);
         self.buffer.drain(..stored);
         Ok(())
     }
@@ -74,6 +69,7 @@ impl ItemStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Item;
 
     #[test]
     fn cuts_fall_where_they_would_in_the_whole_stream() {
@@ -92,12 +88,12 @@ mod tests {
 
         let mut stream = ItemStream::new(7);
         let mut lengths = Vec::new();
-        let mut store = |chunk: &[u8]| {
-            lengths.push(chunk.len());
-            Ok(Id([0; 32]))
+        let mut store = |chunks: &[&[u8]]| {
+            lengths.extend(chunks.iter().map(|chunk| chunk.len()));
+            Ok(vec![Id([0; 32]); chunks.len()])
         };
         for item in &items {
-            stream.add(item, &mut store).unwrap();
+            stream.add(|out| item.write(out), &mut store).unwrap();
         }
         stream.flush(&mut store).unwrap();
         let expected: Vec<usize> = expected.into_iter().map(|cut| cut.len()).collect();

@@ -185,8 +185,8 @@ impl Maker<'_> {
             compressor,
             ..
         } = self;
-        items.add(&item, &mut |plain| {
-            archives.store(plain, sealer, compressor, index)
+        items.add(|out| item.write(out), &mut |plains| {
+            archives.store_many(plains, sealer, compressor, index)
         })
     }
 
@@ -309,7 +309,8 @@ impl Maker<'_> {
             options,
             ..
         } = self;
-        let ids = items.flush(&mut |plain| archives.store(plain, sealer, compressor, index))?;
+        let ids =
+            items.flush(&mut |plains| archives.store_many(plains, sealer, compressor, index))?;
         let mut archive = former.clone();
         archive.items = ids.to_vec();
         archive.name = options.target.clone().unwrap_or_else(|| name.to_owned());

@@ -262,9 +262,9 @@ impl Mender<'_> {
                 continue;
             };
             self.mend_item(&mut item)?;
-            stream.add(&item, &mut |plain| self.ensure(plain).map(|chunk| chunk.id))?;
+            stream.add(|out| item.write(out), &mut |plains| self.ensure_all(plains))?;
         }
-        let ids = stream.flush(&mut |plain| self.ensure(plain).map(|chunk| chunk.id))?;
+        let ids = stream.flush(&mut |plains| self.ensure_all(plains))?;
         self.replaced.push(entry.id);
         self.replaced.append(&mut archive.items);
         archive.items = ids.to_vec();
@@ -319,6 +319,12 @@ impl Mender<'_> {
             });
         }
         self.ensure(&vec![0; size as usize])
+    }
+
+    /// Stores chunks that are not there; gives their ids.
+    fn ensure_all(&mut self, plains: &[&[u8]]) -> Result<Vec<Id>, Error> {
+        let stored = plains.iter().map(|plain| self.ensure(plain));
+        stored.map(|chunk| Ok(chunk?.id)).collect()
     }
 
     /// Stores a chunk unless it is there.

@@ -18,12 +18,12 @@ use bstr::BString;
 use crossbeam_channel::Receiver;
 use jiff::{SignedDuration, Timestamp as Moment};
 
-use super::batch::Mark;
-use super::seal::{SealedBatch, SealedChunk, Workshop};
+use super::batch::FileMark;
+use super::seal::{SealedBatch, SealedChunk, SealedMark, Workshop};
 use crate::archive::sizes;
 use crate::cache::Cache;
 use crate::chunk_index::ChunkIndex;
-use crate::files_cache::{FileState, FilesMemory, FreshFiles, PathHash};
+use crate::files_cache::{FilesMemory, FreshFiles, SeenFile};
 use crate::item_stream::ItemStream;
 use crate::sealer::Sealer;
 use crate::{
@@ -121,7 +121,7 @@ pub(super) struct Assembler {
 /// A file whose content is coming in.
 pub(super) struct OpenFile {
     item: Box<Item>,
-    memory: Option<(PathHash, FileState)>,
+    memory: Option<SeenFile>,
     chunks: Vec<ChunkRef>,
     /// Stored bytes of those chunks that were new.
     unique_csize: u64,
@@ -160,11 +160,16 @@ impl Assembler {
 
     fn take(&mut self, batch: SealedBatch) -> Result<(), Error> {
         let mut chunks = batch.chunks.into_iter();
+        let mut items = &batch.items[..];
         for mark in batch.marks {
             match mark {
-                Mark::Item(item) => self.add(&item)?,
-                Mark::Unchanged { item, chunks } => self.unchanged(*item, &chunks)?,
-                Mark::Begin { item, memory } => {
+                SealedMark::Items { length, totals } => {
+                    let (next, others) = items.split_at_checked(length).unwrap_or((items, &[]));
+                    items = others;
+                    self.statistics.totals.add(&totals);
+                    self.add(|items| items.extend_from_slice(next))?;
+                }
+                SealedMark::File(FileMark::Begin { item, memory }) => {
                     self.open = Some(OpenFile {
                         item,
                         memory,
@@ -174,14 +179,14 @@ impl Assembler {
                         parts: 0,
                     });
                 }
-                Mark::Chunks(count) => {
+                SealedMark::File(FileMark::Chunks(count)) => {
                     for chunk in chunks.by_ref().take(count) {
                         self.chunk(chunk)?;
                     }
                 }
-                Mark::Complete => self.close(true)?,
-                Mark::Changed => self.close(false)?,
-                Mark::Abandon => self.abandon()?,
+                SealedMark::File(FileMark::Complete) => self.close(true)?,
+                SealedMark::File(FileMark::Changed) => self.close(false)?,
+                SealedMark::File(FileMark::Abandon) => self.abandon()?,
             }
         }
         Ok(())
@@ -216,26 +221,6 @@ impl Assembler {
         })
     }
 
-    fn unchanged(&mut self, mut item: Item, ids: &[Id]) -> Result<(), Error> {
-        let index = lock(&self.index);
-        let chunks = ids
-            .iter()
-            .map(|id| {
-                let entry = index.get(id).ok_or(Error::ChunkUnknown { id: *id })?;
-                Ok(ChunkRef {
-                    id: *id,
-                    size: entry.size,
-                    csize: entry.csize,
-                })
-            })
-            .collect::<Result<Vec<_>, Error>>()?;
-        drop(index);
-        self.statistics.totals.add_file(&chunks);
-        item.size = Some(sizes(&chunks).0);
-        item.chunks = Some(chunks);
-        self.add(&item)
-    }
-
     /// Adds the open file to the archive.
     fn close(&mut self, settled: bool) -> Result<(), Error> {
         let Some(mut open) = self.open.take() else {
@@ -253,13 +238,13 @@ impl Assembler {
         }
         self.statistics.totals.add_file(&open.chunks);
         self.statistics.unique_csize += open.unique_csize;
-        if let (true, Some((path, state))) = (settled, open.memory) {
+        if let (true, Some(seen)) = (settled, open.memory) {
             let ids = open.chunks.iter().map(|chunk| chunk.id);
-            self.fresh.remember(path, state, ids);
+            self.fresh.remember(seen, ids);
         }
         open.item.size = Some(sizes(&open.chunks).0);
         open.item.chunks = Some(open.chunks);
-        self.add(&open.item)
+        self.add(|items| open.item.write(items))
     }
 
     /// Forgets the open file: its chunks are used once less, and those that were stored for it
@@ -277,7 +262,8 @@ impl Assembler {
         Ok(())
     }
 
-    fn add(&mut self, item: &Item) -> Result<(), Error> {
+    /// Adds items to the archive.
+    fn add(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), Error> {
         let Self {
             items,
             archives,
@@ -286,8 +272,8 @@ impl Assembler {
             compressor,
             ..
         } = self;
-        items.add(item, &mut |plain| {
-            archives.store(plain, sealer, compressor, &mut lock(index))
+        items.add(write, &mut |plains| {
+            archives.store_many(plains, sealer, compressor, &mut lock(index))
         })
     }
 
@@ -305,7 +291,7 @@ impl Assembler {
         part.part = Some(open.parts);
         part.size = Some(sizes(chunks).0);
         part.chunks = Some(chunks.to_vec());
-        self.add(&part)
+        self.add(|items| part.write(items))
     }
 
     /// Makes what has been read so far stand, as an archive of its own until the next commit.
@@ -348,8 +334,9 @@ impl Assembler {
             compressor,
             ..
         } = self;
-        let ids = items
-            .flush(&mut |plain| archives.store(plain, sealer, compressor, &mut lock(index)))?;
+        let ids = items.flush(&mut |plains| {
+            archives.store_many(plains, sealer, compressor, &mut lock(index))
+        })?;
         let time = Timestamp::new(self.new.time);
         let archive = Archive {
             comment: Some(self.new.comment.clone()),

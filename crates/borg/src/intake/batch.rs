@@ -1,12 +1,12 @@
 //! What travels from the intake to its workers: many small chunks or a few large ones at a time.
 
 use std::ops::{Deref, Range};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use tree::Block;
+use tree::{Block, Entry};
 
-use crate::files_cache::{FileState, PathHash};
-use crate::{Id, Item, PLAIN_SIZE_MAX};
+use crate::files_cache::{Place, SeenFile};
+use crate::{Item, PLAIN_SIZE_MAX};
 
 /// A batch for BLAKE2b is handed on when it holds so many bytes of content…
 ///
@@ -21,18 +21,23 @@ const BYTES: usize = 1 << 20;
 /// … which these are…
 const SMALL_LENGTH: usize = 16;
 
-/// … or so many chunks, or twice as many marks.
+/// … or so many chunks, or twice as many marks…
 const LENGTH_MAX: usize = 256;
+
+/// … or unchanged files that have so many chunks.
+const KNOWN_MAX: usize = 16 * LENGTH_MAX;
 
 /// A stretch of the scan, in order: the chunks to be stored and what they belong to.
 #[derive(Default)]
 pub(super) struct Batch {
     /// The plain chunks.
     pub(super) chunks: Vec<Plain>,
-    /// What happens in which order; [`Mark::Chunks`] refers to `chunks`, first to last.
+    /// What happens in which order; [`FileMark::Chunks`] refers to `chunks`, first to last.
     pub(super) marks: Vec<Mark>,
     /// Bytes in `chunks`.
     pub(super) bytes: usize,
+    /// How many chunks the unchanged files have.
+    pub(super) known: usize,
 }
 
 impl Batch {
@@ -43,10 +48,16 @@ impl Batch {
             || (self.bytes >= BYTES && has_enough)
             || self.chunks.len() >= LENGTH_MAX
             || self.marks.len() >= 2 * LENGTH_MAX
+            || self.known >= KNOWN_MAX
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.marks.is_empty()
+    }
+
+    /// Adds what happens to a file that is read.
+    pub(super) fn mark(&mut self, mark: FileMark) {
+        self.marks.push(Mark::File(mark));
     }
 
     /// Adds a chunk of the file that is open.
@@ -54,8 +65,8 @@ impl Batch {
         self.bytes += chunk.len();
         self.chunks.push(chunk);
         match self.marks.last_mut() {
-            Some(Mark::Chunks(count)) => *count += 1,
-            _ => self.marks.push(Mark::Chunks(1)),
+            Some(Mark::File(FileMark::Chunks(count))) => *count += 1,
+            _ => self.mark(FileMark::Chunks(1)),
         }
     }
 }
@@ -66,25 +77,31 @@ pub(super) enum Mark {
     Item(Box<Item>),
     /// A file whose chunks are known from an earlier archive.
     Unchanged {
-        /// The item, without its chunks.
-        item: Box<Item>,
-        /// Its chunks. All of them were in the index when the file was found unchanged.
-        chunks: Vec<Id>,
+        /// The file.
+        entry: Arc<Entry>,
+        /// Where the cache of files has its chunks. All of them are in the index.
+        place: Place,
     },
-    /// A file begins.
+    /// Something happens to a file that is read.
+    File(FileMark),
+}
+
+/// What happens to a file that is read.
+pub(super) enum FileMark {
+    /// It begins.
     Begin {
         /// The item, without its chunks.
         item: Box<Item>,
         /// How to know it again in the next run, if there is a way.
-        memory: Option<(PathHash, FileState)>,
+        memory: Option<SeenFile>,
     },
-    /// So many chunks of the batch belong to that file.
+    /// So many chunks of the batch belong to it.
     Chunks(usize),
-    /// That file ends, and may be known again in the next run.
+    /// It ends, and may be known again in the next run.
     Complete,
-    /// That file ends; it changed while it was read, so the next run must read it again.
+    /// It ends; it changed while it was read, so the next run must read it again.
     Changed,
-    /// That file could not be read to its end and is left out.
+    /// It could not be read to its end and is left out.
     Abandon,
 }
 

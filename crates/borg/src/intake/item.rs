@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read};
 use std::sync::PoisonError;
 
-use super::batch::Mark;
+use super::batch::{FileMark, Mark};
 use super::{Cutter, Intake};
 use crate::{Error, Item};
 
@@ -25,11 +25,11 @@ impl Intake {
             None => cutter.batch.marks.push(Mark::Item(item)),
             Some(content) => {
                 let memory = None;
-                cutter.batch.marks.push(Mark::Begin { item, memory });
+                cutter.batch.mark(FileMark::Begin { item, memory });
                 cutter.read(content)?;
                 let Cutter { chunker, batch, .. } = &mut *cutter;
                 chunker.finish(&mut |chunk| batch.push(chunk.into()));
-                batch.marks.push(Mark::Complete);
+                batch.mark(FileMark::Complete);
             }
         }
         cutter.hand_on_if_full()

@@ -21,7 +21,7 @@ mod seal;
 mod spares;
 mod turn;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -29,13 +29,14 @@ use bstr::BString;
 use crossbeam_channel::{Sender, bounded};
 use tree::{Block, Body, Ending, Entry, Step};
 
-use crate::chunk_index::ChunkIndex;
-use crate::files_cache::{FileState, FilesCache, FilesMode, FreshFiles, PathHash};
+use crate::files_cache::{
+    FileState, FilesCache, FilesMode, FreshFiles, PathHasher, Place, SeenFile,
+};
 use crate::item_stream::ItemStream;
-use crate::{Archives, Chunk, Chunker, ChunkerParams, Error, Host, Item, ItemOptions, Key};
+use crate::{Archives, Chunk, Chunker, ChunkerParams, Error, Host, Item, ItemOptions};
 
 use assemble::Assembler;
-use batch::{Batch, Mark, Plain};
+use batch::{Batch, FileMark, Mark, Plain};
 use seal::Workshop;
 use spares::Spares;
 use turn::Turn;
@@ -52,8 +53,8 @@ struct Cutter {
     batch: Batch,
     /// Number of the batch.
     number: u64,
-    /// For the hash of a path.
-    scratch: Vec<u8>,
+    /// The last file that was unchanged.
+    last: Option<Place>,
     batches: Option<Sender<(u64, Batch)>>,
     shop: Arc<Workshop>,
 }
@@ -62,7 +63,7 @@ impl Cutter {
     /// Takes the next step of the scan.
     fn take(&mut self, step: Step, known: &KnownFiles) -> Result<(), Error> {
         match step {
-            Step::Entry { entry, body } => self.entry(&entry, body, known)?,
+            Step::Entry { entry, body } => self.entry(entry, body, known)?,
             Step::Data(block) => self.data(&block),
             Step::Hole(length) => {
                 let Self { chunker, batch, .. } = self;
@@ -78,46 +79,50 @@ impl Cutter {
         Ok(())
     }
 
-    fn entry(&mut self, entry: &Entry, body: Body, known: &KnownFiles) -> Result<(), Error> {
-        let Some(item) = Item::from_entry(entry, known.item_options).map(Box::new) else {
+    fn entry(&mut self, entry: Arc<Entry>, body: Body, known: &KnownFiles) -> Result<(), Error> {
+        let has_content = entry.is_file() && entry.hard_link.is_none();
+        if has_content && matches!(body, Body::None) {
+            return self.unchanged(entry, known);
+        }
+        let Some(item) = Item::from_entry(&entry, known.item_options).map(Box::new) else {
             // A socket: Borg stores none.
             return Ok(());
         };
-        if !entry.is_file() || entry.hard_link.is_some() {
+        if !has_content {
             self.batch.marks.push(Mark::Item(item));
             return Ok(());
         }
-        let path = known.hash(entry, &mut self.scratch);
-        let state = FileState::of(entry, known.mode.unwrap_or_default());
-        match body {
-            Body::None => {
-                let chunks = known
-                    .files
-                    .lookup(&path, &state, known.mode.unwrap_or_default())
-                    .ok_or_else(|| Error::ContentMissing {
-                        path: entry.path.clone(),
-                    })?;
-                known.files.mark_seen(&path);
-                self.batch.marks.push(Mark::Unchanged {
-                    item,
-                    chunks: chunks.to_vec(),
-                });
-            }
-            Body::Whole(block) => {
-                self.begin(item, path, state);
-                self.whole(block);
-                self.batch.marks.push(Mark::Complete);
-            }
-            Body::Blocks => self.begin(item, path, state),
+        let memory = Some(SeenFile {
+            path: known.paths.hash(&entry),
+            state: known.state(&entry),
+            after: self.last,
+        });
+        self.batch.mark(FileMark::Begin { item, memory });
+        if let Body::Whole(block) = body {
+            self.whole(block);
+            self.batch.mark(FileMark::Complete);
         }
         Ok(())
     }
 
-    fn begin(&mut self, item: Box<Item>, path: PathHash, state: FileState) {
-        self.batch.marks.push(Mark::Begin {
-            item,
-            memory: Some((path, state)),
+    /// A file whose content is not needed.
+    fn unchanged(&mut self, entry: Arc<Entry>, known: &KnownFiles) -> Result<(), Error> {
+        let files = &known.files;
+        let state = known.state(&entry);
+        let expected = files.follow(self.last, &entry, &state);
+        let found = expected.or_else(|| {
+            let place = files.find(&known.paths.hash(&entry))?;
+            let mode = known.mode.unwrap_or_default();
+            files.is_unchanged(place, &state, mode).then_some(place)
         });
+        let place = found.ok_or_else(|| Error::ContentMissing {
+            path: entry.path.clone(),
+        })?;
+        files.mark_seen(place);
+        self.last = Some(place);
+        self.batch.known += files.chunks(place).len();
+        self.batch.marks.push(Mark::Unchanged { entry, place });
+        Ok(())
     }
 
     /// A small file: its chunks are parts of the block, not copies.
@@ -151,16 +156,16 @@ impl Cutter {
             Ending::Complete | Ending::Changed(_) => {
                 chunker.finish(&mut |chunk| batch.push(chunk.into()));
                 match ending {
-                    Ending::Complete => Mark::Complete,
-                    _ => Mark::Changed,
+                    Ending::Complete => FileMark::Complete,
+                    _ => FileMark::Changed,
                 }
             }
             Ending::Failed(_) => {
                 chunker.abandon();
-                Mark::Abandon
+                FileMark::Abandon
             }
         };
-        batch.marks.push(mark);
+        batch.mark(mark);
     }
 
     /// Hands the batch to the workers; waits while they have enough to do.
@@ -178,21 +183,19 @@ impl Cutter {
 
 /// What `wants` needs to know.
 struct KnownFiles {
-    key: Key,
+    paths: PathHasher,
     files: Arc<FilesCache>,
-    index: Arc<Mutex<ChunkIndex>>,
     item_options: ItemOptions,
     /// What is compared.
     mode: Option<FilesMode>,
-    /// The folder that stored paths are relative to, with a slash behind it.
-    base: Vec<u8>,
     /// Whether what was known of files could not be used.
     is_damaged: bool,
 }
 
 impl KnownFiles {
-    fn hash(&self, entry: &Entry, scratch: &mut Vec<u8>) -> PathHash {
-        PathHash::of(&self.base, entry, &self.key, scratch)
+    /// What tells whether the file has changed.
+    fn state(&self, entry: &Entry) -> FileState {
+        FileState::of(entry, self.mode.unwrap_or_default())
     }
 
     /// Whether the file has the content that is known, and all of that is in the repository.
@@ -200,13 +203,14 @@ impl KnownFiles {
         let Some(mode) = self.mode else {
             return false;
         };
-        let path = self.hash(entry, &mut Vec::new());
-        let state = FileState::of(entry, mode);
-        let Some(chunks) = self.files.lookup(&path, &state, mode) else {
+        let Some(place) = self.files.find(&self.paths.hash(entry)) else {
             return false;
         };
-        let index = lock(&self.index);
-        chunks.iter().all(|id| index.contains(id))
+        let is_known = self.files.is_unchanged(place, &self.state(entry), mode);
+        if is_known {
+            self.files.expect(place, entry);
+        }
+        is_known
     }
 }
 
@@ -241,17 +245,15 @@ impl Intake {
                 index.lose(id);
             }
         }
+        let files = cache.load_files(&new.files, &index);
         let index = Arc::new(Mutex::new(index));
         let sealer = archives.sealer(new.compression.clone());
         let key = archives.key.clone();
-        let files = cache.load_files(&new.files);
         let known = KnownFiles {
-            key: key.clone(),
-            files,
-            index: Arc::clone(&index),
+            paths: PathHasher::new(&new.base, &key),
+            files: Arc::clone(&files),
             item_options: new.item_options,
             mode: new.files.mode,
-            base: new.base.clone(),
             is_damaged: cache.files_damaged(),
         };
         // Nothing waits in between: whoever has a batch to hand on holds it till it is taken.
@@ -260,6 +262,8 @@ impl Intake {
         let shop = Arc::new(Workshop {
             sealer: Arc::clone(&sealer),
             index: Arc::clone(&index),
+            files,
+            item_options: new.item_options,
             turn: Turn::default(),
             spares: Spares::default(),
         });
@@ -302,7 +306,7 @@ impl Intake {
                 has_lanes: key.encryption().uses_blake2(),
                 batch: Batch::default(),
                 number: 0,
-                scratch: Vec::new(),
+                last: None,
                 batches: Some(batch_sender),
                 shop: Arc::clone(&shop),
             }),
@@ -329,11 +333,8 @@ impl Intake {
     /// Whether an earlier run has seen a file of this name, in whatever state.
     pub fn has_seen(&self, entry: &Entry) -> bool {
         let looks = self.known.mode.is_some_and(|mode| !mode.rechunk);
-        looks
-            && self
-                .known
-                .files
-                .knows(&self.known.hash(entry, &mut Vec::new()))
+        let KnownFiles { files, paths, .. } = &self.known;
+        looks && files.find(&paths.hash(entry)).is_some()
     }
 
     /// What has been stored so far. It is behind what was taken.
@@ -417,10 +418,6 @@ impl Drop for Intake {
         // The repository and its locks are let go of before anybody goes on.
         let _ = self.join();
     }
-}
-
-fn lock(index: &Mutex<ChunkIndex>) -> MutexGuard<'_, ChunkIndex> {
-    index.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl From<Chunk> for Plain {

@@ -10,12 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::batch::{Batch, Mark};
+use super::batch::{Batch, FileMark, Mark};
 use super::spares::Spares;
 use super::turn::Turn;
-use crate::chunk_index::ChunkIndex;
+use crate::archive::sizes;
+use crate::chunk_index::{ChunkIndex, LOOKUPS};
+use crate::files_cache::FilesCache;
 use crate::sealer::Sealer;
-use crate::{Compressor, Error, Id, Object, frame_put};
+use crate::{ChunkRef, Compressor, Error, Id, Item, ItemOptions, Object, Totals, frame_put};
 
 /// A batch after the work.
 pub(super) struct SealedBatch {
@@ -23,8 +25,23 @@ pub(super) struct SealedBatch {
     pub(super) number: u64,
     /// For each chunk of the batch, what it became.
     pub(super) chunks: Vec<SealedChunk>,
-    /// As they came.
-    pub(super) marks: Vec<Mark>,
+    /// What happens in which order.
+    pub(super) marks: Vec<SealedMark>,
+    /// The items of [`SealedMark::Items`], one after the other, as the archive has them.
+    pub(super) items: Vec<u8>,
+}
+
+/// One event of the scan after the work.
+pub(super) enum SealedMark {
+    /// Items that are complete.
+    Items {
+        /// Bytes of them.
+        length: usize,
+        /// Sums over their files.
+        totals: Totals,
+    },
+    /// Something happens to a file that is read.
+    File(FileMark),
 }
 
 /// A chunk after the work.
@@ -41,6 +58,9 @@ pub(super) struct Workshop {
     pub(super) sealer: Arc<Sealer>,
     /// Reference counts of all chunks. An entry whose stored size is 0 is on its way.
     pub(super) index: Arc<Mutex<ChunkIndex>>,
+    /// Where unchanged files have their chunks.
+    pub(super) files: Arc<FilesCache>,
+    pub(super) item_options: ItemOptions,
     pub(super) turn: Turn,
     /// Memory of objects that were written.
     pub(super) spares: Spares,
@@ -115,7 +135,7 @@ fn pack(
     let plains: Vec<&[u8]> = batch.chunks.iter().map(|chunk| &**chunk).collect();
     let key = shop.sealer.key();
     let ids = key.authenticate(objects.unwrap_or_default(), &plains);
-    let new = ticket.pass(|| claim(shop, &ids, &batch))?;
+    let Claimed { new, known } = ticket.pass(|| claim(shop, &ids, &batch))?;
     let mut objects = Vec::new();
     let mut chunks = Vec::with_capacity(ids.len());
     for ((id, plain), is_new) in ids.into_iter().zip(batch.chunks).zip(&new) {
@@ -132,11 +152,13 @@ fn pack(
         shop.spares.put_plain(plain);
     }
     shop.sealer.encrypt_many(&mut objects)?;
+    let (marks, items) = write_items(shop, batch.marks, &known);
     let now = Packed {
         sealed: SealedBatch {
             number,
             chunks,
-            marks: batch.marks,
+            marks,
+            items,
         },
         new,
         objects,
@@ -149,18 +171,86 @@ fn pack(
     Ok(before.map(Packed::frame))
 }
 
-/// Counts one reference more for each chunk of the batch; says which of them are new.
-fn claim(shop: &Workshop, ids: &[Id], batch: &Batch) -> Result<Vec<bool>, Error> {
+/// What the index says of the chunks of a batch.
+struct Claimed {
+    /// Which of those that were read are new.
+    new: Vec<bool>,
+    /// Those of its unchanged files, one after the other.
+    known: Vec<ChunkRef>,
+}
+
+/// Counts one reference more for each chunk of the batch.
+fn claim(shop: &Workshop, ids: &[Id], batch: &Batch) -> Result<Claimed, Error> {
     let mut index = shop.index.lock().unwrap_or_else(PoisonError::into_inner);
-    for mark in &batch.marks {
-        if let Mark::Unchanged { chunks, .. } = mark {
-            for id in chunks {
-                index.add_reference(id, None)?;
-            }
+    let unchanged = batch.marks.iter().filter_map(|mark| match mark {
+        Mark::Unchanged { place, .. } => Some(shop.files.chunks(*place)),
+        _ => None,
+    });
+    let unchanged: Vec<Id> = unchanged.flatten().copied().collect();
+    let mut known = Vec::with_capacity(unchanged.len());
+    for some in unchanged.chunks(LOOKUPS) {
+        index.warm(some);
+        for id in some {
+            let entry = index.use_known(id)?;
+            known.push(ChunkRef {
+                id: *id,
+                size: entry.size,
+                csize: entry.csize,
+            });
         }
     }
-    ids.iter()
+    let new = ids
+        .iter()
         .zip(&batch.chunks)
         .map(|(id, plain)| index.add_reference(id, Some(plain.len())))
-        .collect()
+        .collect::<Result<_, Error>>()?;
+    Ok(Claimed { new, known })
+}
+
+/// Writes the items that are complete; `known` has the chunks of unchanged files.
+fn write_items(
+    shop: &Workshop,
+    marks: Vec<Mark>,
+    mut known: &[ChunkRef],
+) -> (Vec<SealedMark>, Vec<u8>) {
+    let (mut sealed, mut items) = (Vec::new(), Vec::new());
+    let mut chunks = Vec::new();
+    for mark in marks {
+        let first = items.len();
+        let mut sums = Totals::default();
+        match mark {
+            Mark::File(mark) => {
+                sealed.push(SealedMark::File(mark));
+                continue;
+            }
+            Mark::Item(item) => item.write(&mut items),
+            Mark::Unchanged { entry, place } => {
+                let Some(mut item) = Item::from_entry(&entry, shop.item_options) else {
+                    continue;
+                };
+                let count = shop.files.chunks(place).len();
+                let (own, others) = known.split_at_checked(count).unwrap_or((known, &[]));
+                known = others;
+                sums.add_file(own);
+                chunks.clear();
+                chunks.extend_from_slice(own);
+                item.size = Some(sizes(own).0);
+                item.chunks = Some(chunks);
+                item.write(&mut items);
+                chunks = item.chunks.take().unwrap_or_default();
+            }
+        }
+        let written = items.len() - first;
+        match sealed.last_mut() {
+            Some(SealedMark::Items { length, totals }) => {
+                *length += written;
+                totals.add(&sums);
+            }
+            _ => sealed.push(SealedMark::Items {
+                length: written,
+                totals: sums,
+            }),
+        }
+    }
+    (sealed, items)
 }

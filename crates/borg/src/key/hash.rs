@@ -10,7 +10,7 @@ const HASH_SIZE: usize = 32;
 /// A hash function that has absorbed its key.
 pub(super) enum Hasher {
     /// Without a key.
-    Sha256,
+    Sha256(Sha256),
     /// HMAC-SHA256, both of its inner states prepared.
     HmacSha256(Hmac<Sha256>),
     /// BLAKE2b-256 over key and data; the key is not used in BLAKE2b's own keyed mode.
@@ -19,7 +19,7 @@ pub(super) enum Hasher {
 
 impl Hasher {
     pub(super) fn sha256() -> Self {
-        Self::Sha256
+        Self::Sha256(Sha256::new())
     }
 
     pub(super) fn hmac_sha256(key: &[u8]) -> Self {
@@ -38,7 +38,7 @@ impl Hasher {
     /// The hash of one buffer.
     pub(super) fn hash(&self, bytes: &[u8]) -> [u8; HASH_SIZE] {
         match self {
-            Self::Sha256 => Sha256::digest(bytes).into(),
+            Self::Sha256(sha256) => sha256.clone().chain_update(bytes).finalize().into(),
             Self::HmacSha256(hmac) => hmac
                 .clone()
                 .chain_update(bytes)
@@ -46,6 +46,22 @@ impl Hasher {
                 .into_bytes()
                 .into(),
             Self::Blake2b(state) => digest(state.as_ref().clone().update(bytes)),
+        }
+    }
+
+    /// The function that hashes what comes behind `prefix`.
+    ///
+    /// BLAKE2b works on a block when more comes behind it. So the work on its key, a whole block, is done
+    /// here once, where `prefix` is not empty, and not for each buffer again.
+    pub(super) fn after(&self, prefix: &[u8]) -> Self {
+        match self {
+            Self::Sha256(sha256) => Self::Sha256(sha256.clone().chain_update(prefix)),
+            Self::HmacSha256(hmac) => Self::HmacSha256(hmac.clone().chain_update(prefix)),
+            Self::Blake2b(state) => {
+                let mut state = state.clone();
+                state.update(prefix);
+                Self::Blake2b(state)
+            }
         }
     }
 
@@ -126,6 +142,11 @@ mod tests {
             Hasher::blake2b(&[7; 128]),
             Hasher::blake2b(&[7; 100]),
         ] {
+            let whole = hasher.hash(&bytes[..300]);
+            for length in [0, 1, 127, 128, 129, 300] {
+                let (prefix, rest) = bytes[..300].split_at(length);
+                assert_eq!(hasher.after(prefix).hash(rest), whole);
+            }
             for count in [0, 1, 2, 3, 4, 5, 9, 17] {
                 let buffers: Vec<&[u8]> = (0..count)
                     .map(|i| &bytes[i..][..[0, 1, 127, 128, 129, 5000, 20_000 - 17][i % 7]])

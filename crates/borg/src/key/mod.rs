@@ -46,6 +46,15 @@ struct Inner {
     cipher: Option<Cipher>,
 }
 
+/// Computes [`Key::id_hash`] of what comes behind a fixed beginning.
+pub(crate) struct IdHasher(Hasher);
+
+impl IdHasher {
+    pub(crate) fn hash(&self, rest: &[u8]) -> Id {
+        Id(self.0.hash(rest))
+    }
+}
+
 /// Encryption with a MAC over the result.
 struct Cipher {
     /// With the key schedule computed.
@@ -249,6 +258,11 @@ impl Key {
     #[must_use]
     pub fn id_hash(&self, plain: &[u8]) -> Id {
         Id(self.0.id_hash.hash(plain))
+    }
+
+    /// Hashes buffers that all begin with `prefix`.
+    pub(crate) fn id_hasher(&self, prefix: &[u8]) -> IdHasher {
+        IdHasher(self.0.id_hash.after(prefix))
     }
 
     /// The ids of many chunks, in their order.

@@ -192,3 +192,36 @@ fn the_two_programs_take_turns_without_a_complaint() {
     }
     stock.run(["check", "--verify-data", repository]);
 }
+
+/// What is known of files is as large as their list, and need not be written each time.
+#[test]
+fn what_is_known_of_files_is_written_when_it_has_changed() {
+    let Some(stock) = testkit::stock_borg() else {
+        return;
+    };
+    let scratch = tempfile::tempdir().unwrap();
+    let root = scratch.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    for name in ["a", "b", "c"] {
+        std::fs::write(root.join(name), name).unwrap();
+    }
+    let path = scratch.path().join("repository");
+    // Long after those files were written: the newest of them is trusted, too.
+    let mut now: Timestamp = "2200-01-02T03:04:05Z".parse().unwrap();
+    create(&path, &stock, Encryption::RepokeyBlake2, now);
+    let id = open(&path, &stock).backend().id();
+    let known = home(&stock).cache_of(&id).join("files");
+    let mut inodes = Vec::new();
+    for name in ["first", "second", "third", "fourth"] {
+        if name == "fourth" {
+            std::fs::write(root.join("b"), "changed").unwrap();
+        }
+        now = now.checked_add(jiff::Span::new().hours(1)).unwrap();
+        back_up(&path, &stock, name, &root, "lz4", now);
+        let metadata = std::fs::metadata(&known).unwrap();
+        inodes.push(std::os::unix::fs::MetadataExt::ino(&metadata));
+    }
+    assert_eq!(inodes[0], inodes[1]);
+    assert_eq!(inodes[1], inodes[2]);
+    assert_ne!(inodes[2], inodes[3]);
+}
