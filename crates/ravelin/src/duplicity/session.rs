@@ -100,9 +100,10 @@ impl<'a> Session<'a> {
         settings.list_changes = self.options.list_changes;
         settings.allow_other_source = self.options.allow_source_mismatch;
         settings.resume = true;
-        if let Some(count) = self.options.concurrency.filter(|count| *count > 0) {
-            settings.uploads = count;
-        }
+        // Unless asked for, one at a time: what a backup that was cut off leaves is its beginning, without
+        // volumes behind one that is missing. The stock program does so, too.
+        let uploads = self.options.concurrency.filter(|count| *count > 0);
+        settings.uploads = uploads.unwrap_or(1);
         settings.host = rustix::system::uname().nodename().to_bytes().to_vec();
         settings.local_dir = local_dir.to_vec();
         Archive::new(Arc::clone(&self.store), Folder::root(), settings)
