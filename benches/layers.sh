@@ -1,22 +1,24 @@
 #!/usr/bin/env bash
 # What it costs to feed several layers from one reading: files that have not changed, with one layer and
 # with three; and one layer fed by the engine against the same repository written by `ravelin borg create`.
-# Medians as a table in Markdown.
+# Medians as a table in Markdown, by the clock and of the processors' time.
 #
-#   bash benches/layers.sh [--files N] [--runs N]
+#   bash benches/layers.sh [--files N] [--runs N] [--cold]
 #
 # Makes N files (default: 100000) of 100 bytes in folders of a hundred, in target/bench/layers. PROGRAM
-# names a built program; without it, it is built.
+# names a built program; without it, it is built. With --cold, the system forgets before each run what it
+# has read of disks, as it has by the next night.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-files=100000 runs=5
+files=100000 runs=5 cold=
 while [ $# -gt 0 ]; do
   case $1 in
-    --files) files=$2 ;;
-    --runs) runs=$2 ;;
-    *) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    --files) files=$2 && shift ;;
+    --runs) runs=$2 && shift ;;
+    --cold) cold=yes ;;
+    *) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
   esac
-  shift 2
+  shift
 done
 if [ -z "${PROGRAM:-}" ]; then
   cargo build --quiet --release --bin ravelin
@@ -69,7 +71,9 @@ ask() {
     "$ravelin" "${@:2}" </dev/null
 }
 timed() {
-  TIMEFORMAT='%R'
+  sync
+  if [ "$cold" ]; then echo 3 >/proc/sys/vm/drop_caches; fi
+  TIMEFORMAT='%R %U %S'
   { time ask "${@:3}" >/dev/null 2>"$place/complaints"; } 2>>"$place/$1.$2" ||
     { cat "$place/complaints" >&2; exit 1; }
 }
@@ -92,17 +96,19 @@ for run in $(seq "$runs"); do
     esac
   done
 done
-median() { sort -n "$1" | sed -n "$(((runs + 1) / 2))p"; }
-one_borg=$(median "$place/one-borg.again") one_duplicity=$(median "$place/one-duplicity.again")
+middle() { sort -n | sed -n "$(((runs + 1) / 2))p"; }
+median() { awk '{ print $1 }' "$place/$1.again" | middle; }
+work() { awk '{ print $2 + $3 }' "$place/$1.again" | middle; }
+one_borg=$(median one-borg) one_duplicity=$(median one-duplicity)
 slowest=$(printf '%s\n' "$one_borg" "$one_duplicity" | sort -n | tail -1)
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; }
 echo "$files files, $runs runs, $(nproc) processors; $("$ravelin" --version)" >&2
-echo "| layers | first s | nothing changed s | against |"
-echo "|---|--:|--:|---|"
-row() { echo "| $1 | $(head -1 "$place/$2.first") | $(median "$place/$2.again") | $3 |"; }
+echo "| layers | first s | nothing changed s | processors' time s | against |"
+echo "|---|--:|--:|--:|---|"
+row() { echo "| $1 | $(cut -d' ' -f1 "$place/$2.first") | $(median "$2") | $(work "$2") | $3 |"; }
 row "\`ravelin borg create\`" alone "–"
-row "1 borg" one-borg "$(ratio "$one_borg" "$(median "$place/alone.again")") × \`borg create\`"
-row "3 borg" three-borg "$(ratio "$(median "$place/three-borg.again")" "$one_borg") × 1 borg"
+row "1 borg" one-borg "$(ratio "$one_borg" "$(median alone)") × \`borg create\`"
+row "3 borg" three-borg "$(ratio "$(median three-borg)" "$one_borg") × 1 borg"
 row "1 duplicity" one-duplicity "–"
-row "2 borg, 1 duplicity" mixed "$(ratio "$(median "$place/mixed.again")" "$slowest") × the slower of one"
+row "2 borg, 1 duplicity" mixed "$(ratio "$(median mixed)" "$slowest") × the slower of one"
 rm -rf "$place"

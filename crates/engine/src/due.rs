@@ -22,7 +22,7 @@ use crate::past::{LayerPast, Past};
 use crate::plan::{Plan, Wanted, plan};
 use crate::report::{Outcome, Report};
 use crate::rolling::{self, Rolled};
-use crate::run::{record_failure, run};
+use crate::run::{record_failure, run_and_look};
 use crate::second_opinion::{OpinionReport, is_found, is_to_be_had, second_opinion};
 use crate::source::Reading;
 use crate::status::status;
@@ -104,7 +104,7 @@ impl Due {
 ///
 /// # Errors
 ///
-/// [`Error::Busy`] when another process backs up; those of [`plan()`] and [`run()`].
+/// [`Error::Busy`] when another process backs up; those of [`plan()`] and [`run()`](crate::run()).
 pub fn run_due(context: Context<'_>, watch: Watch<'_>) -> Result<Due, Error> {
     let turn = Turn::take(Work::Backup, context.machine)?;
     let plan = match plan(context, &Wanted::Due) {
@@ -221,17 +221,17 @@ fn make(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Made, Err
         plan.reading = reading;
     }
     made.ping = notify::run_begins(context);
-    let report = run(&plan, context, watch);
+    let ran = run_and_look(&plan, context, watch);
     let ended = still.end();
-    let outcome = report
+    let outcome = ran
         .as_ref()
-        .map_or(Outcome::Failed, |report| report.outcome);
-    if let Ok(report) = &report {
+        .map_or(Outcome::Failed, |(report, _)| report.outcome);
+    if let Ok((report, tidy)) = &ran {
         // Hooks for the end may take the store away.
-        (made.pruned, made.not_pruned) = prune_backed_up(report, context, watch);
+        (made.pruned, made.not_pruned) = prune_backed_up(report, tidy, context, watch);
     }
     made.faults = hooks.after(Some(outcome));
-    let mut report = report?;
+    let (mut report, _) = ran?;
     if let Err(Error::FileSystemSnapshot { path, source }) = ended {
         report.problems.add(ProblemRecord {
             path: PathRecord::from(path.as_os_str().as_encoded_bytes()),
@@ -249,7 +249,7 @@ fn make(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Made, Err
 ///
 /// # Errors
 ///
-/// [`Error::Busy`] when another process backs up; those of [`run()`].
+/// [`Error::Busy`] when another process backs up; those of [`run()`](crate::run()).
 pub fn back_up(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Due, Error> {
     let turn = Turn::take(Work::Backup, context.machine)?;
     let made = make(plan, context, watch)?;

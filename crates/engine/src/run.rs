@@ -19,7 +19,7 @@ use crate::machine::Context;
 use crate::operation::Operation;
 use crate::report::{LayerReport, LayerResult, Outcome, Problems, Report};
 use crate::sample::{self, Samples};
-use crate::{Error, Plan, config, guard, sentinel};
+use crate::{Error, Plan, config, guard, sentinel, upkeep};
 
 /// Does what the plan says.
 ///
@@ -29,6 +29,15 @@ use crate::{Error, Plan, config, guard, sentinel};
 ///
 /// When the run could not begin. What goes wrong with a layer or a file stands in the report.
 pub fn run(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Report, Error> {
+    run_and_look(plan, context, watch).map(|(report, _)| report)
+}
+
+/// The same; says also which layers have nothing that is to be [pruned](upkeep::prune).
+pub(crate) fn run_and_look(
+    plan: &Plan,
+    context: Context<'_>,
+    watch: Watch<'_>,
+) -> Result<(Report, Vec<String>), Error> {
     sentinel::write(context.config, context.machine);
     let mut samples = Samples::read(context.config, context.machine);
     let mut watcher = guard::Watcher::new(context.config, context.machine);
@@ -78,8 +87,9 @@ pub fn run(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Report
     };
     // It is an index: what it could not take in is read from the layers when it is asked.
     let feed = feed.finish().then_some(feed);
+    let tidy = std::mem::take(&mut known.tidy);
     let _ = add_to_catalogue(feed.as_ref(), known, &report, plan, (context, watch));
-    Ok(report)
+    Ok((report, tidy))
 }
 
 /// What became known of layers.
@@ -89,6 +99,8 @@ pub(crate) struct Known {
     before: HashMap<String, Vec<Snapshot>>,
     /// Those that were left behind: what they hold was read later.
     behind: Vec<String>,
+    /// Those that have nothing that is to be pruned.
+    tidy: Vec<String>,
 }
 
 /// Tells the catalogue what stands in the layers now.
@@ -230,6 +242,7 @@ fn feed(
     };
 
     let mut layers: Vec<(usize, Box<dyn Layer>)> = Vec::new();
+    // One after the other: each may ask a person for its passphrase.
     for (index, layer) in plan.layers.iter().enumerate() {
         match (context.open)(layer, Access::Write) {
             Ok(layer) => layers.push((index, layer)),
@@ -238,20 +251,26 @@ fn feed(
     }
     let configuration = context.config.text_for_layers();
     let mut passengers = Vec::new();
-    for (index, layer) in &mut layers {
-        let index = *index;
-        let begun = free_name(&mut **layer, &plan.snapshot).and_then(|(name, taken)| {
+    let indices: Vec<usize> = layers.iter().map(|(index, _)| *index).collect();
+    // Each may have much to read first of what this machine remembers of it.
+    let begun = side_by_side(layers.iter_mut(), |(index, layer)| {
+        let (name, taken) = free_name(&mut **layer, &plan.snapshot)?;
+        let new = NewSnapshot {
+            name,
+            time: plan.now.timestamp(),
+            host: context.machine.host.clone(),
+            user: context.machine.user.clone(),
+            configuration: configuration.clone(),
+        };
+        let layer_name = &plan.layers[*index].name;
+        let begun = layer.begin(&new, &mut |step| watch.step(layer_name, step));
+        Ok((new.name, taken, begun))
+    });
+    for (index, begun) in indices.into_iter().zip(begun) {
+        let begun = begun.and_then(|(name, taken, begun)| {
             names[index] = name;
             known.before.insert(plan.layers[index].name.clone(), taken);
-            let new = NewSnapshot {
-                name: names[index].clone(),
-                time: plan.now.timestamp(),
-                host: context.machine.host.clone(),
-                user: context.machine.user.clone(),
-                configuration: configuration.clone(),
-            };
-            let layer_name = &plan.layers[index].name;
-            layer.begin(&new, &mut |step| watch.step(layer_name, step))
+            begun
         });
         match begun {
             Err(_) if watch.stop.is_requested() => results[index] = Some(LayerResult::Stopped),
@@ -349,6 +368,15 @@ fn feed(
         }
         (problems, totals)
     });
+    // They are open now: to look later, each would have to be opened again.
+    let now = clock();
+    for (index, open) in &mut layers {
+        let layer = &plan.layers[*index];
+        let is_done = matches!(results[*index], Some(LayerResult::Done { .. }));
+        if is_done && upkeep::is_tidy(&mut **open, layer, context.machine, &now) {
+            known.tidy.push(layer.name.clone());
+        }
+    }
 
     let layers = plan
         .layers
@@ -366,6 +394,21 @@ fn feed(
         clock().timestamp(),
         run,
     )
+}
+
+/// Does something with each of several, all at the same time; gives the results in their order.
+fn side_by_side<T: Send, R: Send>(
+    all: impl Iterator<Item = T>,
+    work: impl Fn(T) -> Result<R, layer::Error> + Sync,
+) -> Vec<Result<R, layer::Error>> {
+    thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = all.map(|one| scope.spawn(move || work(one))).collect();
+        let threads = threads.into_iter();
+        threads
+            .map(|thread| thread.join().unwrap_or(Err(layer::Error::Panicked)))
+            .collect()
+    })
 }
 
 /// A moment as files have it.

@@ -15,8 +15,8 @@ use tree::TreePath;
 use crate::layer::{Error, Snapshot, VerifyStep};
 
 pub use heal::{FoundIn, Healed, LostFile, LostPiece};
-pub(crate) use prune::prune_backed_up;
 pub use prune::{NotPruned, PlannedSnapshot, PrunePlan, PruneReport, prune, prune_plan};
+pub(crate) use prune::{is_tidy, prune_backed_up};
 pub use repair::{
     Examination, HurtFile, HurtSnapshot, Mended, Repair, RepairOptions, RepairReport, repair,
 };

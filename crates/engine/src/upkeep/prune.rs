@@ -81,10 +81,24 @@ pub struct NotPruned {
     pub failure: Explanation,
 }
 
-/// Prunes the layers that were backed up; also those without rules, in which an interrupted run may
-/// have left something.
+/// Whether a layer that is open has nothing that is to be pruned. One that cannot say may have something.
+pub(crate) fn is_tidy(
+    open: &mut dyn Layer,
+    layer: &config::Layer,
+    machine: &Machine,
+    now: &ZonedDateTime,
+) -> bool {
+    let plan = open
+        .upkeep()
+        .map(|upkeep| plan(upkeep, layer, machine, now));
+    matches!(plan, Some(Ok(plan)) if plan.doomed().is_empty())
+}
+
+/// Prunes the layers that were backed up and are not `tidy`; also those without rules, in which an
+/// interrupted run may have left something.
 pub(crate) fn prune_backed_up(
     report: &Report,
+    tidy: &[String],
     context: Context<'_>,
     watch: Watch<'_>,
 ) -> (Vec<PruneReport>, Vec<NotPruned>) {
@@ -99,7 +113,8 @@ pub(crate) fn prune_backed_up(
             continue;
         };
         let is_done = matches!(done.result, LayerResult::Done { .. });
-        if !is_done || !layer.is_prunable() || watch.stop.is_requested() {
+        let is_tidy = tidy.contains(&layer.name);
+        if !is_done || is_tidy || !layer.is_prunable() || watch.stop.is_requested() {
             continue;
         }
         match prune(layer, context, quiet) {
