@@ -152,7 +152,7 @@ fn pack(
         shop.spares.put_plain(plain);
     }
     shop.sealer.encrypt_many(&mut objects)?;
-    let (marks, items) = write_items(shop, batch.marks, &known);
+    let (marks, items) = write_items(shop, batch.marks, &known)?;
     let now = Packed {
         sealed: SealedBatch {
             number,
@@ -212,7 +212,7 @@ fn write_items(
     shop: &Workshop,
     marks: Vec<Mark>,
     mut known: &[ChunkRef],
-) -> (Vec<SealedMark>, Vec<u8>) {
+) -> Result<(Vec<SealedMark>, Vec<u8>), Error> {
     let (mut sealed, mut items) = (Vec::new(), Vec::new());
     let mut chunks = Vec::new();
     for mark in marks {
@@ -225,12 +225,12 @@ fn write_items(
             }
             Mark::Item(item) => item.write(&mut items),
             Mark::Unchanged { entry, place } => {
+                let count = shop.files.chunks(place).len();
+                let (own, others) = known.split_at_checked(count).ok_or(Error::Stopped)?;
+                known = others;
                 let Some(mut item) = Item::from_entry(&entry, shop.item_options) else {
                     continue;
                 };
-                let count = shop.files.chunks(place).len();
-                let (own, others) = known.split_at_checked(count).unwrap_or((known, &[]));
-                known = others;
                 sums.add_file(own);
                 chunks.clear();
                 chunks.extend_from_slice(own);
@@ -252,5 +252,5 @@ fn write_items(
             }),
         }
     }
-    (sealed, items)
+    Ok((sealed, items))
 }
