@@ -2,11 +2,14 @@
 //!
 //! A copy is known by the SHA-256 of its content. What has it is right, wherever it comes from, and takes
 //! the place of the damaged copy in one step. A copy that is nowhere else is set aside, so that the same
-//! content gets a whole one when somebody puts it again: it is copied first and deleted then, and a crash
-//! between the two leaves it twice.
+//! content gets a whole one when somebody puts it again: it is copied first, looked at once more and
+//! deleted then, and a crash in between leaves it twice. Only bytes that were read and are others are set
+//! aside: what cannot be read now may be read tomorrow, and stays.
 //!
-//! A plain file is written anew only when nobody has changed it since this device saw it whole, and only
-//! from a copy that was found whole. One that somebody has changed is no damage but a change by hand.
+//! A plain file is written anew only when nobody has changed it since this device saw it whole, as far as
+//! the store tells, and only from a copy that was found whole. What stood there is kept beside the set-aside
+//! copies first: a store that tells states apart by size and time overlooks a change that alters neither.
+//! One that somebody has changed is no damage but a change by hand.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -19,7 +22,7 @@ use super::line::Kept;
 use super::mirror::Stored;
 use super::seen::tag;
 use super::{HIDDEN, Hidden, digest, kept_name, name};
-use crate::{Content, Damage, Error, LostContent, Mended};
+use crate::{Content, Damage, Error, LostContent, Mended, Version};
 
 /// Says how many copies were read of how many, and may break off.
 pub(crate) type OnStep<'a> = &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>;
@@ -29,7 +32,10 @@ pub(crate) type OnStep<'a> = &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>;
 enum Found {
     Whole,
     Missing,
+    /// Other bytes.
     Other,
+    /// It cannot be read.
+    Unreadable,
 }
 
 impl Hidden {
@@ -74,22 +80,27 @@ impl Hidden {
                 if on_step(damage.copies, total).is_break() {
                     return Err(Error::Stopped);
                 }
-                let (Some(content), Some(sight)) =
-                    (version.content(), self.seen.get(&version.path))
-                else {
-                    continue;
-                };
-                let is_unchanged = sight.version == version.id
-                    && match self.store.stat(&version.path) {
-                        Err(error) if error.kind == ErrorKind::NotFound => false,
-                        found => tag(&found?) == sight.tag,
-                    };
-                if is_unchanged && self.look(&version.path, content, true)? == Found::Other {
+                if self.is_rotten(&version)? {
                     damage.plain.push(version.path);
                 }
             }
         }
         Ok(damage)
+    }
+
+    /// Whether a plain file has other bytes than its present version, though the store tells of no change
+    /// since this device saw it.
+    fn is_rotten(&self, version: &Version) -> Result<bool, Error> {
+        let sight = self.seen.get(&version.path);
+        let (Some(content), Some(sight)) = (version.content(), sight) else {
+            return Ok(false);
+        };
+        let is_unchanged = sight.version == version.id
+            && match self.store.stat(&version.path) {
+                Err(error) if error.kind == ErrorKind::NotFound => false,
+                found => tag(&found?) == sight.tag,
+            };
+        Ok(is_unchanged && self.look(&version.path, content, true)? == Found::Other)
     }
 
     /// What an object of the store is, compared with what it should be.
@@ -112,8 +123,8 @@ impl Hidden {
             Ok((hash, _)) if hash == content.hash => Ok(Found::Whole),
             Ok(_) => Ok(Found::Other),
             Err(error) if error.kind == ErrorKind::NotFound => Ok(Found::Missing),
-            // A disk that cannot read it has lost it; whoever must not read it knows nothing of it.
-            Err(error) if is_loss(&error) => Ok(Found::Other),
+            // A disk that cannot read it may have lost it; whoever must not read it knows nothing of it.
+            Err(error) if is_loss(&error) => Ok(Found::Unreadable),
             Err(error) => Err(error.into()),
         }
     }
@@ -153,6 +164,8 @@ impl Hidden {
         put_back: &BTreeSet<Box<str>>,
         now: Timestamp,
     ) -> Result<Mended, Error> {
+        // It may be long ago that it was found.
+        self.read_changes()?;
         let mut mended = Mended::default();
         let mut gone: BTreeSet<&str> = BTreeSet::new();
         for lost in &damage.lost {
@@ -169,39 +182,54 @@ impl Hidden {
                 }
                 _ => {
                     gone.insert(hash);
-                    mended.set_aside += u64::from(!lost.is_missing && self.set_aside(hash)?);
+                    mended.set_aside += u64::from(self.set_aside(&lost.content)?);
                 }
             }
         }
         for path in &damage.plain {
-            let live = self.index.live(path);
-            let content = live.and_then(|record| record.version.content());
-            if content.is_some_and(|content| !gone.contains(&*content.hash)) {
-                self.mirror(path, None, now)?;
-                mended.plain += 1;
+            let live = self.index.live(path).map(|record| record.version.clone());
+            let Some((version, content)) = live
+                .as_ref()
+                .and_then(|version| Some((version, version.content()?)))
+            else {
+                continue;
+            };
+            if gone.contains(&*content.hash) || !self.is_rotten(version)? {
+                continue;
             }
+            let Some((spool, hash)) = self.fetch_plain(path)? else {
+                continue;
+            };
+            let aside = name(&format!("{HIDDEN}/damaged/{hash}"))?;
+            self.store.write(&aside, &spool, WriteMode::Replace)?;
+            self.mirror(path, None, now)?;
+            mended.plain += 1;
         }
         Ok(mended)
     }
 
-    /// Puts the damaged copies of a content out of the way. What cannot even be read stays.
-    fn set_aside(&self, hash: &str) -> Result<bool, Error> {
+    /// Puts the copies of a content out of the way that have other bytes.
+    fn set_aside(&self, content: &Content) -> Result<bool, Error> {
         let needed = self.index.needed().into_iter();
         let mut is_done = false;
-        for kept in needed.filter(|kept| *kept.hash == *hash) {
+        for kept in needed.filter(|kept| *kept.hash == *content.hash) {
             let object = kept_name(kept)?;
-            let size = match self.store.stat(&object) {
-                Err(error) if error.kind == ErrorKind::NotFound => continue,
-                found => found?.size,
-            };
+            let is_damaged = || Ok::<_, Error>(self.look(&object, content, true)? == Found::Other);
+            if !is_damaged()? {
+                continue;
+            }
+            let size = self.store.stat(&object)?.size;
             let aside = name(&format!("{HIDDEN}/damaged/{}", kept.text()))?;
             let copy = Stored::new(Arc::clone(&self.store), object.clone(), size);
             match self.store.write(&aside, &copy, WriteMode::Replace) {
                 Err(error) if is_loss(&error) => continue,
                 written => drop(written?),
             }
-            self.store.delete(&object)?;
-            is_done = true;
+            // Another device may have put a whole one in its place meanwhile.
+            if is_damaged()? {
+                self.store.delete(&object)?;
+                is_done = true;
+            }
         }
         Ok(is_done)
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ravelin_drop::{Damage, Device, Folder, Mended};
-use store::{Disk, Name, Store};
+use store::{Disk, Memory, Name, Store};
 
 use crate::bench::{at, environment, name, scratch};
 
@@ -179,4 +179,112 @@ fn a_plain_file_that_somebody_changed_is_no_damage() {
     assert_eq!(mended, Mended::default());
     let plain = fs::read_to_string(place.path("store/report.txt")).unwrap();
     assert_eq!(plain, "by hand");
+}
+
+/// A store that tells the states of an object apart by size and time only, as SFTP.
+struct Vague(Memory);
+
+impl Vague {
+    fn vaguely(object: store::Object) -> store::Object {
+        store::Object {
+            version: None,
+            modified: Some(std::time::UNIX_EPOCH),
+            ..object
+        }
+    }
+}
+
+impl Store for Vague {
+    fn capabilities(&self) -> store::Capabilities {
+        self.0.capabilities()
+    }
+    fn list(
+        &self,
+        folder: &store::Folder,
+        scope: store::Scope,
+        each: &mut dyn FnMut(store::Object) -> ControlFlow<()>,
+    ) -> Result<(), store::Error> {
+        self.0
+            .list(folder, scope, &mut |object| each(Self::vaguely(object)))
+    }
+    fn stat(&self, name: &Name) -> Result<store::Object, store::Error> {
+        self.0.stat(name).map(Self::vaguely)
+    }
+    fn read(&self, name: &Name, range: store::Range) -> Result<store::Reading, store::Error> {
+        self.0.read(name, range)
+    }
+    fn write(
+        &self,
+        name: &Name,
+        content: &dyn store::Content,
+        mode: store::WriteMode,
+    ) -> Result<store::Object, store::Error> {
+        self.0.write(name, content, mode).map(Self::vaguely)
+    }
+    fn delete(&self, name: &Name) -> Result<(), store::Error> {
+        self.0.delete(name)
+    }
+    fn rename(&self, from: &Name, to: &Name) -> Result<(), store::Error> {
+        self.0.rename(from, to)
+    }
+    fn space(&self) -> Result<Option<store::Space>, store::Error> {
+        self.0.space()
+    }
+}
+
+#[test]
+fn a_rotten_plain_file_is_written_anew_and_what_stood_there_is_kept() {
+    let memory = Memory::new();
+    let vague: Arc<dyn Store> = Arc::new(Vague(memory.clone()));
+    Folder::create(&*vague, &environment()).unwrap();
+    let device = Device::new("laptop");
+    let folder = Folder::on(vague, &environment(), &device, None).unwrap();
+    let mut folder = folder.unwrap();
+    let path = name("report.txt");
+    put(&mut folder, &path, "as it was", 1);
+    let rotten: &[u8] = b"as it wax";
+    memory
+        .write(&path, &rotten.to_vec(), store::WriteMode::Replace)
+        .unwrap();
+    let damage = examine(&mut folder, true);
+    assert_eq!(
+        (&damage.lost[..], &damage.plain[..]),
+        (&[][..], &[path.clone()][..])
+    );
+    let mended = folder.mend(&damage, &BTreeSet::new(), at(3)).unwrap();
+    assert_eq!(mended.plain, 1);
+    let read = |name: &Name| store::read_all(&memory, name, 1 << 20).unwrap();
+    assert_eq!(read(&path), b"as it was");
+    let aside = store::Folder::new(".ravelin-drop/damaged").unwrap();
+    let aside = store::list_all(&memory, &aside).unwrap();
+    let aside: Vec<Vec<u8>> = aside.iter().map(|object| read(&object.name)).collect();
+    assert_eq!(aside, [rotten]);
+    assert_eq!(
+        examine(&mut folder, true),
+        Damage {
+            copies: 1,
+            ..Damage::default()
+        }
+    );
+    // Nothing is done twice.
+    let mended = folder.mend(&damage, &BTreeSet::new(), at(4)).unwrap();
+    assert_eq!(mended, Mended::default());
+}
+
+#[test]
+fn a_copy_that_is_whole_again_is_not_set_aside() {
+    let place = Place::new();
+    let mut folder = place.folder();
+    let path = name("report.txt");
+    put(&mut folder, &path, "monday", 1);
+    put(&mut folder, &path, "tuesday", 2);
+    let copy = place.copy(b"monday");
+    rot(&copy);
+    let damage = examine(&mut folder, true);
+    assert_eq!(damage.lost.len(), 1);
+    // Another device was faster.
+    fs::write(&copy, "monday").unwrap();
+    let mended = folder.mend(&damage, &BTreeSet::new(), at(3)).unwrap();
+    assert_eq!(mended, Mended::default());
+    assert_eq!(fs::read(&copy).unwrap(), b"monday");
 }

@@ -30,7 +30,9 @@ pub(crate) fn run(arguments: &Repair, session: &Session<'_>) -> Result<Exit, End
     } else {
         tell(&report, session);
     }
-    Ok(match report.found.is_good() || report.mended.is_some() {
+    let is_mended = report.mended.as_ref();
+    let is_mended = is_mended.is_some_and(|mended| !mended.done.is_empty());
+    Ok(match report.found.is_good() || is_mended {
         true => Exit::Good,
         false => Exit::Failed,
     })
@@ -81,6 +83,12 @@ fn tell(report: &RepairReport, session: &Session<'_>) {
         Some(mended) => {
             for done in &mended.done {
                 output.say(done);
+            }
+            if mended.done.is_empty() && !found.is_good() {
+                output.say(
+                    "nothing could be mended: earlier snapshots and other layers may still have it, see \
+                     `ravelin restore PATH --at TIME`",
+                );
             }
         }
     }

@@ -99,9 +99,12 @@ impl Repair for DropRepair {
             (from_plain, "put {} copies back that plain files still have"),
             (
                 damaged.count(),
-                "set {} damaged copies aside that are nowhere else",
+                "set {} damaged copies aside that are nowhere else, if they can be read",
             ),
-            (plain.len(), "write {} plain files anew from their copies"),
+            (
+                plain.len(),
+                "write {} plain files anew from their copies, and keep what stands there",
+            ),
         ] {
             if count > 0 {
                 actions.push(action.replace("{}", &count.to_string()));
@@ -166,7 +169,7 @@ impl Repair for DropRepair {
             ),
             (
                 mended.plain,
-                "plain files were written anew from their copies",
+                "plain files were written anew from their copies; what stood there is in `.ravelin-drop/damaged`",
             ),
         ] {
             if count > 0 {
@@ -179,13 +182,7 @@ impl Repair for DropRepair {
 
 /// The SHA-256 of a lost content.
 fn id_of(lost: &LostContent) -> Option<[u8; 32]> {
-    let digits = lost.content.hash.as_bytes();
     let mut id = [0; 32];
-    if digits.len() != 64 {
-        return None;
-    }
-    for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
+    hex::decode_to_slice(lost.content.hash.as_bytes(), &mut id).ok()?;
     Some(id)
 }
