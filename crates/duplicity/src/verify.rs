@@ -14,7 +14,7 @@ use crate::collection::{BackupSet, Chain, Collection, StoredFile};
 use crate::error::Error;
 use crate::manifest::{Hash, Manifest};
 use crate::restore::{Checker, Proof};
-use crate::snapshot::Item;
+use crate::snapshot::{Item, ProblemKind};
 use crate::tar::TarReader;
 use crate::time::SetTime;
 
@@ -39,8 +39,11 @@ pub struct Verification {
     pub read_bytes: u64,
     /// What is wrong; empty when all is well.
     pub findings: Vec<Error>,
-    /// Volumes that are missing or damaged: of which set, and which number.
+    /// Volumes that are missing or damaged: of which set, and which number. Those that could not be looked
+    /// at are none.
     pub volumes: Vec<(SetTime, u32)>,
+    /// Chains of which something is missing or damaged, whatever it is: when their full set was made.
+    pub chains: Vec<SetTime>,
     /// Objects that cannot be restored as they were backed up.
     pub objects: Vec<String>,
     /// Volumes whose manifest has no hash for them.
@@ -156,6 +159,7 @@ struct Run<'a> {
 impl Run<'_> {
     fn chain(&mut self, chain: &Chain) -> ControlFlow<()> {
         let before = self.result.findings.len();
+        let objects_before = self.result.objects.len();
         for set in &chain.sets {
             self.result.sets += 1;
             self.set(set)?;
@@ -168,7 +172,16 @@ impl Run<'_> {
         {
             self.result.findings.push(error);
         }
+        if self.is_damaged_since(before) || self.result.objects.len() > objects_before {
+            self.result.chains.push(chain.start());
+        }
         ControlFlow::Continue(())
+    }
+
+    /// Whether a finding is of damage, of those behind the first `count`.
+    fn is_damaged_since(&self, count: usize) -> bool {
+        let mut new = self.result.findings.iter().skip(count);
+        new.any(Error::is_damage)
     }
 
     fn step(&mut self, file: &StoredFile) -> ControlFlow<()> {
@@ -209,7 +222,7 @@ impl Run<'_> {
             if let Some(file) = set.volumes.get(&volume.number) {
                 let before = self.result.findings.len();
                 let going = self.file(file, hash);
-                if self.result.findings.len() > before {
+                if self.is_damaged_since(before) {
                     self.result.volumes.push((set.end(), volume.number));
                 }
                 going?;
@@ -249,10 +262,14 @@ impl Run<'_> {
         while let Some(item) = snapshot.next()? {
             let entry = match item {
                 Item::Object(entry) => entry,
-                Item::Problem(problem) => {
-                    self.result.objects.push(problem.to_string());
-                    continue;
-                }
+                Item::Problem(problem) => match problem.source {
+                    // It could not be looked at, which says nothing about it.
+                    ProblemKind::Volume(error) if !error.is_damage() => return Err(*error),
+                    _ => {
+                        self.result.objects.push(problem.to_string());
+                        continue;
+                    }
+                },
             };
             let mut listed = None;
             while let Some(next) =

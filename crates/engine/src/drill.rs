@@ -42,7 +42,7 @@ use crate::secret::Reference;
 use crate::stock::{
     NewMachine, borg_environment, by_hand, find_program, find_stock, paths_line, recipe, run_steps,
 };
-use crate::{Error, Machine, Secret, Selection, Snapshot, config, create_private_folder};
+use crate::{Error, Secret, Selection, Snapshot, config, create_private_folder};
 
 /// Largest file that is restored: 64 MiB.
 const SIZE_MAX: u64 = 64 << 20;
@@ -202,7 +202,7 @@ impl DrilledFile {
 pub struct SecondOpinion {
     /// Which program, as in “… brought back the same”.
     pub program: String,
-    /// Why it was not asked; `None` when it was.
+    /// Why it was not asked, or why what it brought back says nothing; `None` when it does.
     #[serde(default)]
     pub unproved: Option<String>,
     /// What did not go as it should; `None` when it brought back the same.
@@ -426,12 +426,13 @@ fn drill_into(
     let others = Others {
         scratch,
         layer,
+        snapshot: &snapshot,
         paths: &paths,
         files: &files,
-        machine: context.machine,
+        context: cold,
         watch,
     };
-    let second_opinion = others.stock(&snapshot);
+    let second_opinion = others.stock();
     let by_hand = others.by_hand();
     files.extend(missing_sentinel(
         layer, &snapshot, &paths, &samples, context,
@@ -647,25 +648,26 @@ fn confirm_live(entry: &Entry, sha256: &str) -> Option<bool> {
 struct Others<'a> {
     scratch: &'a Path,
     layer: &'a config::Layer,
+    snapshot: &'a Snapshot,
     paths: &'a [TreePath],
     files: &'a [DrilledFile],
-    machine: &'a Machine,
+    context: Context<'a>,
     watch: Watch<'a>,
 }
 
 impl Others<'_> {
     /// The stock program with the commands of the runbook.
-    fn stock(self, snapshot: &Snapshot) -> Option<SecondOpinion> {
+    fn stock(self) -> Option<SecondOpinion> {
         let program = match &self.layer.kind {
             Kind::Borg { .. } => "borg",
             Kind::Duplicity(_) => "duplicity",
             Kind::Drop { .. } => return None,
         };
-        let Some(recipe) = recipe(self.layer, &snapshot.name) else {
+        let Some(recipe) = recipe(self.layer, &self.snapshot.name) else {
             let why = format!("it has no name for {}", self.layer.store);
             return Some(unproved(program, why));
         };
-        if find_stock(program, self.machine).is_none() {
+        if find_stock(program, self.context.machine).is_none() {
             return Some(unproved(program, "it is not installed".to_owned()));
         }
         if let Some(missing) = self.missing(&["bash"]) {
@@ -726,7 +728,8 @@ impl Others<'_> {
     /// Why programs cannot be called.
     fn missing(self, programs: &[&str]) -> Option<String> {
         let mut programs = programs.iter();
-        let missing = programs.find(|program| find_program(program, self.machine).is_none())?;
+        let missing =
+            programs.find(|program| find_program(program, self.context.machine).is_none())?;
         Some(format!("{missing} is not installed"))
     }
 
@@ -741,11 +744,25 @@ impl Others<'_> {
                 "there is no file that it could bring back".to_owned(),
             );
         }
+        let fault = self.carried_out(tree, steps).err();
+        if fault.is_some() && self.is_overtaken() {
+            return unproved(program, "another backup was made meanwhile".to_owned());
+        }
         SecondOpinion {
             program: program.to_owned(),
             unproved: None,
-            fault: self.carried_out(tree, steps).err(),
+            fault,
         }
+    }
+
+    /// Whether a newer snapshot is there by now, where the newest is brought back, whichever that is.
+    fn is_overtaken(self) -> bool {
+        let Kind::Duplicity(_) = &self.layer.kind else {
+            return false;
+        };
+        let opened = (self.context.open)(self.layer, Access::Cold);
+        let newest = opened.and_then(|mut layer| Ok(layer.snapshots()?.pop()));
+        newest.is_ok_and(|newest| newest.is_some_and(|newest| newest.time > self.snapshot.time))
     }
 
     fn carried_out(self, tree: &str, steps: &[String]) -> Result<(), String> {
@@ -753,18 +770,18 @@ impl Others<'_> {
         let home = self.scratch.join("home");
         let passphrase = match &self.layer.passphrase {
             Some(reference) => {
-                let fetched = self.machine.keeper().fetch(reference);
+                let fetched = self.context.machine.keeper().fetch(reference);
                 Some(fetched.map_err(|error| chain(&error).join(": "))?)
             }
             None => None,
         };
         let passphrase = passphrase.as_ref();
         let new = create_private_folder(&folder)
-            .and_then(|()| NewMachine::open(&home, self.machine))
+            .and_then(|()| NewMachine::open(&home, self.context.machine))
             .map_err(|error| error.to_string())?;
         let surround = |command: &mut Command| match &self.layer.kind {
             Kind::Duplicity(settings) => new.surround(command, settings, passphrase),
-            _ => borg_environment(command, &home, self.machine),
+            _ => borg_environment(command, &home, self.context.machine),
         };
         run_steps(steps, &folder, passphrase, &surround, self.watch)?;
         for (path, ours) in self.paths.iter().zip(self.files) {

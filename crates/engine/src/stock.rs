@@ -296,8 +296,10 @@ impl<'a> NewMachine<'a> {
         }
         // It takes the passphrase in no other way without a terminal. Who can look at the environment of this
         // user's processes can read where the passphrase came from, too.
-        if let Some(passphrase) = passphrase {
-            command.env("PASSPHRASE", passphrase.expose());
+        // Where a key is needed and there is none for it, an empty one: else it would ask for one.
+        let empty = (settings.encryption == ArchiveEncryption::Keys).then_some("");
+        if let Some(passphrase) = passphrase.map(Secret::expose).or(empty) {
+            command.env("PASSPHRASE", passphrase);
         }
         command
             .env("HOME", &self.machine.places.home)
@@ -317,7 +319,52 @@ impl Drop for NewMachine<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::{Places, Stop, Surroundings};
+
+    #[test]
+    fn stock_duplicity_asks_nobody_for_the_passphrase_of_a_key() {
+        let machine = Machine {
+            places: Places {
+                home: "/home".into(),
+                config: "/config".into(),
+                state: "/state".into(),
+                cache: "/cache".into(),
+                data: "/data".into(),
+                credentials: None,
+            },
+            host: "host".to_owned(),
+            user: "user".to_owned(),
+            variable: Arc::new(|_: &str| None),
+            clock: Arc::new(|| {
+                jiff::Timestamp::UNIX_EPOCH.to_zoned_datetime(jiff::tz::TimeZone::UTC)
+            }),
+            surroundings: Surroundings::system(),
+            random: crate::random::system,
+            stop: Arc::new(Stop::default()),
+        };
+        let new = NewMachine::left(Path::new("/nonexistent"), &machine);
+        let given = |encryption, passphrase: Option<&Secret>| {
+            let settings = Duplicity {
+                encryption,
+                ..Duplicity::default()
+            };
+            let mut command = Command::new("duplicity");
+            new.surround(&mut command, &settings, passphrase);
+            let mut variables = command.get_envs();
+            let found = variables.find(|(name, _)| *name == "PASSPHRASE");
+            found.map(|(_, value)| value.unwrap_or_default().to_owned())
+        };
+        let secret = Secret::new("secret".to_owned());
+        assert_eq!(given(ArchiveEncryption::Keys, None), Some("".into()));
+        assert_eq!(
+            given(ArchiveEncryption::Keys, Some(&secret)),
+            Some("secret".into())
+        );
+        assert_eq!(given(ArchiveEncryption::None, None), None);
+    }
 
     #[test]
     fn any_bytes_are_one_word_for_bash() {

@@ -31,6 +31,14 @@ fn promised(folder: &Path) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Names that go, and are hard to read in a list: digits behind a control character, and backslashes.
+const GOING: [&str; 4] = [
+    "bell \u{1}7",
+    "\u{1b}[0m",
+    "slash \\0017",
+    "both \\\u{1}7\\",
+];
+
 #[test]
 fn an_archive_is_put_together_by_hand() {
     if ["gpg", "rdiff"]
@@ -46,6 +54,9 @@ fn an_archive_is_put_together_by_hand() {
         // Names may be any bytes, also one that goes and leaves one that begins like it.
         place.write("line", "stays");
         place.write("line\nbreak", "goes");
+        for name in GOING {
+            place.write(name, "goes");
+        }
         let archive = place.archive(protection);
         place.back_up(&archive, Wanted::Full, 0);
         place.write("old chain", "1");
@@ -53,6 +64,9 @@ fn an_archive_is_put_together_by_hand() {
         fs::remove_file(place.path("source/old chain")).unwrap();
         place.back_up(&archive, Wanted::Full, 2);
         fs::remove_file(place.path("source/line\nbreak")).unwrap();
+        for name in GOING {
+            fs::remove_file(place.path("source").join(name)).unwrap();
+        }
         for step in 1..=2_u8 {
             let mut big = testkit::Random::new(3_000_001).noise(3_000_001);
             big[usize::from(step) * 1000] = step;

@@ -176,6 +176,47 @@ fn a_lost_manifest_is_told_and_put_back_and_costs_no_set() {
     assert!(!verified().is_clean());
 }
 
+#[test]
+fn what_could_not_be_looked_at_is_not_called_damaged() {
+    let place = Place::new();
+    fill(&place, 0);
+    place.back_up(&place.archive(protection()), Wanted::Full, 0);
+    let is_volume = |name: &&String| name.contains(".vol");
+    let volumes = place.store_names().iter().filter(is_volume).count();
+    assert!(volumes > 1, "{volumes}");
+    // From the manifest, the second call behind the list, to the last volume.
+    for call in 2..=2 + volumes {
+        let store = Faulty::dying_at(place.disk(), call as u64);
+        let archive = place.archive_on(Arc::new(store), place.settings(protection()));
+        let collection = archive.collection(at(9)).unwrap();
+        let mut on_step = |_, _| ControlFlow::Continue(());
+        let found = archive.verify(&collection, duplicity::Depth::Data, &mut on_step);
+        assert!(!found.is_clean(), "call {call}");
+        assert!(
+            !found.findings.iter().any(duplicity::Error::is_damage),
+            "call {call}: {found:?}"
+        );
+        assert_eq!((found.volumes, found.chains), (vec![], vec![]));
+    }
+}
+
+#[test]
+fn damage_is_of_the_chain_that_it_is_in_also_where_it_is_of_no_volume() {
+    let place = Place::new();
+    place.write("a", "one");
+    let archive = place.archive(protection());
+    place.back_up(&archive, Wanted::Full, 0);
+    place.back_up(&archive, Wanted::Full, 1);
+    let is_signatures = |name: &String| name.starts_with("duplicity-full-signatures.");
+    let last = place.store_names().into_iter().rfind(is_signatures);
+    fs::remove_file(place.path("store").join(last.unwrap())).unwrap();
+    let collection = archive.collection(at(9)).unwrap();
+    let mut on_step = |_, _| ControlFlow::Continue(());
+    let found = archive.verify(&collection, duplicity::Depth::Data, &mut on_step);
+    assert_eq!(found.findings.len(), 1, "{found:?}");
+    assert_eq!((found.volumes, found.chains), (vec![], vec![at(1)]));
+}
+
 /// A bit of an encrypted file may have flipped where it reads as a wrong passphrase.
 #[test]
 fn a_damaged_manifest_is_no_wrong_passphrase_and_ends_its_chain() {

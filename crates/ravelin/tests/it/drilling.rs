@@ -204,6 +204,18 @@ error: layer `offsite` did not pass its drill [not-proved]
   next: run `ravelin verify --data offsite`
 
 "#]]);
+
+    // Unless another backup was made meanwhile, for it brings back the newest: its manifest is there.
+    bench.file(
+        "bin/duplicity",
+        "#!/bin/sh\nfor target; do :; done\ncase $1 in restore) echo other > \"$target\"\n\
+         touch ~/archive/duplicity-full.\"$(date -u -d '1 hour' +%Y%m%dT%H%M%SZ)\".manifest;; esac\n",
+    );
+    run(&["drill"]).success();
+    let evidence = run(&["drill", "--evidence"]).success();
+    let evidence = String::from_utf8_lossy(&evidence.get_output().stdout).into_owned();
+    let said = "Not proved by stock duplicity, because another backup was made meanwhile.";
+    assert!(evidence.contains(said), "{evidence}");
 }
 
 #[test]

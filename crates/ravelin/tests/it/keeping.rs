@@ -347,6 +347,20 @@ the next backup begins a new chain, from the files themselves
         repaired(&bench, &["second"])["actions"],
         serde_json::json!([])
     );
+
+    // The chain that grows now, by what is no volume.
+    let mut signatures: Vec<String> = names();
+    signatures.retain(|name| name.starts_with("duplicity-full-signatures."));
+    signatures.sort();
+    let signatures = signatures.pop().unwrap();
+    fs::remove_file(bench.home().join("second").join(signatures)).unwrap();
+    let found = repaired(&bench, &["second"]);
+    assert_eq!(found["actions"].as_array().unwrap().len(), 1, "{found}");
+    let refused = bench.ravelin(["synthesize", "second"]).assert().failure();
+    let said = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+    assert!(said.contains("a repair has given it up"), "{said}");
+    bench.ravelin(["backup"]).assert().success();
+    assert_eq!(full(), 3);
 }
 
 /// Spoils the segment that is the largest, in many places.

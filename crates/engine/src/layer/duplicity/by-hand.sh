@@ -21,11 +21,13 @@ for manifest in "$full" $(cd "$archive" && ls duplicity-inc.*.manifest* 2>/dev/n
     for volume in $(cd "$archive" && ls "$set_name".vol*.difftar* | sort -V); do
         case $volume in
             *.gpg) printf '%s\n' "${PASSPHRASE-}" |
-                       gpg --batch --quiet ${PASSPHRASE+--pinentry-mode loopback --passphrase-fd 0} \
+                       gpg --batch --quiet ${PASSPHRASE:+--pinentry-mode loopback --passphrase-fd 0} \
                            --output volume.tar --yes --decrypt "$archive/$volume" ;;
             *) gzip --decompress --stdout "$archive/$volume" > volume.tar ;;
         esac
+        # One name a line. Of \001 and a digit behind it, bash would take the digit, too, but not of \0001.
         LC_ALL=C tar --warning=none --list --quoting-style=escape --file volume.tar |
+            sed -E 's/\\(0?)(.)/\\\1\1\2/g' |
             grep '^deleted/' >> deleted.list || true
         # Not every volume has everything that is wanted; any other complaint is the end.
         LC_ALL=C tar --warning=none --extract --directory piece --file volume.tar "${wanted[@]}" 2> complaints ||

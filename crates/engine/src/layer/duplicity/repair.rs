@@ -4,7 +4,8 @@
 //! encryption of the same bytes gives the same. Nothing of the archive is changed therefore; what is whole in
 //! a damaged chain is restored as before, also by the stock program. A repair sees to it that nothing more
 //! stands on the damage: it remembers, in the state home, that the chain is given up, and the next backup
-//! begins a new one, from the files themselves. That is forgotten of itself, as it names the chain.
+//! begins a new one, from the files themselves. That is forgotten of itself, as it names the chain. Nothing is
+//! given up for what could not be looked at: a store that is away or a wrong passphrase is no damage.
 
 use std::io::{self, Read};
 use std::ops::ControlFlow;
@@ -80,7 +81,7 @@ impl Repair for DuplicityRepair {
             false => duplicity::Depth::Structure,
         };
         let (archive, collection) = (&self.layer.archive, &self.layer.collection);
-        let found = archive.verify(collection, depth, &mut |done, total| {
+        let mut found = archive.verify(collection, depth, &mut |done, total| {
             let phase = "reading the archive";
             on_step(VerifyStep { phase, done, total })
         });
@@ -89,6 +90,10 @@ impl Repair for DuplicityRepair {
                 action: "read the archive to its end".to_owned(),
                 source: io::ErrorKind::Interrupted.into(),
             });
+        }
+        let is_no_damage = |error: &duplicity::Error| !error.is_damage();
+        if let Some(at) = found.findings.iter().position(is_no_damage) {
+            return Err(found.findings.swap_remove(at).into());
         }
         let mut examination = Examination {
             snapshots: found.sets,
@@ -105,10 +110,8 @@ impl Repair for DuplicityRepair {
         for chain in &collection.chains {
             let hurt = self.hurt(&chain.sets, &found.volumes);
             let is_active = collection.active().map(Chain::start) == Some(chain.start());
-            // Of what else is wrong it is not told which chain it is about.
-            let is_alone = collection.chains.len() == 1;
-            let is_hurt = !hurt.is_empty() || (is_alone && !examination.findings.is_empty());
-            is_active_hurt |= is_active && is_hurt;
+            // By a volume, by a manifest, by signatures: the next backup would stand on it.
+            is_active_hurt |= is_active && found.chains.contains(&chain.start());
             examination.hurt.extend(hurt);
         }
         self.is_active_hurt = is_active_hurt;

@@ -1,5 +1,6 @@
 //! A duplicity archive kept in order: chains go as a whole, the one that grows never.
 
+use std::io;
 use std::ops::ControlFlow;
 
 use duplicity::{Chain, RemovalPlan, SetTime};
@@ -132,6 +133,16 @@ impl Upkeep for DuplicityLayer {
         &mut self,
         on_step: &mut dyn FnMut(VerifyStep) -> ControlFlow<()>,
     ) -> Result<Option<Synthesized>, Error> {
+        // A full backup out of what is damaged would be damaged, too.
+        if self.is_given_up() {
+            let start = self.collection.active().map(Chain::start);
+            let start = start.map(|start| start.to_string()).unwrap_or_default();
+            let why = "a repair has given it up, and the next backup begins a new one";
+            return Err(Error::from(duplicity::Error::Damaged {
+                object: format!("the chain that begins with {start}"),
+                source: io::Error::other(why),
+            }));
+        }
         let mut done = 0;
         let made = self.archive.synthesize(self.now(), &mut |bytes| {
             done += bytes;
