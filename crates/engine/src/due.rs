@@ -31,7 +31,7 @@ use crate::turn::{Turn, Work};
 use crate::upkeep::{NotPruned, PruneReport, prune_backed_up};
 use crate::verify::{VerifyReport, verify};
 use crate::wait::{self, Wait, Waiting, reason_to_wait};
-use crate::{Error, Schedule, config, fleet, metrics, notify};
+use crate::{Error, Schedule, config, fleet, metrics, notify, sentinel};
 
 /// How long a verification that could not be made is left alone.
 const VERIFY_RETRY: SignedDuration = SignedDuration::from_hours(6);
@@ -211,15 +211,22 @@ fn make(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Made, Err
         }
         Err(error) => return fails(error),
     }
+    // Before the snapshots, which are to hold it.
+    sentinel::write(context.config, context.machine);
     let still = match Still::make(context.config, context.machine) {
         Ok(still) => still,
         Err(error) => return fails(error),
     };
     let mut plan = plan.clone();
-    // The plan was made from these very paths.
-    if let Ok(reading) = Reading::with(context.config, Some(&still)) {
-        plan.reading = reading;
-    }
+    plan.reading = match Reading::with(context.config, Some(&still)) {
+        Ok(reading) => reading,
+        Err(source) => {
+            // Hooks for the end may take the file system away.
+            drop(still);
+            let typed = "a path of a source".to_owned();
+            return fails(Error::BadPath { typed, source });
+        }
+    };
     made.ping = notify::run_begins(context);
     let ran = run_and_look(&plan, context, watch);
     let ended = still.end();
@@ -232,10 +239,10 @@ fn make(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Made, Err
     }
     made.faults = hooks.after(Some(outcome));
     let (mut report, _) = ran?;
-    if let Err(Error::FileSystemSnapshot { path, source }) = ended {
+    for (path, reason) in ended {
         report.problems.add(ProblemRecord {
             path: PathRecord::from(path.as_os_str().as_encoded_bytes()),
-            what: format!("its snapshot stays until the next run removes it: {source}"),
+            what: format!("its snapshot stays until a later run removes it: {reason}"),
         });
         if report.outcome == Outcome::Good {
             report.outcome = Outcome::Skipped;

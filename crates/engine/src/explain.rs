@@ -426,8 +426,8 @@ impl Code {
             ),
             Self::FileSystemSnapshot => (
                 "file-system-snapshot",
-                "A source is to be read from a snapshot of its file system, and that cannot be made, or one that an earlier run left cannot be removed; nothing was backed up.",
-                "See the reason. Without `file-system-snapshot` in the source its files are read as they are; docs/guide/snapshots.md says what else there is.",
+                "A source is to be read from a snapshot of its file system, and that cannot be made, or one that an earlier run left is in its place and cannot be removed; nothing was backed up.",
+                "See the reason. `btrfs subvolume delete` removes what an earlier run has left; it is below `.ravelin-snapshot` in the subvolume. Without `file-system-snapshot` in the source its files are read as they are; docs/guide/snapshots.md says what else there is.",
             ),
             Self::GuardAlarm => (
                 "guard-alarm",

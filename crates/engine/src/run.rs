@@ -29,16 +29,17 @@ use crate::{Error, Plan, config, guard, sentinel, upkeep};
 ///
 /// When the run could not begin. What goes wrong with a layer or a file stands in the report.
 pub fn run(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Report, Error> {
+    sentinel::write(context.config, context.machine);
     run_and_look(plan, context, watch).map(|(report, _)| report)
 }
 
-/// The same; says also which layers have nothing that is to be [pruned](upkeep::prune).
+/// The same, with the sentinel that is there; says also which layers have nothing that is to be
+/// [pruned](upkeep::prune).
 pub(crate) fn run_and_look(
     plan: &Plan,
     context: Context<'_>,
     watch: Watch<'_>,
 ) -> Result<(Report, Vec<String>), Error> {
-    sentinel::write(context.config, context.machine);
     let mut samples = Samples::read(context.config, context.machine);
     let mut watcher = guard::Watcher::new(context.config, context.machine);
     let mut feed = catalogue::Feed::new(context.machine);
@@ -242,9 +243,14 @@ fn feed(
     };
 
     let mut layers: Vec<(usize, Box<dyn Layer>)> = Vec::new();
-    // One after the other: each may ask a person for its passphrase.
-    for (index, layer) in plan.layers.iter().enumerate() {
-        match (context.open)(layer, Access::Write) {
+    // Each derives a key and reads an index; but no two must ask a person for a passphrase at once.
+    let open = |layer: &config::Layer| (context.open)(layer, Access::Write);
+    let opened = match plan.layers.iter().all(config::Layer::opens_unasked) {
+        true => side_by_side(plan.layers.iter(), open),
+        false => plan.layers.iter().map(open).collect(),
+    };
+    for (index, opened) in opened.into_iter().enumerate() {
+        match opened {
             Ok(layer) => layers.push((index, layer)),
             Err(error) => results[index] = fail(index, &error),
         }

@@ -3,7 +3,8 @@
 //! Each path is read once. Where the paths of two sources lie in one another, the rules of the
 //! source that names the inner one hold there. The stores of layers on this machine are never
 //! part of a source: a backup of itself would grow with every run. Nor are the files that hold
-//! passphrases: a key does not belong into what it opens, and less into another layer.
+//! passphrases: a key does not belong into what it opens, and less into another layer; nor the folders
+//! in which snapshots for backups are made ([`still::FOLDER`]).
 //!
 //! A source may be read from snapshots of its file systems: then each path has the place where it is read
 //! ([`Still`]), and paths that are read from different ones do not lie in one another for the walk. What is
@@ -38,8 +39,9 @@ pub struct Reading {
     sources: Vec<tree::Source>,
     /// What is never read, stores of layers and files with secrets, and why.
     never: Vec<(TreePath, String)>,
-    /// What is not read though somebody may think so.
-    not_covered: Vec<Arc<Problem>>,
+    /// What is known before anything is read: what is not covered though somebody may think so, and what
+    /// earlier runs have left.
+    problems: Vec<Arc<Problem>>,
 }
 
 /// Why a path of this machine is, or is not, in the backup.
@@ -86,10 +88,7 @@ impl Reading {
         });
         let secrets = config.secret_files().into_iter();
         let secrets = secrets.map(|(path, what)| (path, format!("it holds {what}")));
-        let stills = still.into_iter().flat_map(Still::folders);
-        let stills =
-            stills.map(|folder| (folder, "snapshots for backups are made there".to_owned()));
-        let never: Vec<(PathBuf, String)> = stores.chain(secrets).chain(stills).collect();
+        let never: Vec<(PathBuf, String)> = stores.chain(secrets).collect();
         // What is read from one place, by the rules of one source.
         let mut groups: Vec<(usize, Option<PathBuf>, Vec<PathBuf>)> = Vec::new();
         for (index, source) in config.sources.iter().enumerate() {
@@ -133,7 +132,7 @@ impl Reading {
         let mut reading = Self {
             sources,
             never: never.collect::<Result<_, BadPath>>()?,
-            not_covered: Vec::new(),
+            problems: still.map_or_else(Vec::new, |still| still.problems().to_vec()),
         };
         reading.add_configuration(config)?;
         reading.add_sentinel(config)?;
@@ -144,7 +143,7 @@ impl Reading {
                 .any(|source| source.paths.contains(&mount));
             if !is_source && matches!(reading.explain(&mount)?, Why::Included { .. }) {
                 let problem = not_covered(TreePath::from_local(&mount)?);
-                reading.not_covered.push(Arc::new(problem));
+                reading.problems.push(Arc::new(problem));
             }
         }
         Ok(reading)
@@ -202,7 +201,7 @@ impl Reading {
             take,
             going: true,
         };
-        for problem in &self.not_covered {
+        for problem in &self.problems {
             pass.going = pass.going && (pass.take)(Step::Problem(Arc::clone(problem)));
         }
         while pass.going && !pass.waiting.is_empty() {
@@ -403,6 +402,8 @@ fn tree_source(
     left_out: &[&Path],
 ) -> Result<tree::Source, BadPath> {
     let mut rules = Rules::default();
+    // Snapshots for backups, of whichever configuration, are in none.
+    let _ = rules.add(&format!("- {}", still::FOLDER));
     let roots_in_tree: Vec<TreePath> = roots
         .iter()
         .map(|root| TreePath::from_local(root))
@@ -556,6 +557,17 @@ mod tests {
             .explain(&folder.path().join("home/store/data/0"))
             .unwrap();
         assert!(matches!(why, Why::LeftOut { .. }), "{why:?}");
+    }
+
+    #[test]
+    fn snapshots_for_backups_are_in_no_backup_whatever_rules_say() {
+        let folder = tempfile::tempdir().unwrap();
+        let reading = reading(
+            folder.path(),
+            &["home/a", "home/inner/.ravelin-snapshot/other/home/a"],
+            "[[source]]\npaths = [\"DIR/home\"]\nexclude = [\"+ *\"]\n",
+        );
+        assert_eq!(files(&reading, folder.path()), once(["home/a"]));
     }
 
     #[test]

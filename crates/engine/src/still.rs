@@ -1,34 +1,39 @@
 //! Sources that are read as they were at one moment: from a snapshot of their file system.
 //!
-//! btrfs only. The snapshot is made in the subvolume that it is of, in the folder
-//! `.ravelin-snapshot/NAME/`, at the path that the subvolume has itself: so that folder looks like `/`, as
-//! far as the subvolume goes, and paths in the backup are those of the files. `NAME` says whose it is: it
-//! is made from where this configuration keeps its state.
+//! btrfs only, and a moment for each subvolume: those of several are not the same. The snapshot is made in the
+//! subvolume that it is of, in the folder `.ravelin-snapshot/NAME/`, at the path that the subvolume has itself:
+//! so that folder looks like `/`, as far as the subvolume goes, and paths in the backup are those of the files.
+//! `NAME` says whose it is: it is made from where this configuration keeps its state.
 //!
 //! # The order of steps
 //!
 //! The place is written down in the state home and synced before anything is made there, and struck out when
 //! all is removed. Who was killed has left what is written down, and the next one removes that first; of
-//! several processes only the one that has the turn to back up comes here. Nothing is ever deleted but a
-//! subvolume, which is read-only, at a place that was written down, and folders that are empty.
+//! several processes only the one that has the turn to back up comes here. What cannot be removed stays
+//! written down, and so does what is of a subvolume that is not there, because its file system is not mounted:
+//! each run tries again. Nothing is ever deleted but a subvolume, at the place for it, and folders that are
+//! empty.
 //!
-//! All of it happens in folders that nobody else may write to: else somebody could put a link in the way, and
-//! let us read or delete something else.
+//! The folder that the subvolume begins with, and those from there down to the snapshot, have to be ours, and
+//! nobody else may write to them: else somebody could put a link in the way, and let us read or delete
+//! something else. Folders above the subvolume are not looked at: who may write there could put another one
+//! in its place.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::fs::{self, DirBuilder};
-use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
+use std::{io, iter, mem};
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, statfs, statx};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tree::{Problem, ProblemKind, TreePath};
 
 use crate::config::Config;
 use crate::{Error, Machine, create_private_folder, program, replace_private_file};
@@ -60,6 +65,10 @@ pub(crate) const PLACE_INODE: u64 = 2;
 pub(crate) struct Still {
     record: PathBuf,
     made: Vec<Snapshot>,
+    /// What cannot be removed now.
+    left: Vec<Snapshot>,
+    /// Why not, of earlier runs.
+    problems: Vec<Arc<Problem>>,
     /// For which paths of which source.
     covered: Vec<(usize, PathBuf, usize)>,
 }
@@ -111,12 +120,15 @@ impl Still {
     ///
     /// # Errors
     ///
-    /// [`Error::FileSystemSnapshot`] when one cannot be made or something cannot be removed. None is there
-    /// then, but what cannot be removed.
+    /// [`Error::FileSystemSnapshot`] when one cannot be made, also because one of an earlier run is in its
+    /// place and cannot be removed. None is there then, but what cannot be removed. Where none is to be made,
+    /// that is a problem and no error.
     pub(crate) fn make(config: &Config, machine: &Machine) -> Result<Self, Error> {
         let mut still = Self {
             record: machine.places.state.join(RECORD),
             made: Vec::new(),
+            left: Vec::new(),
+            problems: Vec::new(),
             covered: Vec::new(),
         };
         still.remove_what_is_left()?;
@@ -124,11 +136,8 @@ impl Still {
         hasher.update(&machine.host);
         hasher.update([0]);
         hasher.update(machine.places.state.as_os_str().as_bytes());
-        let digest = hasher.finalize();
-        let mut name = String::new();
-        for byte in digest.iter().take(8) {
-            let _ = write!(name, "{byte:02x}");
-        }
+        let mut name = hex::encode(hasher.finalize());
+        name.truncate(16);
         for (index, source) in config.sources.iter().enumerate() {
             if !source.file_system_snapshot {
                 continue;
@@ -160,10 +169,9 @@ impl Still {
         self.made.get(*at).map(Snapshot::top)
     }
 
-    /// The folders that hold snapshots, which are never read themselves.
-    pub(crate) fn folders(&self) -> impl Iterator<Item = PathBuf> {
-        let subvolumes = self.made.iter().map(Snapshot::subvolume);
-        subvolumes.map(|subvolume| subvolume.join(FOLDER))
+    /// What earlier runs have left and cannot be removed.
+    pub(crate) fn problems(&self) -> &[Arc<Problem>] {
+        &self.problems
     }
 
     /// Folders on which other file systems are mounted, below the paths that are covered; but for those of
@@ -185,16 +193,13 @@ impl Still {
             .collect()
     }
 
-    /// Removes the snapshots.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::FileSystemSnapshot`]; what stays, the next run removes.
-    pub(crate) fn end(mut self) -> Result<(), Error> {
+    /// Removes the snapshots. Gives the subvolumes of those that stay until a later run removes them, and why.
+    pub(crate) fn end(mut self) -> Vec<(PathBuf, io::Error)> {
         self.remove()
     }
 
     fn add(&mut self, snapshot: Snapshot) -> io::Result<()> {
+        self.left.retain(|left| *left != snapshot);
         self.made.push(snapshot.clone());
         self.write_down()?;
         // The record may have been lost, with the state of this machine.
@@ -205,12 +210,7 @@ impl Still {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 made => made?,
             }
-            if !is_ours(folder)? {
-                return Err(io::Error::other(format!(
-                    "{} belongs to somebody else, or others may write to it",
-                    folder.display()
-                )));
-            }
+            insist_on_ours(folder)?;
         }
         let mut command = Command::new("btrfs");
         command.args(["subvolume", "snapshot", "-r"]);
@@ -218,14 +218,25 @@ impl Still {
         call(&mut command)
     }
 
-    fn remove(&mut self) -> Result<(), Error> {
-        while let Some(snapshot) = self.made.last() {
-            let subvolume = snapshot.subvolume();
-            remove(snapshot).map_err(failed(&subvolume))?;
-            self.made.pop();
-            self.write_down().map_err(failed(&subvolume))?;
+    /// Removes all that it can; says what not, and why.
+    fn remove(&mut self) -> Vec<(PathBuf, io::Error)> {
+        let mut failures = Vec::new();
+        if self.made.is_empty() {
+            return failures;
         }
-        Ok(())
+        for snapshot in mem::take(&mut self.made).into_iter().rev() {
+            let gone = || io::Error::other("the subvolume is not there any more");
+            match remove(&snapshot) {
+                Ok(true) => continue,
+                Ok(false) => failures.push((snapshot.subvolume(), gone())),
+                Err(error) => failures.push((snapshot.subvolume(), error)),
+            }
+            self.left.push(snapshot);
+        }
+        if let Err(error) = self.write_down() {
+            failures.push((self.record.clone(), error));
+        }
+        failures
     }
 
     fn remove_what_is_left(&mut self) -> Result<(), Error> {
@@ -234,13 +245,22 @@ impl Still {
             left => left.map_err(failed(&self.record))?,
         };
         // A record that is torn was never relied upon: nothing is made before it is whole.
-        self.made = serde_json::from_slice(&left).unwrap_or_default();
-        self.remove()
+        let left: Vec<Snapshot> = serde_json::from_slice(&left).unwrap_or_default();
+        for snapshot in left {
+            match remove(&snapshot) {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => self.problems.extend(stays(&snapshot, error)),
+            }
+            self.left.push(snapshot);
+        }
+        self.write_down().map_err(failed(&self.record))
     }
 
-    /// Keeps what is made, or is going to be.
+    /// Keeps what is made, or is going to be, and what is left.
     fn write_down(&self) -> io::Result<()> {
-        if self.made.is_empty() {
+        let all: Vec<&Snapshot> = self.left.iter().chain(&self.made).collect();
+        if all.is_empty() {
             return match fs::remove_file(&self.record) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                 _ => Ok(()),
@@ -249,7 +269,7 @@ impl Still {
         if let Some(folder) = self.record.parent() {
             create_private_folder(folder)?;
         }
-        replace_private_file(&self.record, &serde_json::to_vec(&self.made)?)
+        replace_private_file(&self.record, &serde_json::to_vec(&all)?)
     }
 }
 
@@ -265,37 +285,54 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::FileSystemSnapshot { path, source }
 }
 
-/// Removes a snapshot and the folders that lead to it, as far as they are there.
-fn remove(snapshot: &Snapshot) -> io::Result<()> {
-    let way = snapshot.way();
-    for folder in &way {
-        match is_ours(folder) {
-            // It was never made, or is gone with the file system that is not mounted.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-            Ok(true) => {}
-            Ok(false) => {
-                return Err(io::Error::other(format!(
-                    "{} is not what was made: remove it by hand",
-                    folder.display()
-                )));
-            }
-            Err(error) => return Err(error),
+/// That a snapshot of an earlier run stays.
+fn stays(snapshot: &Snapshot, error: io::Error) -> Option<Arc<Problem>> {
+    let path = TreePath::from_local(&snapshot.place()).ok()?;
+    let source = io::Error::other(format!(
+        "{error}; if nothing else helps, call `btrfs subvolume delete`"
+    ));
+    let action = "remove this snapshot, which an earlier run has left";
+    let what = ProblemKind::Io { action, source };
+    Some(Arc::new(Problem { path, what }))
+}
+
+/// Removes a snapshot and the folders that lead to it, as far as they are there. `false` when the subvolume
+/// itself is not there, as where its file system is not mounted: then nothing is known.
+fn remove(snapshot: &Snapshot) -> io::Result<bool> {
+    let subvolume = snapshot.subvolume();
+    if !is_subvolume(&subvolume)? {
+        return Ok(false);
+    }
+    let (way, place) = (snapshot.way(), snapshot.place());
+    let is_there = match fs::symlink_metadata(&place) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        found => found.map(|_| true)?,
+    };
+    for folder in iter::once(&subvolume).chain(&way) {
+        match insist_on_ours(folder) {
+            // It was never made.
+            Err(error) if !is_there && error.kind() == io::ErrorKind::NotFound => break,
+            // Somebody has removed it; what is left is not ours to tidy up.
+            Err(_) if !is_there => return Ok(true),
+            looked => looked?,
         }
     }
-    let place = snapshot.place();
-    match fs::symlink_metadata(&place) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        found => {
-            if found?.ino() != SUBVOLUME_INODE || !is_btrfs(&place)? {
-                return Err(io::Error::other(format!(
-                    "{} is no snapshot: remove it by hand",
-                    place.display()
-                )));
-            }
-            let mut command = Command::new("btrfs");
-            command.args(["subvolume", "delete"]).arg(&place);
-            call(&mut command)?;
+    if is_there {
+        if !is_subvolume(&place)? {
+            return Err(io::Error::other(format!(
+                "{} is no snapshot: remove it by hand",
+                place.display()
+            )));
         }
+        if !rustix::process::geteuid().is_root() {
+            // Of what is read-only, users may not even delete what is theirs.
+            let mut command = Command::new("btrfs");
+            command.args(["property", "set", "-t", "subvol"]);
+            call(command.arg(&place).args(["ro", "false"]))?;
+        }
+        let mut command = Command::new("btrfs");
+        command.args(["subvolume", "delete"]).arg(&place);
+        call(&mut command)?;
     }
     for folder in way.iter().rev() {
         match fs::remove_dir(folder) {
@@ -305,7 +342,7 @@ fn remove(snapshot: &Snapshot) -> io::Result<()> {
             _ => {}
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 fn call(command: &mut Command) -> io::Result<()> {
@@ -322,6 +359,14 @@ fn call(command: &mut Command) -> io::Result<()> {
     }
 }
 
+/// Whether a subvolume of btrfs begins here.
+fn is_subvolume(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        found => Ok(found?.ino() == SUBVOLUME_INODE && is_btrfs(path)?),
+    }
+}
+
 fn is_btrfs(path: &Path) -> io::Result<bool> {
     let found = statfs(path)?;
     Ok(u64::try_from(found.f_type).is_ok_and(|kind| kind & 0xffff_ffff == BTRFS))
@@ -332,6 +377,16 @@ fn is_ours(folder: &Path) -> io::Result<bool> {
     let found = fs::symlink_metadata(folder)?;
     let us = rustix::process::geteuid().as_raw();
     Ok(found.is_dir() && found.uid() == us && found.mode() & 0o022 == 0)
+}
+
+fn insist_on_ours(folder: &Path) -> io::Result<()> {
+    match is_ours(folder)? {
+        true => Ok(()),
+        false => Err(io::Error::other(format!(
+            "{} is no folder, belongs to somebody else, or others may write to it",
+            folder.display()
+        ))),
+    }
 }
 
 /// The subvolume that holds a path, if a snapshot of it can be made and removed again.
@@ -446,6 +501,30 @@ mod tests {
         assert_eq!(inner.place(), Path::new(top).join("mnt/data"));
         let way = ["/mnt/data/.ravelin-snapshot", top, &format!("{top}/mnt")];
         assert_eq!(inner.way(), paths(&way));
+    }
+
+    #[test]
+    fn what_is_of_a_subvolume_that_is_not_there_stays_written_down() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = Snapshot {
+            // As where nothing is mounted.
+            subvolume: folder.path().as_os_str().as_bytes().to_vec(),
+            name: "ab".to_owned(),
+        };
+        let record = folder.path().join(RECORD);
+        let text = serde_json::to_vec(&[&left]).unwrap();
+        fs::write(&record, &text).unwrap();
+        let mut still = Still {
+            record: record.clone(),
+            made: Vec::new(),
+            left: Vec::new(),
+            problems: Vec::new(),
+            covered: Vec::new(),
+        };
+        still.remove_what_is_left().unwrap();
+        assert!(still.problems().is_empty());
+        assert!(still.end().is_empty());
+        assert_eq!(fs::read(&record).unwrap(), text);
     }
 
     #[test]

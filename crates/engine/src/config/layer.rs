@@ -63,6 +63,17 @@ impl Layer {
         matches!(self.kind, Kind::Borg { .. } | Kind::Duplicity(_)) && self.is_runnable()
     }
 
+    /// Whether nothing that opening it needs can ask a person: its store is on this machine, and its passphrase
+    /// is where no program has to fetch it from.
+    pub(crate) fn opens_unasked(&self) -> bool {
+        use Reference::{Credential, Environment, File};
+        let asks_nobody = matches!(
+            self.passphrase,
+            None | Some(File(_) | Environment(_) | Credential(_))
+        );
+        asks_nobody && self.local_store().is_some()
+    }
+
     /// The store as the place of a Borg repository.
     pub(crate) fn borg_location(&self) -> Option<borg::Location> {
         if self.store.starts_with('/') {

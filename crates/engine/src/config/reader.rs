@@ -341,8 +341,8 @@ impl<'r> Section<'r> {
         sections
     }
 
-    /// Records what a key says that has no other value in effect than what is written. Of an address only
-    /// the kind: it may hold a password or a token.
+    /// Records what a key says that has no other value in effect than what is written. Of an address, also
+    /// of one in a list, only the kind: it may hold a password or a token.
     fn settle_rest(&self, key: &'static str, item: &Item) {
         let path = self.key(key);
         let settings = self.reader.settings.borrow();
@@ -350,11 +350,12 @@ impl<'r> Section<'r> {
         drop(settings);
         let shown = match item {
             _ if is_settled => return,
-            Item::Value(Value::String(text)) => match text.value().split_once("://") {
-                Some((kind, _)) => Value::from(format!("{kind}://***")),
-                None => Value::from(text.value().as_str()),
-            },
+            Item::Value(Value::String(text)) => Value::from(without_address(text.value())),
             Item::Value(Value::Array(list)) if list.iter().any(Value::is_inline_table) => return,
+            Item::Value(Value::Array(list)) if list.iter().all(Value::is_str) => {
+                let words = list.iter().filter_map(Value::as_str);
+                Value::Array(words.map(without_address).collect())
+            }
             // Tables are read key by key.
             Item::Value(Value::InlineTable(_)) => return,
             Item::Value(value) => value.clone(),
@@ -394,6 +395,15 @@ impl<'r> Section<'r> {
     }
 }
 
+/// A text; of an address in it only the kind, and whether a password stands there.
+fn without_address(text: &str) -> String {
+    match text.split_once("://") {
+        Some((kind, _)) if super::has_password(text) => format!("{kind}://***:***@***"),
+        Some((kind, _)) => format!("{kind}://***"),
+        None => text.to_owned(),
+    }
+}
+
 fn article(type_name: &str) -> &'static str {
     match type_name {
         "string" => "a string",
@@ -405,5 +415,22 @@ fn article(type_name: &str) -> &'static str {
         "inline table" | "table" => "a table",
         "array of tables" => "a list of tables",
         _ => "nothing",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_address_nothing_is_shown_but_that_a_password_stands_in_it() {
+        for (text, shown) in [
+            ("pg_dump", "pg_dump"),
+            ("https://example.org/TOKEN", "https://***"),
+            ("https://me:secret@example.org/x", "https://***:***@***"),
+        ] {
+            assert_eq!(without_address(text), shown);
+            assert_eq!(super::super::has_password(shown), shown.contains('@'));
+        }
     }
 }

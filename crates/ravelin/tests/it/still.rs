@@ -34,16 +34,11 @@ impl Btrfs {
             .unwrap();
         call(Command::new(mkfs).arg("-q").arg(&image));
         fs::create_dir(bench.home().join("mnt")).unwrap();
-        let mut mount = Command::new("mount");
-        mount
-            .args(["-o", "loop"])
-            .arg(&image)
-            .arg(bench.home().join("mnt"));
-        if !mount.status().unwrap().success() {
+        let made = Self { bench };
+        if !made.mount().status().unwrap().success() {
             testkit::say_skipped("no file can be mounted here");
             return None;
         }
-        let made = Self { bench };
         for subvolume in ["data", "data/nested"] {
             let path = made.path(subvolume);
             call(
@@ -53,6 +48,14 @@ impl Btrfs {
             );
         }
         Some(made)
+    }
+
+    fn mount(&self) -> Command {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", "loop"]);
+        mount.arg(self.bench.home().join("image"));
+        mount.arg(self.path(""));
+        mount
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -221,6 +224,104 @@ fn what_a_killed_run_has_left_is_removed_by_the_next_and_nothing_else_is() {
     btrfs.ravelin(&["backup"]).assert().success();
     assert_eq!(btrfs.subvolumes(), 2);
     assert!(!btrfs.path("data/.ravelin-snapshot").exists());
+}
+
+#[test]
+fn what_cannot_be_removed_is_named_and_stops_no_backup_that_needs_no_snapshot() {
+    let Some(btrfs) = Btrfs::new() else {
+        return;
+    };
+    fs::write(btrfs.path("data/letter"), "dear\n").unwrap();
+    btrfs.configure(&["data"], "exclude = [\"nested\"]", "exit 0");
+    btrfs.ravelin(&["init"]).assert().success();
+    btrfs.script("kill -9 $PPID");
+    btrfs.ravelin(&["backup"]).output().unwrap();
+    assert_eq!(btrfs.subvolumes(), 3);
+    btrfs.script("exit 0");
+    let mut ours = fs::read_dir(btrfs.path("data/.ravelin-snapshot")).unwrap();
+    let top = ours.next().unwrap().unwrap().path();
+    // Others may write to a folder that leads to it.
+    fs::set_permissions(&top, fs::Permissions::from_mode(0o777)).unwrap();
+    let ended = btrfs.ravelin(&["backup"]).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("[file-system-snapshot]"), "{said}");
+
+    let config = btrfs.bench.home().join(".config/ravelin/ravelin.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let live = text.replace("file-system-snapshot = \"btrfs\"\n", "");
+    fs::write(&config, live).unwrap();
+    let ended = btrfs.ravelin(&["backup"]).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(3), "{said}");
+    assert!(said.contains("cannot remove this snapshot"), "{said}");
+    assert!(said.contains("`btrfs subvolume delete`"), "{said}");
+    assert_eq!(btrfs.stored("disk", "data/letter").unwrap(), "dear\n");
+    let place = btrfs.path("data");
+    let place = top.join(place.strip_prefix("/").unwrap());
+    let inside = place.join("letter");
+    let inside = inside.strip_prefix(btrfs.path("")).unwrap();
+    assert_eq!(btrfs.stored("disk", inside.to_str().unwrap()), None);
+
+    // It is as the advice says.
+    let mut delete = Command::new("btrfs");
+    call(delete.args(["subvolume", "delete"]).arg(&place));
+    btrfs.ravelin(&["backup"]).assert().success();
+}
+
+#[test]
+fn what_is_left_on_a_file_system_that_is_not_mounted_is_removed_later() {
+    let Some(btrfs) = Btrfs::new() else {
+        return;
+    };
+    fs::write(btrfs.path("data/letter"), "dear\n").unwrap();
+    btrfs.configure(&["data"], "exclude = [\"nested\"]", "exit 0");
+    btrfs.ravelin(&["init"]).assert().success();
+    btrfs.script("kill -9 $PPID");
+    btrfs.ravelin(&["backup"]).output().unwrap();
+    assert_eq!(btrfs.subvolumes(), 3);
+    btrfs.script("exit 0");
+    call(Command::new("umount").arg(btrfs.path("")));
+    btrfs.ravelin(&["backup"]).assert().code(1);
+    call(&mut btrfs.mount());
+    // What was written down is all that leads to it now.
+    let config = btrfs.bench.home().join(".config/ravelin/ravelin.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let live = text.replace("file-system-snapshot = \"btrfs\"\n", "");
+    fs::write(&config, live).unwrap();
+    btrfs.ravelin(&["backup"]).assert().success();
+    assert_eq!(btrfs.subvolumes(), 2);
+    assert!(!btrfs.path("data/.ravelin-snapshot").exists());
+}
+
+#[test]
+fn the_sentinel_in_a_snapshot_is_that_of_the_run() {
+    let Some(btrfs) = Btrfs::new() else {
+        return;
+    };
+    let data = btrfs.path("data");
+    btrfs.bench.file(
+        ".config/ravelin/ravelin.toml",
+        &format!(
+            "[[source]]\npaths = [\"{}\"]\nexclude = [\"nested\"]\n\
+             file-system-snapshot = \"btrfs\"\n\n[verify]\nsentinel = true\n\n\
+             [layer.disk]\nkind = \"borg\"\nstore = \"~/repository\"\nencryption = \"none\"\n",
+            data.display()
+        ),
+    );
+    let ravelin = |words: &[&str]| {
+        let command = btrfs.ravelin(words);
+        command.env("XDG_STATE_HOME", &data).assert()
+    };
+    ravelin(&["init"]).success();
+    let sentinel = data.join("ravelin/sentinel");
+    for _ in 0..2 {
+        ravelin(&["backup"]).success();
+        let path = sentinel.display().to_string();
+        let stored = ravelin(&["cat", "latest", &path, "--layer", "disk"]).success();
+        let stored = &stored.get_output().stdout;
+        assert_eq!(*stored, fs::read(&sentinel).unwrap());
+    }
 }
 
 #[test]
