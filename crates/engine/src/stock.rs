@@ -1,7 +1,7 @@
 //! A layer opened without us: the commands of the stock programs, and those of nothing but `gpg` and `tar`,
 //! as the runbook prints them and the drill runs them.
 //!
-//! What is wanted of a layer stands in one line, [`paths_line`], which a person changes and the drill
+//! What is wanted of a layer stands in one line, `paths_line`, which a person changes and the drill
 //! replaces; all other lines are run as they are printed.
 
 use std::ffi::OsString;
