@@ -532,7 +532,7 @@ impl Archives {
     ) -> Result<(), Error> {
         let (mut new, mut objects) = (Vec::new(), Vec::new());
         for (id, plain) in ids.iter().zip(plains) {
-            if index.add_reference(id, Some(plain.len()))? {
+            if index.add_reference(id, plain.len())? {
                 let mut object = Object::new();
                 sealer.pack(plain, compressor, &mut object)?;
                 new.push(id);

@@ -9,7 +9,7 @@ use std::io;
 
 use crate::hash_index::{HashIndex, VALUE_MAX};
 use crate::integrity::Digests;
-use crate::{Error, Id};
+use crate::{ChunkRef, Error, Id};
 
 /// Who has many chunks to look up [warms](ChunkIndex::warm) the index for so many at a time: they fit into
 /// the processor's nearest cache.
@@ -78,34 +78,55 @@ impl ChunkIndex {
         self.lost.insert(id);
     }
 
-    /// Counts one use more. With a `size`, an unknown or lost chunk becomes known; says whether it
-    /// did, and has to be stored.
+    /// Counts one use more. An unknown or lost chunk becomes known; says whether it did, and has to be
+    /// stored.
     ///
     /// # Errors
     ///
-    /// [`Error::ChunkUnknown`] without a `size`; [`Error::ChunkSize`] when the chunk is known
-    /// with another one: two contents cannot have one id.
-    pub(crate) fn add_reference(&mut self, id: &Id, size: Option<usize>) -> Result<bool, Error> {
-        let mut known_size = None;
-        self.table.update(id, |[references, known, _]| {
-            *references = references.saturating_add(1).min(VALUE_MAX);
-            known_size = Some(*known);
-        });
-        let size = size.map(|size| u32::try_from(size).unwrap_or(u32::MAX));
-        match (known_size, size) {
-            (None, None) => Err(Error::ChunkUnknown { id: *id }),
-            (None, Some(size)) => {
+    /// [`Error::ChunkSize`] when the chunk is known with another size: two contents cannot have one id.
+    pub(crate) fn add_reference(&mut self, id: &Id, size: usize) -> Result<bool, Error> {
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        match self.count_use(id) {
+            None => {
                 self.table.insert(id, [1, size, 0]);
                 Ok(true)
             }
-            (Some(known), Some(size)) if known != size => Err(Error::ChunkSize {
+            Some(known) if known.size != size => Err(Error::ChunkSize {
                 id: *id,
-                known,
+                known: known.size,
                 found: size,
             }),
-            (Some(_), Some(_)) => Ok(self.lost.remove(id)),
-            (Some(_), None) => Ok(false),
+            Some(_) => Ok(self.lost.remove(id)),
         }
+    }
+
+    /// Counts one use more of a chunk, if it is known.
+    fn count_use(&mut self, id: &Id) -> Option<ChunkEntry> {
+        let mut entry = None;
+        self.table.update(id, |value| {
+            let [references, ..] = value;
+            *references = references.saturating_add(1).min(VALUE_MAX);
+            entry = Some(ChunkEntry::from(*value));
+        });
+        entry
+    }
+
+    /// Counts one use more of a known chunk, and gives it as an item lists it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ChunkUnknown`].
+    pub(crate) fn use_known(&mut self, id: &Id) -> Result<ChunkRef, Error> {
+        listed(id, self.count_use(id))
+    }
+
+    /// A known chunk as an item lists it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ChunkUnknown`].
+    pub(crate) fn reference(&self, id: &Id) -> Result<ChunkRef, Error> {
+        listed(id, self.get(id))
     }
 
     /// Counts one use of a chunk whose sizes are known from an archive.
@@ -129,21 +150,6 @@ impl ChunkIndex {
         if !known {
             self.table.insert(id, [count, size, csize]);
         }
-    }
-
-    /// Counts one use more of a known chunk, and gives what is known about it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::ChunkUnknown`].
-    pub(crate) fn use_known(&mut self, id: &Id) -> Result<ChunkEntry, Error> {
-        let mut entry = None;
-        self.table.update(id, |value| {
-            let [references, ..] = value;
-            *references = references.saturating_add(1).min(VALUE_MAX);
-            entry = Some(ChunkEntry::from(*value));
-        });
-        entry.ok_or(Error::ChunkUnknown { id: *id })
     }
 
     /// Writes it; see [`HashIndex::save`].
@@ -179,6 +185,15 @@ impl ChunkIndex {
     }
 }
 
+fn listed(id: &Id, entry: Option<ChunkEntry>) -> Result<ChunkRef, Error> {
+    let entry = entry.ok_or(Error::ChunkUnknown { id: *id })?;
+    Ok(ChunkRef {
+        id: *id,
+        size: entry.size,
+        csize: entry.csize,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,9 +203,9 @@ mod tests {
     #[test]
     fn the_last_use_ends_a_chunk() {
         let mut index = ChunkIndex::default();
-        assert!(index.add_reference(&CHUNK, Some(10)).unwrap());
-        assert!(!index.add_reference(&CHUNK, Some(10)).unwrap());
-        assert!(!index.add_reference(&CHUNK, None).unwrap());
+        assert!(index.add_reference(&CHUNK, 10).unwrap());
+        assert!(!index.add_reference(&CHUNK, 10).unwrap());
+        assert_eq!(index.use_known(&CHUNK).unwrap().size, 10);
         assert!(!index.remove_reference(&CHUNK));
         assert!(!index.remove_reference(&CHUNK));
         assert!(index.remove_reference(&CHUNK));
@@ -200,10 +215,10 @@ mod tests {
     #[test]
     fn a_chunk_has_one_size() {
         let mut index = ChunkIndex::default();
-        index.add_reference(&CHUNK, Some(10)).unwrap();
-        let result = index.add_reference(&CHUNK, Some(11));
+        index.add_reference(&CHUNK, 10).unwrap();
+        let result = index.add_reference(&CHUNK, 11);
         assert!(matches!(result, Err(Error::ChunkSize { .. })));
-        let result = index.add_reference(&Id([8; 32]), None);
+        let result = index.use_known(&Id([8; 32]));
         assert!(matches!(result, Err(Error::ChunkUnknown { .. })));
     }
 
@@ -211,7 +226,7 @@ mod tests {
     fn a_count_at_its_limit_stays_there() {
         let mut index = ChunkIndex::default();
         index.table.insert(&CHUNK, [VALUE_MAX, 10, 5]);
-        index.add_reference(&CHUNK, Some(10)).unwrap();
+        index.add_reference(&CHUNK, 10).unwrap();
         assert!(!index.remove_reference(&CHUNK));
         assert_eq!(index.get(&CHUNK).unwrap().references, VALUE_MAX);
     }

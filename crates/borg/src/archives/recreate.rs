@@ -199,9 +199,9 @@ impl Maker<'_> {
     ) -> Result<Vec<ChunkRef>, Error> {
         let mut kept = Vec::with_capacity(chunks.len());
         for chunk in chunks {
-            index.add_reference(&chunk.id, None)?;
+            index.use_known(&chunk.id)?;
             self.recompress(archives, index, &chunk.id)?;
-            kept.push(reference(index, &chunk.id)?);
+            kept.push(index.reference(&chunk.id)?);
         }
         Ok(kept)
     }
@@ -265,7 +265,7 @@ impl Maker<'_> {
             Chunk::Zeros(size) => vec![0; size],
         };
         let id = archives.store(&plain, self.sealer, &mut self.compressor, index)?;
-        reference(index, &id)
+        index.reference(&id)
     }
 
     /// Writes a chunk in place of the one that is there, unless that turns out to be compressed by
@@ -362,15 +362,6 @@ fn selected(options: &Recreate<'_>, moved_files: &mut Moved, mut item: Item) -> 
         }
     }
     Some(item)
-}
-
-fn reference(index: &ChunkIndex, id: &Id) -> Result<ChunkRef, Error> {
-    let entry = index.get(id).ok_or(Error::ChunkUnknown { id: *id })?;
-    Ok(ChunkRef {
-        id: *id,
-        size: entry.size,
-        csize: entry.csize,
-    })
 }
 
 #[cfg(test)]

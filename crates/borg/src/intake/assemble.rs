@@ -27,8 +27,8 @@ use crate::files_cache::{FilesMemory, FreshFiles, SeenFile};
 use crate::item_stream::ItemStream;
 use crate::sealer::Sealer;
 use crate::{
-    Archive, ArchiveEntry, Archives, ChunkRef, ChunkerParams, Compressor, Error, Id, Item,
-    ItemOptions, Timestamp, Totals,
+    Archive, ArchiveEntry, Archives, ChunkRef, ChunkerParams, Compressor, Error, Item, ItemOptions,
+    Timestamp, Totals,
 };
 
 /// An archive that is to be made.
@@ -193,7 +193,7 @@ impl Assembler {
     }
 
     fn chunk(&mut self, chunk: SealedChunk) -> Result<(), Error> {
-        let SealedChunk { id, size, object } = chunk;
+        let SealedChunk { id, object } = chunk;
         let mut unique_csize = 0;
         if let Some(mut object) = object {
             let csize = object.stored().len();
@@ -202,23 +202,12 @@ impl Assembler {
             unique_csize = csize as u64;
             self.shop.spares.put(object);
         }
-        let chunk = self.reference(&id, size)?;
+        let chunk = lock(&self.index).reference(&id)?;
         if let Some(open) = &mut self.open {
             open.chunks.push(chunk);
             open.unique_csize += unique_csize;
         }
         Ok(())
-    }
-
-    /// A chunk as an item lists it.
-    fn reference(&self, id: &Id, size: u32) -> Result<ChunkRef, Error> {
-        let entry = lock(&self.index).get(id);
-        let entry = entry.ok_or(Error::ChunkUnknown { id: *id })?;
-        Ok(ChunkRef {
-            id: *id,
-            size,
-            csize: entry.csize,
-        })
     }
 
     /// Adds the open file to the archive.
@@ -231,7 +220,7 @@ impl Assembler {
             self.part(&mut open)?;
             let mut index = lock(&self.index);
             for chunk in &open.chunks {
-                index.add_reference(&chunk.id, None)?;
+                index.use_known(&chunk.id)?;
             }
             let totals = &mut self.statistics.totals;
             totals.add_parts(&open.chunks, open.parts);

@@ -47,8 +47,6 @@ pub(super) enum SealedMark {
 /// A chunk after the work.
 pub(super) struct SealedChunk {
     pub(super) id: Id,
-    /// Plain bytes.
-    pub(super) size: u32,
     /// The framed entry, when the repository does not have the chunk yet.
     pub(super) object: Option<Object>,
 }
@@ -144,11 +142,7 @@ fn pack(
             shop.sealer.pack(&plain, compressor, &mut object)?;
             objects.push(object);
         }
-        chunks.push(SealedChunk {
-            id,
-            size: u32::try_from(plain.len()).unwrap_or(u32::MAX),
-            object: None,
-        });
+        chunks.push(SealedChunk { id, object: None });
         shop.spares.put_plain(plain);
     }
     shop.sealer.encrypt_many(&mut objects)?;
@@ -191,18 +185,13 @@ fn claim(shop: &Workshop, ids: &[Id], batch: &Batch) -> Result<Claimed, Error> {
     for some in unchanged.chunks(LOOKUPS) {
         index.warm(some);
         for id in some {
-            let entry = index.use_known(id)?;
-            known.push(ChunkRef {
-                id: *id,
-                size: entry.size,
-                csize: entry.csize,
-            });
+            known.push(index.use_known(id)?);
         }
     }
     let new = ids
         .iter()
         .zip(&batch.chunks)
-        .map(|(id, plain)| index.add_reference(id, Some(plain.len())))
+        .map(|(id, plain)| index.add_reference(id, plain.len()))
         .collect::<Result<_, Error>>()?;
     Ok(Claimed { new, known })
 }
