@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use ravelin_drop::{Device, Error, Folder, Sync, SyncReport};
-use store::{Environment, Name, Store};
+use store::{Environment, Memory, Name, Store, WriteMode};
 
 pub(crate) fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -45,6 +45,83 @@ pub(crate) fn folder_on(store: Arc<dyn Store>, device: &str) -> Folder {
     Folder::on(store, &environment(), &Device::new(device), None)
         .unwrap()
         .unwrap()
+}
+
+/// A store in memory that lacks what some have.
+pub(crate) struct Poor {
+    pub(crate) memory: Memory,
+    /// Whether it can create exclusively.
+    pub(crate) creates: bool,
+    /// Whether it tells the states of an object apart otherwise than by size and time.
+    pub(crate) has_versions: bool,
+}
+
+impl Poor {
+    pub(crate) fn new(memory: &Memory) -> Self {
+        Self {
+            memory: memory.clone(),
+            creates: true,
+            has_versions: true,
+        }
+    }
+
+    fn seen(&self, object: store::Object) -> store::Object {
+        if self.has_versions {
+            return object;
+        }
+        store::Object {
+            version: None,
+            modified: Some(SystemTime::UNIX_EPOCH),
+            ..object
+        }
+    }
+}
+
+impl Store for Poor {
+    fn capabilities(&self) -> store::Capabilities {
+        let has = self.memory.capabilities();
+        store::Capabilities {
+            create: has.create && self.creates,
+            ..has
+        }
+    }
+    fn list(
+        &self,
+        folder: &store::Folder,
+        scope: store::Scope,
+        each: &mut dyn FnMut(store::Object) -> ControlFlow<()>,
+    ) -> Result<(), store::Error> {
+        let each = &mut |object| each(self.seen(object));
+        self.memory.list(folder, scope, each)
+    }
+    fn stat(&self, name: &Name) -> Result<store::Object, store::Error> {
+        self.memory.stat(name).map(|object| self.seen(object))
+    }
+    fn read(&self, name: &Name, range: store::Range) -> Result<store::Reading, store::Error> {
+        self.memory.read(name, range)
+    }
+    fn write(
+        &self,
+        name: &Name,
+        content: &dyn store::Content,
+        mode: WriteMode,
+    ) -> Result<store::Object, store::Error> {
+        if mode == WriteMode::Create && !self.creates {
+            let error = store::Error::new(store::ErrorKind::Unsupported, store::Operation::Write);
+            return Err(error.on(name));
+        }
+        let written = self.memory.write(name, content, mode);
+        written.map(|object| self.seen(object))
+    }
+    fn delete(&self, name: &Name) -> Result<(), store::Error> {
+        self.memory.delete(name)
+    }
+    fn rename(&self, from: &Name, to: &Name) -> Result<(), store::Error> {
+        self.memory.rename(from, to)
+    }
+    fn space(&self) -> Result<Option<store::Space>, store::Error> {
+        self.memory.space()
+    }
 }
 
 /// A machine with a folder and a state.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ravelin_drop::{Damage, Device, Folder, Mended};
 use store::{Disk, Memory, Name, Store};
 
-use crate::bench::{at, environment, name, scratch};
+use crate::bench::{Poor, at, environment, folder_on, name, scratch};
 
 /// A folder on a disk, of a device that remembers what it saw.
 struct Place {
@@ -181,65 +181,16 @@ fn a_plain_file_that_somebody_changed_is_no_damage() {
     assert_eq!(plain, "by hand");
 }
 
-/// A store that tells the states of an object apart by size and time only, as SFTP.
-struct Vague(Memory);
-
-impl Vague {
-    fn vaguely(object: store::Object) -> store::Object {
-        store::Object {
-            version: None,
-            modified: Some(std::time::UNIX_EPOCH),
-            ..object
-        }
-    }
-}
-
-impl Store for Vague {
-    fn capabilities(&self) -> store::Capabilities {
-        self.0.capabilities()
-    }
-    fn list(
-        &self,
-        folder: &store::Folder,
-        scope: store::Scope,
-        each: &mut dyn FnMut(store::Object) -> ControlFlow<()>,
-    ) -> Result<(), store::Error> {
-        self.0
-            .list(folder, scope, &mut |object| each(Self::vaguely(object)))
-    }
-    fn stat(&self, name: &Name) -> Result<store::Object, store::Error> {
-        self.0.stat(name).map(Self::vaguely)
-    }
-    fn read(&self, name: &Name, range: store::Range) -> Result<store::Reading, store::Error> {
-        self.0.read(name, range)
-    }
-    fn write(
-        &self,
-        name: &Name,
-        content: &dyn store::Content,
-        mode: store::WriteMode,
-    ) -> Result<store::Object, store::Error> {
-        self.0.write(name, content, mode).map(Self::vaguely)
-    }
-    fn delete(&self, name: &Name) -> Result<(), store::Error> {
-        self.0.delete(name)
-    }
-    fn rename(&self, from: &Name, to: &Name) -> Result<(), store::Error> {
-        self.0.rename(from, to)
-    }
-    fn space(&self) -> Result<Option<store::Space>, store::Error> {
-        self.0.space()
-    }
-}
-
 #[test]
 fn a_rotten_plain_file_is_written_anew_and_what_stood_there_is_kept() {
     let memory = Memory::new();
-    let vague: Arc<dyn Store> = Arc::new(Vague(memory.clone()));
+    // It tells the states of an object apart by size and time only, as SFTP.
+    let vague: Arc<dyn Store> = Arc::new(Poor {
+        has_versions: false,
+        ..Poor::new(&memory)
+    });
     Folder::create(&*vague, &environment()).unwrap();
-    let device = Device::new("laptop");
-    let folder = Folder::on(vague, &environment(), &device, None).unwrap();
-    let mut folder = folder.unwrap();
+    let mut folder = folder_on(vague, "laptop");
     let path = name("report.txt");
     put(&mut folder, &path, "as it was", 1);
     let rotten: &[u8] = b"as it wax";

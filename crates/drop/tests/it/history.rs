@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ravelin_drop::{Device, Error, Folder, Rule};
 use store::{Memory, Name, Store, WriteMode};
 
-use crate::bench::{at, environment, folder_on, name, plain, scratch};
+use crate::bench::{Poor, at, environment, folder_on, name, plain, scratch};
 
 fn content(folder: &mut Folder, path: &Name, version: &str) -> Vec<u8> {
     let version = folder.version(path, &version.parse().unwrap()).unwrap();
@@ -309,57 +309,16 @@ fn names_of_our_own_folder_are_refused() {
     }
 }
 
-/// A store that cannot create exclusively, as Google Drive.
-struct Careless(Memory);
-
-impl Store for Careless {
-    fn capabilities(&self) -> store::Capabilities {
-        store::Capabilities {
-            create: false,
-            ..self.0.capabilities()
-        }
-    }
-    fn list(
-        &self,
-        folder: &store::Folder,
-        scope: store::Scope,
-        each: &mut dyn FnMut(store::Object) -> std::ops::ControlFlow<()>,
-    ) -> Result<(), store::Error> {
-        self.0.list(folder, scope, each)
-    }
-    fn stat(&self, name: &Name) -> Result<store::Object, store::Error> {
-        self.0.stat(name)
-    }
-    fn read(&self, name: &Name, range: store::Range) -> Result<store::Reading, store::Error> {
-        self.0.read(name, range)
-    }
-    fn write(
-        &self,
-        name: &Name,
-        content: &dyn store::Content,
-        mode: WriteMode,
-    ) -> Result<store::Object, store::Error> {
-        if mode == WriteMode::Create {
-            let error = store::Error::new(store::ErrorKind::Unsupported, store::Operation::Write);
-            return Err(error.on(name));
-        }
-        self.0.write(name, content, mode)
-    }
-    fn delete(&self, name: &Name) -> Result<(), store::Error> {
-        self.0.delete(name)
-    }
-    fn rename(&self, from: &Name, to: &Name) -> Result<(), store::Error> {
-        self.0.rename(from, to)
-    }
-    fn space(&self) -> Result<Option<store::Space>, store::Error> {
-        self.0.space()
-    }
-}
-
 #[test]
 fn a_store_that_cannot_create_exclusively_keeps_every_version_and_agrees_on_one_order() {
     let memory = Memory::new();
-    let careless = || Arc::new(Careless(memory.clone()));
+    // As Google Drive.
+    let careless = || {
+        Arc::new(Poor {
+            creates: false,
+            ..Poor::new(&memory)
+        })
+    };
     Folder::create(&*careless(), &environment()).unwrap();
     let mut laptop = folder_on(careless(), "laptop");
     laptop.put(&name("x"), &b"one"[..], at(0), at(0)).unwrap();

@@ -10,6 +10,9 @@ use snapbox::str;
 
 use crate::bench::Bench;
 
+/// In a home.
+const CONFIG: &str = ".config/ravelin/ravelin.toml";
+
 /// A btrfs that is mounted below a home.
 struct Btrfs {
     bench: Bench,
@@ -71,7 +74,7 @@ impl Btrfs {
             .map(|path| format!("\"{}\"", self.path(path).display()))
             .collect();
         self.bench.file(
-            ".config/ravelin/ravelin.toml",
+            CONFIG,
             &format!(
                 "[[source]]\npaths = [{}]\nfile-system-snapshot = \"btrfs\"\n{more}\n\
                  [[source]]\nname = \"between\"\ncommand = [\"{}\"]\n\n\
@@ -92,6 +95,32 @@ impl Btrfs {
     fn ravelin(&self, words: &[&str]) -> snapbox::cmd::Command {
         let command = self.bench.ravelin(words.iter().copied());
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+    }
+
+    /// A snapshot of `data`, with a letter in it, that a killed run has left.
+    fn leave_a_snapshot(&self) {
+        fs::write(self.path("data/letter"), "dear\n").unwrap();
+        self.configure(&["data"], "exclude = [\"nested\"]", "exit 0");
+        self.ravelin(&["init"]).assert().success();
+        self.be_killed();
+    }
+
+    /// A run that is killed after it has made its snapshot; the next one is not.
+    fn be_killed(&self) {
+        self.script("kill -9 $PPID");
+        let ended = self.ravelin(&["backup"]).output().unwrap();
+        assert_eq!(ended.status.signal(), Some(9));
+        assert_eq!(self.subvolumes(), 3);
+        self.script("exit 0");
+    }
+
+    /// From now on the source is read as it is; gives the configuration before.
+    fn read_live(&self) -> String {
+        let config = self.bench.home().join(CONFIG);
+        let text = fs::read_to_string(&config).unwrap();
+        let live = text.replace("file-system-snapshot = \"btrfs\"\n", "");
+        fs::write(config, live).unwrap();
+        text
     }
 
     /// The content of a file in the newest snapshot of a layer.
@@ -187,24 +216,14 @@ fn what_a_killed_run_has_left_is_removed_by_the_next_and_nothing_else_is() {
     btrfs.configure(&["data"], "exclude = [\"nested\"]", "exit 0");
     btrfs.ravelin(&["init"]).assert().success();
     btrfs.ravelin(&["backup"]).assert().success();
-    btrfs.script("kill -9 $PPID");
-    let ended = btrfs.ravelin(&["backup"]).output().unwrap();
-    assert_eq!(ended.status.signal(), Some(9));
-    assert_eq!(btrfs.subvolumes(), 3);
+    btrfs.be_killed();
     // A snapshot that somebody else has there is not ours.
     let foreign = btrfs.path("data/.ravelin-snapshot/mine");
     let mut snapshot = Command::new("btrfs");
     snapshot.args(["subvolume", "snapshot", "-r"]);
     call(snapshot.arg(btrfs.path("data/nested")).arg(&foreign));
     // Also where no source wants one any more.
-    let config = btrfs.bench.home().join(".config/ravelin/ravelin.toml");
-    let text = fs::read_to_string(&config).unwrap();
-    fs::write(
-        &config,
-        text.replace("file-system-snapshot = \"btrfs\"\n", ""),
-    )
-    .unwrap();
-    btrfs.script("exit 0");
+    let text = btrfs.read_live();
     btrfs.ravelin(&["backup"]).assert().success();
     assert!(foreign.is_dir());
     assert_eq!(btrfs.subvolumes(), 3);
@@ -215,12 +234,9 @@ fn what_a_killed_run_has_left_is_removed_by_the_next_and_nothing_else_is() {
             .args(["subvolume", "delete"])
             .arg(&foreign),
     );
-    fs::write(&config, text).unwrap();
-    btrfs.script("kill -9 $PPID");
-    btrfs.ravelin(&["backup"]).output().unwrap();
-    assert_eq!(btrfs.subvolumes(), 3);
+    btrfs.bench.file(CONFIG, &text);
+    btrfs.be_killed();
     fs::remove_dir_all(btrfs.bench.home().join(".local/state")).unwrap();
-    btrfs.script("exit 0");
     btrfs.ravelin(&["backup"]).assert().success();
     assert_eq!(btrfs.subvolumes(), 2);
     assert!(!btrfs.path("data/.ravelin-snapshot").exists());
@@ -231,13 +247,7 @@ fn what_cannot_be_removed_is_named_and_stops_no_backup_that_needs_no_snapshot() 
     let Some(btrfs) = Btrfs::new() else {
         return;
     };
-    fs::write(btrfs.path("data/letter"), "dear\n").unwrap();
-    btrfs.configure(&["data"], "exclude = [\"nested\"]", "exit 0");
-    btrfs.ravelin(&["init"]).assert().success();
-    btrfs.script("kill -9 $PPID");
-    btrfs.ravelin(&["backup"]).output().unwrap();
-    assert_eq!(btrfs.subvolumes(), 3);
-    btrfs.script("exit 0");
+    btrfs.leave_a_snapshot();
     let mut ours = fs::read_dir(btrfs.path("data/.ravelin-snapshot")).unwrap();
     let top = ours.next().unwrap().unwrap().path();
     // Others may write to a folder that leads to it.
@@ -247,10 +257,7 @@ fn what_cannot_be_removed_is_named_and_stops_no_backup_that_needs_no_snapshot() 
     assert_eq!(ended.status.code(), Some(1), "{said}");
     assert!(said.contains("[file-system-snapshot]"), "{said}");
 
-    let config = btrfs.bench.home().join(".config/ravelin/ravelin.toml");
-    let text = fs::read_to_string(&config).unwrap();
-    let live = text.replace("file-system-snapshot = \"btrfs\"\n", "");
-    fs::write(&config, live).unwrap();
+    btrfs.read_live();
     let ended = btrfs.ravelin(&["backup"]).output().unwrap();
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert_eq!(ended.status.code(), Some(3), "{said}");
@@ -274,21 +281,12 @@ fn what_is_left_on_a_file_system_that_is_not_mounted_is_removed_later() {
     let Some(btrfs) = Btrfs::new() else {
         return;
     };
-    fs::write(btrfs.path("data/letter"), "dear\n").unwrap();
-    btrfs.configure(&["data"], "exclude = [\"nested\"]", "exit 0");
-    btrfs.ravelin(&["init"]).assert().success();
-    btrfs.script("kill -9 $PPID");
-    btrfs.ravelin(&["backup"]).output().unwrap();
-    assert_eq!(btrfs.subvolumes(), 3);
-    btrfs.script("exit 0");
+    btrfs.leave_a_snapshot();
     call(Command::new("umount").arg(btrfs.path("")));
     btrfs.ravelin(&["backup"]).assert().code(1);
     call(&mut btrfs.mount());
     // What was written down is all that leads to it now.
-    let config = btrfs.bench.home().join(".config/ravelin/ravelin.toml");
-    let text = fs::read_to_string(&config).unwrap();
-    let live = text.replace("file-system-snapshot = \"btrfs\"\n", "");
-    fs::write(&config, live).unwrap();
+    btrfs.read_live();
     btrfs.ravelin(&["backup"]).assert().success();
     assert_eq!(btrfs.subvolumes(), 2);
     assert!(!btrfs.path("data/.ravelin-snapshot").exists());
@@ -301,7 +299,7 @@ fn the_sentinel_in_a_snapshot_is_that_of_the_run() {
     };
     let data = btrfs.path("data");
     btrfs.bench.file(
-        ".config/ravelin/ravelin.toml",
+        CONFIG,
         &format!(
             "[[source]]\npaths = [\"{}\"]\nexclude = [\"nested\"]\n\
              file-system-snapshot = \"btrfs\"\n\n[verify]\nsentinel = true\n\n\
@@ -331,7 +329,7 @@ fn where_no_snapshot_can_be_made_nothing_is_backed_up_and_that_is_said() {
     };
     let refused = |path: &Path, why: &str| {
         btrfs.bench.file(
-            ".config/ravelin/ravelin.toml",
+            CONFIG,
             &format!(
                 "[[source]]\npaths = [\"{}\"]\nfile-system-snapshot = \"btrfs\"\n\n\
                  [layer.disk]\nkind = \"borg\"\nstore = \"~/repository\"\nencryption = \"none\"\n",
@@ -345,7 +343,7 @@ fn where_no_snapshot_can_be_made_nothing_is_backed_up_and_that_is_said() {
         assert!(said.contains(why) && said.contains("next: "), "{said}");
         assert_eq!(btrfs.subvolumes(), 2);
     };
-    btrfs.bench.file(".config/ravelin/ravelin.toml", "");
+    btrfs.bench.file(CONFIG, "");
     btrfs.configure(&["data"], "", "exit 0");
     btrfs.ravelin(&["init"]).assert().success();
     btrfs.bench.file("plain/letter", "dear\n");
