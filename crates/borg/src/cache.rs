@@ -57,8 +57,8 @@ pub(crate) struct Cache {
     /// The name of the file that they stand in, and how many runs they are remembered.
     files_name: String,
     files_runs: u64,
-    /// The digests of what stands in that file, where that is known.
-    files_digests: Option<Digests>,
+    /// Whether that file is still as it was read.
+    files_as_read: bool,
     /// Whether that file was there, and is not as it was written.
     files_damaged: bool,
     /// Held until the end.
@@ -127,7 +127,7 @@ impl Cache {
             files: Arc::default(),
             files_name: FILES.into(),
             files_runs: FilesMemory::default().runs,
-            files_digests: None,
+            files_as_read: false,
             files_damaged: false,
             path,
             config,
@@ -175,7 +175,7 @@ impl Cache {
             let digests = Digests::of(&self.files_name, &bytes, None);
             let read = || FilesCache::read(&bytes).ok();
             let files = expected.allows(&digests).then(read).flatten();
-            self.files_digests = files.is_some().then_some(digests);
+            self.files_as_read = files.is_some();
             self.files_damaged = files.is_none();
             let mut files = files.unwrap_or_default();
             files.trust(index);
@@ -229,14 +229,14 @@ impl Cache {
     }
 
     fn write_files(&mut self, fresh: &FreshFiles) -> io::Result<()> {
+        if self.files_as_read && self.files.is_as_read(fresh) {
+            return Ok(());
+        }
         let name = &self.files_name;
         let bytes = self.files.write(fresh, self.files_runs);
+        save_file::write(&self.path.join(name), &bytes)?;
+        self.files_as_read = false;
         let digests = Digests::of(name, &bytes, None);
-        // Nothing is to be written when all files were there again as they had been.
-        if self.files_digests != Some(digests) {
-            save_file::write(&self.path.join(name), &bytes)?;
-            self.files_digests = Some(digests);
-        }
         self.config.set("integrity", name, &digests.to_json());
         Ok(())
     }

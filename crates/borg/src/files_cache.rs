@@ -11,14 +11,15 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Range;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as Slot;
 use jiff::Timestamp;
-use tree::{Entry, Time};
+use tree::{Bookmarks, Entry, Time};
 
 use crate::chunk_index::{ChunkIndex, LOOKUPS};
-use crate::id_map::IdMap;
 use crate::key::IdHasher;
 use crate::msgpack::{Malformed, Reader, Writer};
 use crate::{Id, Key};
@@ -29,6 +30,17 @@ const SETTLED_AGE: Duration = Duration::from_secs(600);
 /// The name of a file in the cache: the keyed hash of its absolute path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PathHash(pub(crate) Id);
+
+impl PathHash {
+    /// Where a hash table begins to look: it is a hash already, and a keyed one in all repositories but
+    /// those without encryption, where files of such names could at worst make the table slow.
+    fn home(&self) -> u64 {
+        self.0
+            .0
+            .first_chunk()
+            .map_or(0, |first| u64::from_le_bytes(*first))
+    }
+}
 
 /// Names files.
 pub(crate) struct PathHasher(IdHasher);
@@ -177,31 +189,14 @@ fn clamp(time: Time) -> i64 {
 #[derive(Debug, Default)]
 pub(crate) struct FilesCache {
     /// Where each path stands in `known`.
-    places: IdMap<Place>,
+    places: HashTable<Place>,
     known: Vec<Known>,
     /// The chunks of all files, one after the other.
     chunks: Vec<Id>,
     /// For [tags](Self::tag).
     tags: RandomState,
-    /// Behind which file each thread looks first: see [`thread_number`].
-    hints: [Hint; THREADS],
-}
-
-/// How many threads have a hint of their own.
-const THREADS: usize = 8;
-
-/// A place, alone in its line of the processor's cache.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-struct Hint(AtomicU32);
-
-/// Tells threads apart, mostly.
-fn thread_number() -> usize {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static NUMBER: usize = COUNT.fetch_add(1, Ordering::Relaxed);
-    }
-    NUMBER.with(|number| number % THREADS)
+    /// Where threads that ask about files go on.
+    bookmarks: Bookmarks,
 }
 
 /// Where a file stands in the cache.
@@ -250,7 +245,7 @@ impl FilesCache {
         let mut reader = Reader::new(bytes);
         let mut cache = Self::default();
         let count = bytes.len() / FILE_SIZE;
-        cache.places.reserve(count);
+        cache.places.reserve(count, |_| 0);
         cache.known.reserve(count);
         cache.chunks.reserve(count);
         while !reader.rest().is_empty() {
@@ -270,7 +265,7 @@ impl FilesCache {
             for _ in 0..count {
                 cache.chunks.push(Id(*reader.raw_array()?));
             }
-            let known = Known {
+            let file = Known {
                 path,
                 state: FileState { inode, size, ctime },
                 age,
@@ -281,11 +276,21 @@ impl FilesCache {
             };
             let next = u32::try_from(cache.known.len());
             let next = next.map_err(|_| reader.unexpected("fewer files"))?;
-            let place = *cache.places.entry(path.0).or_insert(Place(next));
-            match cache.known.get_mut(place.index()) {
+            let Self { places, known, .. } = &mut cache;
+            let path_at = |place: &Place| known.get(place.index()).map(|known| &known.path);
+            let is_it = |place: &Place| path_at(place) == Some(&path);
+            let home = |place: &Place| path_at(place).map_or(0, PathHash::home);
+            match places.entry(path.home(), is_it, home) {
+                Slot::Vacant(slot) => {
+                    slot.insert(Place(next));
+                    known.push(file);
+                }
                 // Of a path that stands there twice, the last counts.
-                Some(former) => *former = known,
-                None => cache.known.push(known),
+                Slot::Occupied(slot) => {
+                    if let Some(former) = known.get_mut(slot.get().index()) {
+                        *former = file;
+                    }
+                }
             }
         }
         Ok(cache)
@@ -307,17 +312,17 @@ impl FilesCache {
 
     /// Where a file of this name stands.
     pub(crate) fn find(&self, path: &PathHash) -> Option<Place> {
-        let hint = self.hints.get(thread_number()).map(|hint| &hint.0);
-        let next = hint.map_or(0, |hint| hint.load(Ordering::Relaxed));
-        let is_next = |known: &Known| known.path == *path;
-        let place = match self.known.get(next as usize).is_some_and(is_next) {
-            true => Place(next),
-            false => self.places.get(&path.0).copied()?,
+        let next = self.bookmarks.get();
+        let is_it = |known: &Known| known.path == *path;
+        let index = match self.known.get(next).is_some_and(is_it) {
+            true => next,
+            false => {
+                let is_there = |place: &Place| self.known.get(place.index()).is_some_and(is_it);
+                self.places.find(path.home(), is_there)?.index()
+            }
         };
-        if let Some(hint) = hint {
-            hint.store(place.0.saturating_add(1), Ordering::Relaxed);
-        }
-        Some(place)
+        self.bookmarks.set(index + 1);
+        u32::try_from(index).ok().map(Place)
     }
 
     /// Whether the file is in the state that is remembered, and need not be read.
@@ -373,6 +378,17 @@ impl FilesCache {
         }
     }
 
+    /// Whether the next run is to read what this one did: nothing is `fresh`, and all files were there
+    /// again as they had been.
+    pub(crate) fn is_as_read(&self, fresh: &FreshFiles) -> bool {
+        let is_as_read = |known: &Known| {
+            let fate = known.fate.load(Ordering::Relaxed);
+            // They are a run older than they were when they were written.
+            fate == SEEN && known.age == 1 && fresh.trusts(&known.state)
+        };
+        fresh.files.is_empty() && self.known.iter().all(is_as_read)
+    }
+
     /// Spells the cache for the next run: what is `fresh`, what was seen again, and what was not
     /// seen for fewer than `runs` runs (another source may still have it). Each stands where the scan
     /// came to it.
@@ -382,15 +398,13 @@ impl FilesCache {
                 self.set_fate(place, REPLACED);
             }
         }
-        let newest = fresh.newest.map_or(i64::MAX, |it| it.max(fresh.settled));
-        let settled = |state: &FileState| state.ctime < newest;
         let mut out = Vec::new();
         let mut in_turn: Vec<&FreshFile> = fresh.files.iter().collect();
         in_turn.sort_by_key(|file| file.seen.after);
         let mut in_turn = in_turn.into_iter().peekable();
         let mut write_fresh = |out: &mut Vec<u8>, after: Option<Place>| {
             while let Some(file) = in_turn.next_if(|file| file.seen.after <= after) {
-                if settled(&file.seen.state) {
+                if fresh.trusts(&file.seen.state) {
                     let chunks = fresh.chunks.get(file.chunks.clone()).unwrap_or_default();
                     write_file(out, &file.seen.path.0, 0, &file.seen.state, chunks);
                 }
@@ -400,7 +414,7 @@ impl FilesCache {
         for (place, known) in (0..).map(Place).zip(&self.known) {
             let age = match known.fate.load(Ordering::Relaxed) {
                 UNSEEN if known.age < runs => Some(known.age),
-                SEEN if settled(&known.state) => Some(0),
+                SEEN if fresh.trusts(&known.state) => Some(0),
                 _ => None,
             };
             if let Some(age) = age {
@@ -464,6 +478,12 @@ impl FreshFiles {
             newest: None,
             settled: i64::try_from(settled).unwrap_or(i64::MIN),
         }
+    }
+
+    /// Whether nothing can have happened to a file in this state without its looking different.
+    fn trusts(&self, state: &FileState) -> bool {
+        let newest = self.newest.map_or(i64::MAX, |it| it.max(self.settled));
+        state.ctime < newest
     }
 
     /// Remembers a file that was read from beginning to end.
@@ -703,6 +723,40 @@ mod tests {
             assert_eq!(cache.known[place.index()].path, path(number));
         }
         assert_eq!(cache.find(&path(77)), None);
+    }
+
+    #[test]
+    fn it_is_as_read_only_if_nothing_has_changed() {
+        let see_all = |cache: &FilesCache| {
+            for number in [1, 2, 3] {
+                assert!(!cache.is_as_read(&none()), "before {number}");
+                cache.mark_seen(cache.find(&path(number)).unwrap());
+            }
+        };
+        let cache = cache_of(1..=3);
+        see_all(&cache);
+        assert!(cache.is_as_read(&none()));
+        let bytes = cache.write(&none(), 20);
+        assert!(trusted(&bytes).write(&none(), 1).is_empty());
+        assert!(!cache.is_as_read(&fresh(&[(path(4), state(4))])));
+        // They were not there last time, and are young again.
+        let cache = next_run(&cache_of(1..=3), &none());
+        see_all(&cache);
+        assert!(!cache.is_as_read(&none()));
+        assert_eq!(cache.write(&none(), 20), bytes);
+    }
+
+    #[test]
+    fn of_a_path_that_stands_there_twice_the_last_counts() {
+        let mut bytes = Vec::new();
+        for (number, ctime) in [(7, 1), (8, 2), (7, 3)] {
+            write_file(&mut bytes, &path(number).0, 0, &state(ctime), &[]);
+        }
+        let cache = trusted(&bytes);
+        let is_known = |ctime| lookup(&cache, &path(7), &state(ctime), FilesMode::default());
+        assert!(is_known(1).is_none());
+        assert!(is_known(3).is_some());
+        assert_eq!(order(&cache), [7, 8]);
     }
 
     #[test]

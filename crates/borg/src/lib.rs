@@ -19,7 +19,6 @@ mod hash_index;
 mod home;
 mod host;
 mod id;
-mod id_map;
 mod ini;
 mod intake;
 mod integrity;

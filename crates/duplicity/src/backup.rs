@@ -346,7 +346,7 @@ impl Intake {
         }
         let Some(base) = &self.base else { return true };
         base.find(&entry.path)
-            .is_none_or(|known| base.is_changed(known, entry))
+            .is_none_or(|known| known.has_changed(entry))
     }
 
     /// Takes the next step of the scan.
@@ -631,10 +631,7 @@ impl Writer {
         self.delete_until(Some(&entry.path))?;
         let base = self.base.clone();
         let known = base.as_deref().and_then(|base| base.find(&entry.path));
-        let is_changed = match (base.as_deref(), known) {
-            (Some(base), Some(known)) => base.is_changed(known, &entry),
-            _ => true,
-        };
+        let is_changed = known.is_none_or(|known| known.has_changed(&entry));
         if entry.is_file() {
             self.summary.files += 1;
             self.summary.bytes += entry.size;

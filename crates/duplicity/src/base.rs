@@ -8,9 +8,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tree::{DeviceNumber, Entry, EntryKind, TreePath};
+use tree::{Bookmarks, DeviceNumber, Entry, EntryKind, TreePath};
 use xxhash_rust::xxh64::xxh64;
 
 use crate::archive::Archive;
@@ -24,7 +23,7 @@ use crate::time::SetTime;
 /// Largest signature that is read: that of a file of 2⁵⁰ bytes, at duplicity's block length.
 pub(crate) const SIGNATURE_SIZE_MAX: u64 = 512 << 20;
 
-/// One object, as the chain has it. Some 120 bytes and the path.
+/// One object, as the chain has it. Some 140 bytes and the path.
 pub(crate) struct BaseEntry {
     pub(crate) path: TreePath,
     pub(crate) kind: BaseKind,
@@ -34,6 +33,8 @@ pub(crate) struct BaseEntry {
     user: Option<Arc<str>>,
     group: Option<Arc<str>>,
     seconds: i64,
+    /// The [`stat_key`] of a file, where it is known.
+    stat: Option<u64>,
 }
 
 pub(crate) enum BaseKind {
@@ -62,9 +63,8 @@ pub(crate) struct Place {
 pub(crate) struct Base {
     pub(crate) entries: Vec<BaseEntry>,
     sets: Vec<BackupSet>,
-    stats: HashMap<u64, u64>,
-    /// Behind what was found last: who asks in order finds the next one there.
-    next: AtomicUsize,
+    /// Where threads that ask about objects go on.
+    bookmarks: Bookmarks,
 }
 
 impl Base {
@@ -87,20 +87,19 @@ impl Base {
             entries = merge(entries, since.into_values());
         }
         let end = sets.last().map(BackupSet::end);
-        let stats = end
-            .and_then(|end| load_stats(archive, end))
-            .unwrap_or_default();
+        if let Some(stats) = end.and_then(|end| load_stats(archive, end)) {
+            note_stats(&mut entries, &stats);
+        }
         Ok(Self {
             entries,
             sets: sets.to_vec(),
-            stats,
-            next: AtomicUsize::new(0),
+            bookmarks: Bookmarks::default(),
         })
     }
 
     /// The object at `path`.
     pub(crate) fn find(&self, path: &TreePath) -> Option<&BaseEntry> {
-        let next = self.next.load(Ordering::Relaxed);
+        let next = self.bookmarks.get();
         let index = match self.entries.get(next) {
             Some(entry) if entry.path == *path => next,
             _ => self
@@ -108,28 +107,28 @@ impl Base {
                 .binary_search_by(|entry| entry.path.cmp(path))
                 .ok()?,
         };
-        self.next.store(index + 1, Ordering::Relaxed);
+        self.bookmarks.set(index + 1);
         self.entries.get(index)
-    }
-
-    /// Whether `entry` has to be looked at, `known` being what stood there.
-    pub(crate) fn is_changed(&self, known: &BaseEntry, entry: &Entry) -> bool {
-        if !known.is_like(entry) {
-            return true;
-        }
-        // For anything but a file, what was compared is all there is.
-        let BaseKind::File(place) = known.kind else {
-            return false;
-        };
-        match self.stats.get(&path_key(&entry.path)) {
-            Some(&stat) => stat != stat_key(entry),
-            // A file with several names may have got a new one, which needs the content.
-            None => entry.links > 1 || !(place.least..=place.most).contains(&entry.size),
-        }
     }
 }
 
 impl BaseEntry {
+    /// Whether `entry`, which stands in its place now, has to be looked at.
+    pub(crate) fn has_changed(&self, entry: &Entry) -> bool {
+        if !self.is_like(entry) {
+            return true;
+        }
+        // For anything but a file, what was compared is all there is.
+        let BaseKind::File(place) = self.kind else {
+            return false;
+        };
+        match self.stat {
+            Some(stat) => stat != stat_key(entry),
+            // A file with several names may have got a new one, which needs the content.
+            None => entry.links > 1 || !(place.least..=place.most).contains(&entry.size),
+        }
+    }
+
     /// Whether duplicity would take the object for unchanged.
     pub(crate) fn is_like(&self, entry: &Entry) -> bool {
         let kind = match (&self.kind, &entry.kind) {
@@ -293,6 +292,7 @@ fn base_entry(
         user: intern(entry.owner.user),
         group: intern(entry.owner.group),
         seconds: entry.mtime.seconds(),
+        stat: None,
     })
 }
 
@@ -443,13 +443,34 @@ fn stats_path(archive: &Archive, time: SetTime) -> Option<std::path::PathBuf> {
     )))
 }
 
-fn load_stats(archive: &Archive, time: SetTime) -> Option<HashMap<u64, u64>> {
+fn load_stats(archive: &Archive, time: SetTime) -> Option<Vec<(u64, u64)>> {
     let bytes = std::fs::read(stats_path(archive, time)?).ok()?;
     let records = bytes.strip_prefix(STATS_MAGIC)?.chunks_exact(16);
     let word = |bytes: &[u8]| bytes.try_into().ok().map(u64::from_le_bytes);
     records
         .map(|record| Some((word(record.get(..8)?)?, word(record.get(8..)?)?)))
         .collect()
+}
+
+/// Tells the files of a base what is known of them. All of that mostly stands in their order.
+fn note_stats(entries: &mut [BaseEntry], stats: &[(u64, u64)]) {
+    let mut next = 0;
+    let mut places = None;
+    for entry in entries.iter_mut().filter(|entry| entry.is_file()) {
+        let key = path_key(&entry.path);
+        let is_it = |index: &usize| stats.get(*index).is_some_and(|(path, _)| *path == key);
+        let look_up = || {
+            let places = places.get_or_insert_with(|| {
+                let paths = stats.iter().map(|(path, _)| *path);
+                paths.zip(0..).collect::<HashMap<u64, usize>>()
+            });
+            places.get(&key).copied()
+        };
+        if let Some(index) = Some(next).filter(is_it).or_else(look_up) {
+            entry.stat = stats.get(index).map(|(_, stat)| *stat);
+            next = index + 1;
+        }
+    }
 }
 
 // Nobody gains by a collision: a path that has the key of another makes a file look changed, and of
@@ -468,4 +489,52 @@ fn stat_key(entry: &Entry) -> u64 {
         entry.device,
     ];
     xxh64(numbers.map(u64::to_le_bytes).as_flattened(), 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str) -> BaseEntry {
+        BaseEntry {
+            path: TreePath::new(path).unwrap(),
+            kind: BaseKind::File(Place {
+                set: 0,
+                member: 0,
+                size: 0,
+                least: 0,
+                most: 0,
+            }),
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            user: None,
+            group: None,
+            seconds: 0,
+            stat: None,
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_files_is_found_in_any_order() {
+        let stats_of = |paths: &[&str]| -> Vec<(u64, u64)> {
+            let keys = paths
+                .iter()
+                .map(|path| path_key(&TreePath::new(*path).unwrap()));
+            keys.zip(1..).collect()
+        };
+        for (written, known) in [
+            (["a", "b", "c"].as_slice(), [Some(1), Some(2), Some(3)]),
+            // One that is no more, or was unreadable.
+            (&["a", "x", "b", "c"], [Some(1), Some(3), Some(4)]),
+            (&["b", "c"], [None, Some(1), Some(2)]),
+            (&["a", "c"], [Some(1), None, Some(2)]),
+            (&["c", "a", "b"], [Some(2), Some(3), Some(1)]),
+            (&[], [None, None, None]),
+        ] {
+            let mut entries = ["a", "b", "c"].map(file);
+            note_stats(&mut entries, &stats_of(written));
+            assert_eq!(entries.map(|entry| entry.stat), known, "{written:?}");
+        }
+    }
 }

@@ -68,7 +68,7 @@ impl Preview {
         };
         match base.find(&entry.path) {
             None => Some(Change::New),
-            Some(known) => base.is_changed(known, entry).then_some(Change::Changed),
+            Some(known) => known.has_changed(entry).then_some(Change::Changed),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a file system has: scanned in order, read ahead, restored.
 
 mod acl;
+mod bookmarks;
 mod entry;
 mod path;
 mod problem;
@@ -10,6 +11,7 @@ mod scan;
 mod step;
 
 pub use acl::{ACL_ACCESS_XATTR, ACL_DEFAULT_XATTR, AccountNames, AccountNumbers, BadAcl};
+pub use bookmarks::Bookmarks;
 pub use entry::{Acl, AclEntry, AclWho, DeviceNumber, Entry, EntryKind, Flags, Owner, Time};
 pub use path::{BadPath, TreePath};
 pub use problem::{Problem, ProblemKind};
