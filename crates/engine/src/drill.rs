@@ -34,8 +34,8 @@ use crate::explain::{Explanation, explain_layer};
 use crate::history::History;
 use crate::layer::{Access, Layer};
 use crate::machine::Context;
-use crate::operation::Operation;
-use crate::report::Outcome;
+use crate::operation::go_through;
+use crate::report::{LayersReport, Outcome};
 use crate::restore::{RestoreRequest, carry_out, restore_plan};
 use crate::sample::{Samples, is_moment};
 use crate::secret::Reference;
@@ -54,19 +54,7 @@ const BY_HAND_SIZE_MAX: u64 = 4 << 30;
 const RANDOM_COUNT: usize = 8;
 
 /// What a drill of one or more layers showed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct DrillReport {
-    /// Identifies the operation.
-    pub run: String,
-    /// When it began.
-    pub started: Timestamp,
-    /// When it was over.
-    pub finished: Timestamp,
-    /// How it ended: [`Outcome::Failed`] also when something did not come back as it was.
-    pub outcome: Outcome,
-    /// What each layer showed.
-    pub layers: Vec<LayerDrill>,
-}
+pub type DrillReport = LayersReport<LayerDrill>;
 
 /// What one layer showed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -271,31 +259,19 @@ fn drill_layers(
     context: Context<'_>,
     watch: Watch<'_>,
 ) -> Result<DrillReport, Error> {
-    let machine = context.machine;
-    let clock = || machine.now().timestamp();
-    let started = clock();
-    let operation = Operation::begin(
-        Verb::Drill,
-        layers.iter().copied(),
-        started,
-        None,
-        machine,
-        Some(watch),
-    )?;
-    let tell = |event| operation.tell(event);
-    let mut reports = Vec::new();
-    for layer in layers {
-        if watch.stop.is_requested() {
-            break;
-        }
+    let clock = || context.machine.now().timestamp();
+    let is_good = |report: &LayerDrill| Some(report.result.is_good());
+    let verb = Verb::Drill;
+    go_through(verb, layers, context, watch, is_good, |operation, layer| {
+        let name = &layer.name;
         let result = match drill_one(layer, context, watch) {
             // Cut short, it proves nothing either way.
-            Ok(_) if watch.stop.is_requested() => break,
-            Err(Error::Stopped) => break,
+            Ok(_) if watch.stop.is_requested() => return ControlFlow::Break(()),
+            Err(Error::Stopped) => return ControlFlow::Break(()),
             Ok(mut drilled) => {
                 drilled.typed = is_typed;
-                tell(Event::Drilled {
-                    layer: layer.name.clone(),
+                operation.tell(Event::Drilled {
+                    layer: name.clone(),
                     at: clock(),
                     faults: drilled.faults(),
                     evidence: drilled.clone(),
@@ -304,32 +280,17 @@ fn drill_layers(
             }
             Err(error) => {
                 let failure = match &error {
-                    Error::Layer { source, .. } => explain_layer(source, &layer.name),
+                    Error::Layer { source, .. } => explain_layer(source, name),
                     error => crate::explain(error),
                 };
-                tell(Event::LayerFailed {
-                    layer: layer.name.clone(),
-                    at: clock(),
-                    failure: failure.clone(),
-                });
+                operation.layer_failed(name, clock(), &failure);
                 DrillResult::Failed { failure }
             }
         };
-        reports.push(LayerDrill {
-            layer: layer.name.clone(),
+        ControlFlow::Continue(LayerDrill {
+            layer: name.clone(),
             result,
-        });
-    }
-    let good = reports.iter().filter(|report| report.result.is_good());
-    let outcome = Outcome::of_layers(good.count(), reports.len(), watch.stop.is_requested());
-    let finished = clock();
-    operation.finish(finished, outcome, None, 0);
-    Ok(DrillReport {
-        run: operation.run().to_owned(),
-        started,
-        finished,
-        outcome,
-        layers: reports,
+        })
     })
 }
 

@@ -84,7 +84,7 @@ pub use preview::{LeftOutHere, Preview, preview};
 pub use proof::{Proof, prove};
 pub use quickstart::{Quickstart, quickstart};
 pub use random::Random;
-pub use report::{LayerReport, LayerResult, Outcome, Problems, Report};
+pub use report::{LayerReport, LayerResult, LayersReport, Outcome, Problems, Report};
 pub use restore::{
     ActionCount, LeftOut, PlannedEntry, PlannedRestore, Renamed, RestoreReport, RestoreRequest,
     restore, restore_plan,

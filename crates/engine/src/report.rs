@@ -32,6 +32,21 @@ pub struct Report {
     pub guard: Option<Alarm>,
 }
 
+/// What came of one thing that was done with layers, one after another.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LayersReport<L> {
+    /// Identifies the operation.
+    pub run: String,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it was over.
+    pub finished: Timestamp,
+    /// How it ended: [`Outcome::Failed`] also when what was found is bad.
+    pub outcome: Outcome,
+    /// What came of each layer that it got to.
+    pub layers: Vec<L>,
+}
+
 /// How one layer fared.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LayerReport {

@@ -12,11 +12,11 @@
 
 use std::fs;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::config::{self, ArchiveEncryption, Kind};
@@ -24,9 +24,9 @@ use crate::event::{Event, Verb, Watch};
 use crate::explain::{Explanation, explain_layer};
 use crate::layer;
 use crate::machine::Context;
-use crate::operation::Operation;
+use crate::operation::{Operation, go_through};
 use crate::program::{self, Ended};
-use crate::report::Outcome;
+use crate::report::LayersReport;
 use crate::stock::{NewMachine, borg_environment, duplicity_url, find_program, find_stock};
 use crate::{Error, Machine, Secret, create_private_folder};
 
@@ -43,19 +43,7 @@ const BORG_FOUND: i32 = 1;
 const DUPLICITY_MISMATCH: i32 = 21;
 
 /// What was said of one or more layers.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct OpinionReport {
-    /// Identifies the operation.
-    pub run: String,
-    /// When it began.
-    pub started: Timestamp,
-    /// When it was over.
-    pub finished: Timestamp,
-    /// How it ended: [`Outcome::Failed`] also when damage was found.
-    pub outcome: Outcome,
-    /// What was said of each layer.
-    pub layers: Vec<LayerOpinion>,
-}
+pub type OpinionReport = LayersReport<LayerOpinion>;
 
 /// What was said of one layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -87,6 +75,17 @@ pub enum OpinionResult {
         /// Why, and what can be done.
         failure: Explanation,
     },
+}
+
+impl OpinionResult {
+    /// Whether all is well; `None` where nobody was asked.
+    fn is_good(&self) -> Option<bool> {
+        match self {
+            Self::Done { findings, .. } => Some(findings.is_empty()),
+            Self::Absent => None,
+            Self::Failed { .. } => Some(false),
+        }
+    }
 }
 
 /// The program that can say something about a layer.
@@ -121,51 +120,20 @@ pub fn second_opinion(
     context: Context<'_>,
     watch: Watch<'_>,
 ) -> Result<OpinionReport, Error> {
-    let machine = context.machine;
-    let clock = || machine.now().timestamp();
-    let started = clock();
-    let operation = Operation::begin(
-        Verb::SecondOpinion,
-        layers.iter().copied(),
-        started,
-        None,
-        machine,
-        Some(watch),
-    )?;
-    let mut reports = Vec::new();
-    for layer in layers {
-        if watch.stop.is_requested() {
-            break;
-        }
+    let is_good = |report: &LayerOpinion| report.result.is_good();
+    let verb = Verb::SecondOpinion;
+    go_through(verb, layers, context, watch, is_good, |operation, layer| {
         let program = program_for(layer);
-        let installed = program.filter(|_| is_to_be_had(layer, machine));
+        let installed = program.filter(|_| is_to_be_had(layer, context.machine));
         let result = match installed {
             None => OpinionResult::Absent,
-            Some(program) => ask(program, layer, &operation, context, watch),
+            Some(program) => ask(program, layer, operation, context, watch),
         };
-        reports.push(LayerOpinion {
+        ControlFlow::Continue(LayerOpinion {
             layer: layer.name.clone(),
             program,
             result,
-        });
-    }
-    let asked = reports
-        .iter()
-        .filter(|report| report.result != OpinionResult::Absent);
-    let is_good = |report: &&LayerOpinion| matches!(&report.result, OpinionResult::Done { findings, .. } if findings.is_empty());
-    let good = asked.clone().filter(is_good).count();
-    let outcome = match asked.count() {
-        0 => Outcome::Good,
-        all => Outcome::of_layers(good, all, watch.stop.is_requested()),
-    };
-    let finished = clock();
-    operation.finish(finished, outcome, None, 0);
-    Ok(OpinionReport {
-        run: operation.run().to_owned(),
-        started,
-        finished,
-        outcome,
-        layers: reports,
+        })
     })
 }
 
@@ -212,11 +180,7 @@ fn ask(
         }
         Err(error) => {
             let failure = explain_layer(&error, &layer.name);
-            operation.tell(Event::LayerFailed {
-                layer: layer.name.clone(),
-                at: machine.now().timestamp(),
-                failure: failure.clone(),
-            });
+            operation.layer_failed(&layer.name, machine.now().timestamp(), &failure);
             OpinionResult::Failed { failure }
         }
     }

@@ -1,5 +1,6 @@
 //! Reading layers back: what the program says is verified was looked at just now.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,7 +10,7 @@ use crate::event::{Event, Verb, Watch};
 use crate::explain::{Explanation, explain_layer};
 use crate::layer::{Access, Depth, PartVerified, Verification, VerifyStep};
 use crate::machine::Context;
-use crate::operation::Operation;
+use crate::operation::{Operation, go_through};
 use crate::report::Outcome;
 use crate::{Error, config};
 
@@ -130,31 +131,19 @@ pub fn verify(
     context: Context<'_>,
     watch: Watch<'_>,
 ) -> Result<VerifyReport, Error> {
-    let machine = context.machine;
-    let clock = || (machine.clock)().timestamp();
-    let started = clock();
-    let operation = Operation::begin(
-        Verb::Verify,
-        layers.iter().copied(),
-        started,
-        None,
-        machine,
-        Some(watch),
-    )?;
-    let tell = |event| operation.tell(event);
-    let mut reports = Vec::new();
-    for layer in layers {
-        if watch.stop.is_requested() {
-            break;
-        }
-        let on_step = &mut |step: VerifyStep| watch.step(&layer.name, step);
+    let clock = || context.machine.now().timestamp();
+    let is_good = |report: &LayerVerification| Some(report.result.is_good());
+    let verb = Verb::Verify;
+    let report = go_through(verb, layers, context, watch, is_good, |operation, layer| {
+        let name = &layer.name;
+        let on_step = &mut |step: VerifyStep| watch.step(name, step);
         let verified =
-            (context.open)(layer, Access::Read).and_then(|mut layer| layer.verify(depth, on_step));
+            (context.open)(layer, Access::Read).and_then(|mut open| open.verify(depth, on_step));
         let result = match verified {
             Ok(found) => {
                 if !found.stopped {
-                    tell(Event::Verified {
-                        layer: layer.name.clone(),
+                    operation.tell(Event::Verified {
+                        layer: name.clone(),
                         depth,
                         at: clock(),
                         findings: found.findings.clone(),
@@ -163,30 +152,22 @@ pub fn verify(
                 VerifyResult::Done(found)
             }
             Err(error) => {
-                let failure = explain_layer(&error, &layer.name);
-                tell(Event::LayerFailed {
-                    layer: layer.name.clone(),
-                    at: clock(),
-                    failure: failure.clone(),
-                });
+                let failure = explain_layer(&error, name);
+                operation.layer_failed(name, clock(), &failure);
                 VerifyResult::Failed { failure }
             }
         };
-        reports.push(LayerVerification {
-            layer: layer.name.clone(),
+        ControlFlow::Continue(LayerVerification {
+            layer: name.clone(),
             result,
-        });
-    }
-    let good = reports.iter().filter(|report| report.result.is_good());
-    let outcome = Outcome::of_layers(good.count(), reports.len(), watch.stop.is_requested());
-    let finished = clock();
-    operation.finish(finished, outcome, None, 0);
+        })
+    })?;
     Ok(VerifyReport {
-        run: operation.run().to_owned(),
-        started,
-        finished,
+        run: report.run,
+        started: report.started,
+        finished: report.finished,
         depth,
-        outcome,
-        layers: reports,
+        outcome: report.outcome,
+        layers: report.layers,
     })
 }

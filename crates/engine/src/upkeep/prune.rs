@@ -197,11 +197,10 @@ pub fn prune(
     guard::check(machine)?;
     let started = now.timestamp();
     let operation = Operation::begin(Verb::Prune, [layer], started, None, machine, Some(watch))?;
-    let tell = |event| operation.tell(event);
     let freed = remove(&mut *open, &removed, started);
     let outcome = match &freed {
         Ok(freed_bytes) => {
-            tell(Event::Pruned {
+            operation.tell(Event::Pruned {
                 layer: layer.name.clone(),
                 at: clock(),
                 removed: removed.clone(),
@@ -210,11 +209,8 @@ pub fn prune(
             Outcome::Good
         }
         Err(error) => {
-            tell(Event::LayerFailed {
-                layer: layer.name.clone(),
-                at: clock(),
-                failure: crate::explain_layer(error, &layer.name),
-            });
+            let failure = crate::explain_layer(error, &layer.name);
+            operation.layer_failed(&layer.name, clock(), &failure);
             Outcome::Failed
         }
     };
