@@ -16,8 +16,7 @@ pub(crate) fn run(arguments: &Compact, session: &Session<'_>) -> Result<Exit, En
             false => upkeep.compact(now),
         })?;
         if session.output.json {
-            session.output.json(&compacted)?;
-            return Ok(Exit::Good);
+            return session.answer(&compacted);
         }
         if compacted.is_some_and(|compacted| compacted.append_only) {
             session.output.say(match arguments.dry_run {

@@ -21,8 +21,7 @@ pub(crate) fn run(arguments: &Compare, session: &Session<'_>) -> Result<Exit, En
         };
         let found = engine::compare::compare(&layers, context, session.stop)?;
         if session.output.json {
-            session.output.json(&found)?;
-            return Ok(Exit::Good);
+            return session.answer(&found);
         }
         let mut text = String::new();
         for unequal in &found.unequal {

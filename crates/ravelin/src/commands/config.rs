@@ -61,12 +61,11 @@ fn check(session: &Session<'_>) -> Result<Exit, Ended> {
     };
     if session.output.json {
         let valid = true;
-        session.output.json(&Checked {
+        return session.answer(&Checked {
             file,
             valid,
             mistakes: &[],
-        })?;
-        return Ok(Exit::Good);
+        });
     }
     let count = |length: usize, noun| human::count(u64::try_from(length).unwrap_or(0), noun);
     session.output.tell(&format!(
@@ -105,8 +104,7 @@ fn show(session: &Session<'_>) -> Result<Exit, Ended> {
                 line: line(setting),
             })
             .collect();
-        session.output.json(&records)?;
-        return Ok(Exit::Good);
+        return session.answer(&records);
     }
     let mut text = String::new();
     for setting in &config.settings {

@@ -38,8 +38,7 @@ pub(crate) fn run(arguments: &Delete, session: &Session<'_>) -> Result<Exit, End
         }
         if session.output.json {
             let names = &names;
-            session.output.json(&DeletedRecord { names, deleted })?;
-            return Ok(Exit::Good);
+            return session.answer(&DeletedRecord { names, deleted });
         }
         let bytes = human::size(deleted.unused_bytes);
         if arguments.dry_run {

@@ -66,8 +66,7 @@ pub(crate) fn run(arguments: &Diff, session: &Session<'_>) -> Result<Exit, Ended
         }
         if session.output.json {
             let records: Vec<ChangeRecord> = changes.iter().map(ChangeRecord::from).collect();
-            session.output.json(&records)?;
-            return Ok(Exit::Good);
+            return session.answer(&records);
         }
         let mut text = String::new();
         for change in &changes {

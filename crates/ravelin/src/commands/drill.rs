@@ -158,8 +158,7 @@ fn print(kept: &[(String, Timestamp, Drilled)], session: &Session<'_>) -> Result
                 evidence,
             })
             .collect();
-        session.output.json(&records)?;
-        return Ok(Exit::Good);
+        return session.answer(&records);
     }
     let mut page = format!("# Restore drills on {}\n", session.machine.host);
     if kept.is_empty() {

@@ -33,12 +33,11 @@ pub(crate) fn run(arguments: &Explain, session: &Session<'_>) -> Result<Exit, En
         .map_err(bad_path)?;
     let (included, because) = words(&why, &tree_path);
     if session.output.json {
-        session.output.json(&ExplainRecord {
+        return session.answer(&ExplainRecord {
             path: PathRecord::from(&tree_path),
             included,
             because,
-        })?;
-        return Ok(Exit::Good);
+        });
     }
     let what = if included {
         "is in the backup"

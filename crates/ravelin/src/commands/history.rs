@@ -30,8 +30,7 @@ pub(crate) fn run(arguments: &arguments::History, session: &Session<'_>) -> Resu
     };
     let moments = timeline(&history, is_wanted, arguments.limit)?;
     if session.output.json {
-        session.output.json(&moments)?;
-        return Ok(Exit::Good);
+        return session.answer(&moments);
     }
     if moments.is_empty() {
         session

@@ -25,8 +25,7 @@ pub(crate) fn run(arguments: &Info, session: &Session<'_>) -> Result<Exit, Ended
         let Some(typed) = &arguments.snapshot else {
             let sums = opened.upkeep(|upkeep| upkeep.statistics())?;
             if session.output.json {
-                session.output.json(&sums)?;
-                return Ok(Exit::Good);
+                return session.answer(&sums);
             }
             let mut text = format!("snapshots  {}\n", human::grouped(sums.snapshots));
             if let Some(chains) = sums.chains {
@@ -49,13 +48,12 @@ pub(crate) fn run(arguments: &Info, session: &Session<'_>) -> Result<Exit, Ended
         let details: Details = opened.check(details)?;
         let statistics = opened.upkeep(|upkeep| upkeep.snapshot_statistics(&snapshot))?;
         if session.output.json {
-            session.output.json(&SnapshotRecord {
+            return session.answer(&SnapshotRecord {
                 snapshot: &snapshot,
                 host: &details.host,
                 user: &details.user,
                 statistics: &statistics,
-            })?;
-            return Ok(Exit::Good);
+            });
         }
         let mut text = format!(
             "name    {}\nmade    {}, on {}{}\nholds   {}, {}\nown     {}\n",

@@ -53,6 +53,7 @@ use engine::upkeep::Upkeep;
 use engine::{Config, Context, Machine, Snapshot, Stop};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use serde::Serialize;
 use tree::TreePath;
 
 use crate::cli::{Cli, Command, OfLayer};
@@ -146,6 +147,12 @@ pub(crate) fn run(cli: &Cli, session: &Session<'_>) -> Result<Exit, Ended> {
 }
 
 impl Session<'_> {
+    /// Ends a command well, with what it found as JSON.
+    pub(crate) fn answer(&self, found: &impl Serialize) -> Result<Exit, Ended> {
+        self.output.json(found)?;
+        Ok(Exit::Good)
+    }
+
     /// Reads the configuration.
     pub(crate) fn config(&self) -> Result<Config, Ended> {
         let config = Config::read(&self.config_file, &self.machine.places);

@@ -68,8 +68,7 @@ fn install(arguments: &Install, session: &Session<'_>) -> Result<Exit, Ended> {
     }
     let installed = timer::install(&job, &planned)?;
     if session.output.json {
-        session.output.json(&installed)?;
-        return Ok(Exit::Good);
+        return session.answer(&installed);
     }
     // What keeps it from being called has to be known, also to who wants no good news.
     let text = text(std::slice::from_ref(&installed), session);
@@ -89,8 +88,7 @@ struct Removed {
 fn remove(session: &Session<'_>) -> Result<Exit, Ended> {
     let removed = timer::remove(&job(15, None, session)?)?;
     if session.output.json {
-        session.output.json(&Removed { removed })?;
-        return Ok(Exit::Good);
+        return session.answer(&Removed { removed });
     }
     if removed.is_empty() {
         session.output.tell("nothing was installed");
@@ -125,11 +123,10 @@ fn status(session: &Session<'_>) -> Result<Exit, Ended> {
             next_due: layer.next_due,
             waiting: layer.waiting,
         });
-        session.output.json(&StatusRecord {
+        return session.answer(&StatusRecord {
             schedule: &installed,
             layers: layers.collect(),
-        })?;
-        return Ok(Exit::Good);
+        });
     }
     let mut text = text(&installed, session);
     for layer in &status.layers {

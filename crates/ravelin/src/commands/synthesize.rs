@@ -49,8 +49,7 @@ pub(crate) fn run(arguments: &Synthesize, session: &Session<'_>) -> Result<Exit,
             opened.tell_catalogue(&[], session)?;
         }
         if session.output.json {
-            session.output.json(&made)?;
-            return Ok(Exit::Good);
+            return session.answer(&made);
         }
         match made {
             None => session
@@ -87,8 +86,7 @@ fn rehearse(opened: &mut Opened, session: &Session<'_>) -> Result<Exit, Ended> {
     };
     let last = chains.last().filter(|chain| chain.len() > 1);
     if session.output.json {
-        session.output.json(&last)?;
-        return Ok(Exit::Good);
+        return session.answer(&last);
     }
     match last {
         None => session

@@ -98,8 +98,7 @@ pub(crate) fn run(arguments: &Undo, session: &Session<'_>) -> Result<Exit, Ended
 fn list(known: &[engine::Undo], session: &Session<'_>) -> Result<Exit, Ended> {
     let records: Vec<Record> = known.iter().map(Record::from).collect();
     if session.output.json {
-        session.output.json(&records)?;
-        return Ok(Exit::Good);
+        return session.answer(&records);
     }
     let mut text = String::new();
     for record in &records {

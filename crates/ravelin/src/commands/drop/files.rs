@@ -37,11 +37,10 @@ pub(super) fn init(place: &Place, session: &Session<'_>) -> Result<Exit, Ended> 
     })?;
     folder.save()?;
     if session.output.json {
-        session.output.json(&serde_json::json!({
+        return session.answer(&serde_json::json!({
             "store": place.written,
             "adopted": adopted.iter().map(Name::as_str).collect::<Vec<_>>(),
-        }))?;
-        return Ok(Exit::Good);
+        }));
     }
     let count = human::count(adopted.len() as u64, "file");
     session.output.tell(&format!(
@@ -248,11 +247,10 @@ fn show(
     session: &Session<'_>,
 ) -> Result<Exit, Ended> {
     if session.output.json {
-        session.output.json(&Files {
+        return session.answer(&Files {
             store: &place.written,
             files: versions.iter().map(VersionRecord::from).collect(),
-        })?;
-        return Ok(Exit::Good);
+        });
     }
     let columns = [
         ("TIME", Align::Left),
@@ -416,10 +414,8 @@ pub(super) fn thin(
     let thinned = folder.thin(&plan, now)?;
     folder.save()?;
     if session.output.json {
-        session
-            .output
-            .json(&serde_json::json!({"versions": thinned.versions, "bytes": thinned.bytes}))?;
-        return Ok(Exit::Good);
+        return session
+            .answer(&serde_json::json!({"versions": thinned.versions, "bytes": thinned.bytes}));
     }
     session.output.tell(&format!(
         "{} let go, {} freed",

@@ -83,8 +83,7 @@ fn presigned(
             "expires": expires,
             "presigned": true,
         });
-        session.output.json(&[record])?;
-        return Ok(Exit::Good);
+        return session.answer(&[record]);
     }
     session.output.data(format!("{url}\n").as_bytes())?;
     Ok(Exit::Good)
@@ -180,8 +179,7 @@ fn of_dropbox(links: &[DropboxLink], session: &Session<'_>) -> Result<Exit, Ende
                 })
             })
             .collect();
-        session.output.json(&records)?;
-        return Ok(Exit::Good);
+        return session.answer(&records);
     }
     let columns = [
         ("ENDS", Align::Left),
@@ -227,8 +225,7 @@ fn ours(links: &[ShareLink], page: Option<&str>, session: &Session<'_>) -> Resul
                 })
             })
             .collect();
-        session.output.json(&records)?;
-        return Ok(Exit::Good);
+        return session.answer(&records);
     }
     let columns = [
         ("ENDS", Align::Left),
@@ -369,8 +366,7 @@ fn show(
                 })
             })
             .collect();
-        session.output.json(&records)?;
-        return Ok(Exit::Good);
+        return session.answer(&records);
     }
     let columns = [
         ("UNTIL", Align::Left),
