@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::gunzip::Gunzip;
 use crate::manifest::{Hash, MANIFEST_SIZE_MAX, Manifest};
 use crate::name::{FileName, Part, Prefixes, Suffix};
-use crate::openpgp::program::Gpg;
+use crate::openpgp::program::{Gpg, GpgError};
 use crate::openpgp::{self, Keys, OpenError, Passphrase, SessionKey};
 use crate::read_ahead::{self, ReadAhead};
 use crate::retention::RemovalPlan;
@@ -490,10 +490,17 @@ impl Archive {
         gpg: &Gpg,
     ) -> Result<Box<dyn Read + Send>, Error> {
         let mut plain = Spool::new(&self.settings.scratch);
-        gpg.open(reader, &mut plain).map_err(|source| Error::Gpg {
-            object: file.object.clone(),
-            source,
-        })?;
+        gpg.open(reader, &mut plain)
+            .map_err(|source| match source {
+                GpgError::Damaged { .. } => Error::Damaged {
+                    object: file.object.clone(),
+                    source: io::Error::other(source),
+                },
+                source => Error::Gpg {
+                    object: file.object.clone(),
+                    source,
+                },
+            })?;
         let reader = plain
             .into_reader()
             .map_err(Error::io("read a temporary file"))?;

@@ -42,6 +42,12 @@ pub enum GpgError {
         /// The end of what it said.
         said: String,
     },
+    /// What it was given is not what was encrypted, and it did not fail for want of a key.
+    #[error("gpg finds it broken: {said}")]
+    Damaged {
+        /// The end of what it said.
+        said: String,
+    },
     /// The file is not signed by the key that is asked for.
     #[error("the file is not signed by key {key}")]
     NotSigned {
@@ -111,13 +117,20 @@ impl Gpg {
                 "--encrypt"
             },
         );
-        pass_through(command, passphrase, input, out).map(drop)
+        match pass_through(command, passphrase, input, out)? {
+            (true, _) => Ok(()),
+            (false, said) => Err(GpgError::Failed { said: plain(&said) }),
+        }
     }
 
     /// Decrypts what `input` gives into `out`.
     ///
     /// When a sign key is set, its good signature is demanded; `out` must be thrown away when this
     /// fails.
+    ///
+    /// # Errors
+    ///
+    /// [`GpgError::Damaged`] only where no key can be the reason: see [`is_broken`].
     pub(crate) fn open(
         &self,
         input: impl Read + Send,
@@ -126,7 +139,14 @@ impl Gpg {
         let passphrase = self.passphrase.as_ref();
         let mut command = self.command(passphrase);
         command.args(["--status-fd", "2", "--decrypt"]);
-        let said = pass_through(command, passphrase, input, out)?;
+        let (ended_well, said) = pass_through(command, passphrase, input, out)?;
+        // It is content with a file that ends before what is encrypted begins: nothing comes out of it then.
+        if !ended_well || !has_status(&said, &["PLAINTEXT"]) {
+            return Err(match ended_well || is_broken(&said) {
+                true => GpgError::Damaged { said: plain(&said) },
+                false => GpgError::Failed { said: plain(&said) },
+            });
+        }
         let Some(key) = &self.sign_key else {
             return Ok(());
         };
@@ -139,10 +159,7 @@ impl Gpg {
                 line.split(' ')
                     .any(|word| word.len() >= wanted.len() && word.ends_with(&wanted))
             });
-        let failed = said
-            .lines()
-            .any(|line| line.starts_with("[GNUPG:] BADSIG") || line.starts_with("[GNUPG:] ERRSIG"));
-        if signed && !failed {
+        if signed && !has_status(&said, &["BADSIG", "ERRSIG"]) {
             Ok(())
         } else {
             Err(GpgError::NotSigned { key: key.clone() })
@@ -150,12 +167,48 @@ impl Gpg {
     }
 }
 
+/// Whether a file that gpg could not open is not what was encrypted.
+///
+/// A key, a passphrase or an agent that is not there must never look like that. So either gpg came to where a
+/// secret key had opened the file, and then found its content cut off or changed; or it found no beginning of
+/// a message at all, for which no key is asked.
+fn is_broken(said: &str) -> bool {
+    let says = |what: &str| said.lines().any(|line| line.contains(what));
+    if has_status(said, &["DECRYPTION_KEY"]) {
+        return has_status(said, &["BADMDC", "NODATA"])
+            || says("decryption failed: Invalid packet")
+            || says("zlib inflate problem")
+            || says("bz2lib inflate problem");
+    }
+    let asked = &["ENC_TO", "NEED_PASSPHRASE_SYM", "BEGIN_DECRYPTION"];
+    has_status(said, &["NODATA"]) && !has_status(said, asked)
+}
+
+/// Whether gpg has said one of these words for programs.
+fn has_status(said: &str, words: &[&str]) -> bool {
+    let mut said = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("[GNUPG:] "));
+    said.any(|line| words.contains(&line.split(' ').next().unwrap_or_default()))
+}
+
+/// What gpg has said for people.
+fn plain(said: &str) -> String {
+    let lines = said.lines().filter(|line| !line.starts_with("[GNUPG:]"));
+    match lines.collect::<Vec<_>>().join("; ") {
+        plain if plain.is_empty() => "there is no whole message in it".to_owned(),
+        plain => plain,
+    }
+}
+
+/// Feeds gpg. Gives whether it ended well, and what it said; when it did not take all that it was to be
+/// given, for another reason than that it wanted no more, that is an error.
 fn pass_through(
     mut command: Command,
     passphrase: Option<&Passphrase>,
     mut input: impl Read + Send,
     out: &mut dyn Write,
-) -> Result<String, GpgError> {
+) -> Result<(bool, String), GpgError> {
     let mut child = command.spawn().map_err(GpgError::Run)?;
     let (Some(mut stdin), Some(mut stdout), Some(stderr)) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take())
@@ -189,17 +242,12 @@ fn pass_through(
     });
     let status = child.wait().map_err(GpgError::Run)?;
     copied.map_err(GpgError::Run)?;
-    if !status.success() {
-        let plain: Vec<&str> = said
-            .lines()
-            .filter(|line| !line.starts_with("[GNUPG:]"))
-            .collect();
-        return Err(GpgError::Failed {
-            said: plain.join("; "),
-        });
+    match fed {
+        Err(error) if status.success() || error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(GpgError::Run(error))
+        }
+        _ => Ok((status.success(), said)),
     }
-    fed.map_err(GpgError::Run)?;
-    Ok(said)
 }
 
 fn kill(child: &mut Child) {

@@ -159,3 +159,60 @@ fn a_signature_that_is_asked_for_must_be_there() {
         );
     }
 }
+
+#[test]
+fn a_manifest_that_is_cut_off_or_changed_is_damage_and_a_key_that_is_missing_is_none() {
+    let Some(ring) = Ring::new() else { return };
+    let place = Place::new();
+    small(&place);
+    let archive = place.archive(ring.protection("one@example.org", None, false));
+    place.back_up(&archive, Wanted::Full, 0);
+    let names = place.store_names();
+    let name = names.iter().find(|name| name.contains("manifest")).unwrap();
+    let file = place.path("store").join(name);
+    let whole = fs::read(&file).unwrap();
+    let look = |protection: Protection, content: &[u8]| {
+        fs::write(&file, content).unwrap();
+        let _ = fs::remove_dir_all(place.path("cache"));
+        let archive = place.archive(protection);
+        let collection = archive.collection(crate::support::at(9)).unwrap();
+        archive.manifest(collection.chains[0].full())
+    };
+    let ours = || ring.protection("one@example.org", None, false);
+    let is_damage = |content: &[u8]| match look(ours(), content) {
+        Err(error) => (error.is_damage(), format!("{error:?}")),
+        Ok(manifest) => panic!("{manifest:?}"),
+    };
+    let end = whole.len();
+    for size in (0..end).step_by(end / 16).chain([1, 3, end - 1]) {
+        let (is_damage, error) = is_damage(&whole[..size]);
+        assert!(is_damage, "{size} of {end}: {error}");
+    }
+    for at in [end - 60, end - 30, end - 1] {
+        let mut changed = whole.clone();
+        changed[at] ^= 0x11;
+        let (is_damage, error) = is_damage(&changed);
+        assert!(is_damage, "{at} of {end}: {error}");
+    }
+    assert!(is_damage(&vec![0; end]).0);
+    assert!(look(ours(), &whole).is_ok());
+    // The secret key is on another machine; no agent can be asked; what is there may be damaged then or not.
+    let empty = tempfile::Builder::new().prefix("gnupg-").tempdir().unwrap();
+    let elsewhere = |home: &Path, option: &str| {
+        Protection::Gpg(Box::new(Gpg {
+            home: Some(home.to_owned()),
+            options: vec![option.into()],
+            ..Gpg::default()
+        }))
+    };
+    let _ = Command::new("gpgconf")
+        .env("GNUPGHOME", ring.home.path())
+        .args(["--kill", "all"])
+        .output();
+    for content in [&whole[..], &whole[..end - 1]] {
+        for home in [empty.path(), ring.home.path()] {
+            let error = look(elsewhere(home, "--no-autostart"), content).unwrap_err();
+            assert!(matches!(error, Error::Gpg { .. }), "{error:?}");
+        }
+    }
+}
