@@ -11,7 +11,7 @@ use jiff::{SignedDuration, ZonedDateTime};
 use serde::Serialize;
 
 use crate::drill::{DrillReport, drill};
-use crate::event::{PathRecord, ProblemRecord, Watch, chain};
+use crate::event::{Watch, chain};
 use crate::guard::Alarm;
 use crate::history::History;
 use crate::hook::{HookFault, Hooks};
@@ -228,8 +228,7 @@ fn make(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Made, Err
         }
     };
     made.ping = notify::run_begins(context);
-    let ran = run_and_look(&plan, context, watch);
-    let ended = still.end();
+    let ran = run_and_look(&plan, context, watch, || still.end());
     let outcome = ran
         .as_ref()
         .map_or(Outcome::Failed, |(report, _)| report.outcome);
@@ -238,16 +237,7 @@ fn make(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Made, Err
         (made.pruned, made.not_pruned) = prune_backed_up(report, tidy, context, watch);
     }
     made.faults = hooks.after(Some(outcome));
-    let (mut report, _) = ran?;
-    for (path, reason) in ended {
-        report.problems.add(ProblemRecord {
-            path: PathRecord::from(path.as_os_str().as_encoded_bytes()),
-            what: format!("its snapshot stays until a later run removes it: {reason}"),
-        });
-        if report.outcome == Outcome::Good {
-            report.outcome = Outcome::Skipped;
-        }
-    }
+    let (report, _) = ran?;
     made.report = Some(report);
     Ok(made)
 }

@@ -12,7 +12,7 @@ use tree::{Entry, Step};
 use crate::catalogue::{self, Catalogue};
 use crate::convoy::{self, Appetite, Crossing, Passenger};
 use crate::dump::Dumps;
-use crate::event::{Event, PathRecord, Verb, Watch};
+use crate::event::{Event, PathRecord, ProblemRecord, Verb, Watch};
 use crate::explain::{explain, explain_layer};
 use crate::layer::{self, Access, Layer, NewSnapshot, Snapshot};
 use crate::machine::Context;
@@ -30,15 +30,16 @@ use crate::{Error, Plan, config, guard, sentinel, upkeep};
 /// When the run could not begin. What goes wrong with a layer or a file stands in the report.
 pub fn run(plan: &Plan, context: Context<'_>, watch: Watch<'_>) -> Result<Report, Error> {
     sentinel::write(context.config, context.machine);
-    run_and_look(plan, context, watch).map(|(report, _)| report)
+    run_and_look(plan, context, watch, Vec::new).map(|(report, _)| report)
 }
 
 /// The same, with the sentinel that is there; says also which layers have nothing that is to be
-/// [pruned](upkeep::prune).
+/// [pruned](upkeep::prune). `end` is called when nothing is read any more, and gives what went wrong then.
 pub(crate) fn run_and_look(
     plan: &Plan,
     context: Context<'_>,
     watch: Watch<'_>,
+    end: impl FnOnce() -> Vec<ProblemRecord>,
 ) -> Result<(Report, Vec<String>), Error> {
     let mut samples = Samples::read(context.config, context.machine);
     let mut watcher = guard::Watcher::new(context.config, context.machine);
@@ -51,33 +52,40 @@ pub(crate) fn run_and_look(
         .layers
         .iter()
         .any(|layer| layer.kind.keeps_attributes());
-    let mut report = run_with(plan, context, watch, &mut known, &mut |appetite, take| {
-        if !std::mem::take(&mut is_first) {
-            // For a layer that was left behind: everybody else knows already.
+    let mut report = run_with(
+        plan,
+        context,
+        watch,
+        &mut known,
+        end,
+        &mut |appetite, take| {
+            if !std::mem::take(&mut is_first) {
+                // For a layer that was left behind: everybody else knows already.
+                let wants = |entry: &Entry| appetite.wants(entry);
+                let _ = plan.reading.read(attributes, &wants, take);
+                return;
+            }
+            let mut take = |step| {
+                let goes_on = take(step);
+                is_whole &= goes_on;
+                goes_on
+            };
+            let missing = dumps.problems.iter().cloned().map(Step::Problem);
+            if !missing.into_iter().all(&mut take) {
+                return;
+            }
             let wants = |entry: &Entry| appetite.wants(entry);
-            let _ = plan.reading.read(attributes, &wants, take);
-            return;
-        }
-        let mut take = |step| {
-            let goes_on = take(step);
-            is_whole &= goes_on;
-            goes_on
-        };
-        let missing = dumps.problems.iter().cloned().map(Step::Problem);
-        if !missing.into_iter().all(&mut take) {
-            return;
-        }
-        let wants = |entry: &Entry| appetite.wants(entry);
-        let mut tell_all = |step| {
-            let place = sample::place_of(&step);
-            samples.see(&step, place);
-            watcher.see(&step, place);
-            feed.see(&step);
-            take(step)
-        };
-        // The plan was made from these very paths.
-        let _ = plan.reading.read(attributes, &wants, &mut tell_all);
-    })?;
+            let mut tell_all = |step| {
+                let place = sample::place_of(&step);
+                samples.see(&step, place);
+                watcher.see(&step, place);
+                feed.see(&step);
+                take(step)
+            };
+            // The plan was made from these very paths.
+            let _ = plan.reading.read(attributes, &wants, &mut tell_all);
+        },
+    )?;
     drop(dumps);
     samples.write(context.machine);
     let is_done = |layer: &LayerReport| matches!(layer.result, LayerResult::Done { .. });
@@ -188,6 +196,7 @@ pub(crate) fn run_with(
     context: Context<'_>,
     watch: Watch<'_>,
     known: &mut Known,
+    end: impl FnOnce() -> Vec<ProblemRecord>,
     read: &mut impl FnMut(&Appetite<'_, '_>, &mut dyn FnMut(Step) -> bool),
 ) -> Result<Report, Error> {
     let machine = context.machine;
@@ -205,7 +214,12 @@ pub(crate) fn run_with(
         sink: &sink,
         stop: watch.stop,
     };
-    let report = feed(plan, context, watch, operation.run(), known, read);
+    let mut report = feed(plan, context, watch, operation.run(), known, read);
+    for problem in end() {
+        operation.tell(Event::Problem(problem.clone()));
+        report.problems.add(problem);
+    }
+    report.outcome = Report::outcome_of(&report.layers, &report.problems);
     operation.finish(
         report.finished,
         report.outcome,

@@ -36,6 +36,7 @@ use sha2::{Digest, Sha256};
 use tree::{Problem, ProblemKind, TreePath};
 
 use crate::config::Config;
+use crate::event::{PathRecord, ProblemRecord};
 use crate::{Error, Machine, create_private_folder, program, replace_private_file};
 
 /// The folder for snapshots, in the subvolume that they are of.
@@ -194,8 +195,13 @@ impl Still {
     }
 
     /// Removes the snapshots. Gives the subvolumes of those that stay until a later run removes them, and why.
-    pub(crate) fn end(mut self) -> Vec<(PathBuf, io::Error)> {
-        self.remove()
+    pub(crate) fn end(mut self) -> Vec<ProblemRecord> {
+        let stay = self.remove().into_iter();
+        stay.map(|(path, reason)| ProblemRecord {
+            path: PathRecord::from(path.as_os_str().as_bytes()),
+            what: format!("its snapshot stays until a later run removes it: {reason}"),
+        })
+        .collect()
     }
 
     fn add(&mut self, snapshot: Snapshot) -> io::Result<()> {

@@ -277,6 +277,32 @@ fn what_cannot_be_removed_is_named_and_stops_no_backup_that_needs_no_snapshot() 
 }
 
 #[test]
+fn that_a_snapshot_stays_is_in_the_history_as_it_was_told() {
+    let Some(btrfs) = Btrfs::new() else {
+        return;
+    };
+    fs::write(btrfs.path("data/letter"), "dear\n").unwrap();
+    // When it is to be removed, others may write to a folder that leads to it.
+    let place = btrfs.path("data/.ravelin-snapshot");
+    let loosen = format!("chmod 777 '{}'/*", place.display());
+    btrfs.configure(&["data"], "exclude = [\"nested\"]", &loosen);
+    btrfs.ravelin(&["init"]).assert().success();
+    let ended = btrfs.ravelin(&["backup"]).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(3), "{said}");
+    assert!(said.contains("its snapshot stays"), "{said}");
+    let history = btrfs.bench.home().join(".local/state/ravelin/history");
+    let files = crate::bench::files_below(&history).into_iter();
+    let kept: String = files
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    assert!(kept.contains("its snapshot stays"), "{kept}");
+    let end = kept.lines().last().unwrap();
+    assert!(end.contains("\"outcome\":\"skipped\""), "{end}");
+    assert!(end.contains("\"problems\":1"), "{end}");
+}
+
+#[test]
 fn what_is_left_on_a_file_system_that_is_not_mounted_is_removed_later() {
     let Some(btrfs) = Btrfs::new() else {
         return;
