@@ -3,6 +3,7 @@
 pub(crate) mod drop;
 pub(crate) mod elsewhere;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -27,6 +28,16 @@ pub(crate) struct Cli {
     pub(crate) common: Common,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// What is meant by the words of a command line: `help COMMAND` is `COMMAND --help`, as people type it
+/// too. Clap's own command for that would double every page of the reference.
+pub(crate) fn meant(mut words: Vec<OsString>) -> Vec<OsString> {
+    if words.get(1).is_some_and(|word| word == "help") {
+        words.remove(1);
+        words.push("--help".into());
+    }
+    words
 }
 
 /// What every command understands.
@@ -161,7 +172,7 @@ pub(crate) struct StockWords {
         allow_hyphen_values = true,
         value_name = "WORD"
     )]
-    pub(crate) words: Vec<std::ffi::OsString>,
+    pub(crate) words: Vec<OsString>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -263,7 +274,7 @@ pub(crate) struct Borg {
         trailing_var_arg = true,
         allow_hyphen_values = true
     )]
-    _arguments: Vec<std::ffi::OsString>,
+    _arguments: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]
@@ -395,7 +406,7 @@ pub(crate) struct Find {
     pub(crate) limit: Option<usize>,
     /// A part of a name, or a whole name or path with `*`, `?`, `[…]` and `**`
     #[arg(value_name = "NAME")]
-    pub(crate) pattern: std::ffi::OsString,
+    pub(crate) pattern: OsString,
 }
 
 #[derive(Debug, Args)]
@@ -419,7 +430,7 @@ pub(crate) struct Restore {
     pub(crate) of: OfLayer,
     /// A name, `latest`, `latest~1` for the one before, or a date; not with --at
     #[arg(value_name = "SNAPSHOT")]
-    pub(crate) snapshot: std::ffi::OsString,
+    pub(crate) snapshot: OsString,
     /// What to bring back; a folder with all that it holds. A relative path is looked for from
     /// the current folder, then from the top of the snapshot
     #[arg(required_unless_present = "at", value_name = "PATH")]

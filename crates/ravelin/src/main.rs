@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     if let Some(arguments) = duplicity::arguments(&words) {
         return as_duplicity(arguments);
     }
-    let cli = match Cli::try_parse_from(words) {
+    let cli = match Cli::try_parse_from(cli::meant(words)) {
         Ok(cli) => cli,
         Err(mut error) => {
             cli::elsewhere::advise(&mut error);

@@ -56,6 +56,19 @@ fn quickstart_says_what_it_needs_the_first_time() {
 }
 
 #[test]
+fn help_is_a_word_too() {
+    let bench = Bench::new();
+    let printed = |line: &str| {
+        let done = bench.ravelin(line.split(' ')).assert().success();
+        String::from_utf8(done.get_output().stdout.clone()).unwrap()
+    };
+    assert_eq!(printed("help"), printed("--help"));
+    assert_eq!(printed("help backup"), printed("backup --help"));
+    assert_eq!(printed("help drop ls"), printed("drop ls --help"));
+    assert_eq!(said(&bench, "help bakcup").0, 2);
+}
+
+#[test]
 fn a_file_that_is_named_is_told_from_our_own() {
     let bench = backed_up();
     bench.file("broken.tar", "this is no tar file");
