@@ -59,9 +59,9 @@ pub enum Error {
         /// What is wrong.
         what: &'static str,
     },
-    /// A kept copy is not what was written.
-    #[error("the kept copy of `{name}` {version} is damaged")]
-    Damaged {
+    /// A kept copy is not there any more.
+    #[error("the kept copy of `{name}` {version} is missing")]
+    Missing {
         /// Which file.
         name: Name,
         /// Which version.

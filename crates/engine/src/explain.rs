@@ -770,7 +770,7 @@ fn of_drop(error: &drop::Error) -> (Code, Option<Next>) {
         E::BadName { .. } | E::Reserved { .. } => Code::BadPath,
         E::NoFile { .. } => Code::NoSuchPath,
         E::NoVersion { .. } => Code::NoSuchSnapshot,
-        E::Index { .. } | E::Damaged { .. } => Code::RepositoryDamaged,
+        E::Index { .. } | E::Missing { .. } => Code::RepositoryDamaged,
         E::Newer { .. } => Code::NotARepository,
         E::OtherFolder => Code::RepositoryUnknown,
         E::Busy { .. } => Code::RepositoryLocked,

@@ -634,7 +634,7 @@ impl Error {
             Self::Duplicity(error) => error.is_damage(),
             Self::Drop(error) => {
                 use ::drop::Error as E;
-                matches!(**error, E::Index { .. } | E::Damaged { .. })
+                matches!(**error, E::Index { .. } | E::Missing { .. })
             }
             _ => false,
         }

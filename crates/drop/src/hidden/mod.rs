@@ -582,7 +582,13 @@ impl Keeping for Hidden {
                 version: version.id.clone(),
             });
         };
-        Ok(self.store.read(&kept_name(kept)?, Range::WHOLE)?)
+        match self.store.read(&kept_name(kept)?, Range::WHOLE) {
+            Err(error) if error.kind == ErrorKind::NotFound => Err(Error::Missing {
+                name: version.path.clone(),
+                version: version.id.clone(),
+            }),
+            reading => Ok(reading?),
+        }
     }
 
     fn history(&mut self, path: &Name) -> Result<Vec<Version>, Error> {
@@ -633,6 +639,8 @@ impl Keeping for Hidden {
             .index
             .live(&version.path)
             .map(|record| record.version.id.clone());
+        // That it is missing is better known before anything is written.
+        self.read(version)?;
         let bytes = mirror::Stored::new(Arc::clone(&self.store), kept_name(&kept)?, content.size);
         let change = Change {
             path: version.path.clone(),

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ravelin_drop::{Damage, Device, Folder, Mended};
+use ravelin_drop::{Damage, Device, Error, Folder, Mended, Version};
 use store::{Disk, Memory, Name, Store};
 
 use crate::bench::{Poor, at, environment, folder_on, name, scratch};
@@ -80,6 +80,28 @@ fn contents(folder: &mut Folder, path: &Name) -> Vec<Option<String>> {
         Some(text)
     };
     history.iter().map(&mut read).collect()
+}
+
+#[test]
+fn a_copy_that_is_gone_is_named() {
+    let place = Place::new();
+    let mut folder = place.folder();
+    let path = name("report.txt");
+    for (seconds, text) in [(1, "monday"), (2, "tuesday")] {
+        put(&mut folder, &path, text, seconds);
+    }
+    fs::remove_file(place.copy(b"monday")).unwrap();
+    let history = folder.history(&path).unwrap();
+    let is_monday = |version: &&Version| version.at == at(1);
+    let monday = history.iter().find(is_monday).unwrap();
+    let is_missing = |error| matches!(error, Error::Missing { name, .. } if name == path);
+    assert!(is_missing(folder.read(monday).err().unwrap()));
+    assert!(is_missing(folder.restore(monday, at(3)).unwrap_err()));
+    assert_eq!(
+        folder.history(&path).unwrap().len(),
+        2,
+        "nothing was written"
+    );
 }
 
 #[test]
