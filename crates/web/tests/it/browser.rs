@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use axum::http::StatusCode;
 use ravelin_web::{Address, serve};
+use serde_json::json;
 use testkit::Browser;
 
 use crate::visitor::{HOST, House};
@@ -237,6 +238,30 @@ fn every_screen_can_be_used_by_everybody_in_both_lights_and_widths() {
         wrong.extend(check(&browser, axe, name));
     }
     assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn no_command_is_cut_on_paper() {
+    let Some(browser) = Browser::start() else {
+        return;
+    };
+    let served = Served::new();
+    browser.open(&served.at("/sign-in"));
+    served.enter(&browser);
+    first_backup(&served, &browser);
+    browser.open(&served.at("/sheet"));
+    let cut = |media: &str| {
+        browser.devtools("Emulation.setEmulatedMedia", &json!({ "media": media }));
+        let cut = browser.run(
+            "return [...document.querySelectorAll('.sheet pre, .sheet table')]\
+             .filter(it => it.scrollWidth > it.clientWidth).length",
+        );
+        cut.as_u64().unwrap()
+    };
+    // As wide as paper is between its margins. On a screen, what is too wide is scrolled.
+    browser.look(false, 600, 900);
+    assert_ne!(cut("screen"), 0);
+    assert_eq!(cut("print"), 0);
 }
 
 /// A screen in both lights, on a desk and on a phone: pictures are kept, and what is wrong is told.
