@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// one mostly stands behind the last one. Threads read different folders, so one bookmark for all would be
 /// wrong most of the time.
 ///
-/// It is a guess: what stands there is compared. Beyond [`THREADS`] threads, some share theirs.
+/// It is a guess: what stands there is compared. Beyond eight threads, some share theirs.
 #[derive(Debug, Default)]
 pub struct Bookmarks([Bookmark; THREADS]);
 
